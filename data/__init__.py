@@ -1,0 +1,1 @@
+"""From raw interaction logs to memory-mapped sequences, splits and batches."""

@@ -1,0 +1,1 @@
+"""Training, evaluation, statistics and reports: the harness behind Table 2."""

@@ -1,0 +1,23 @@
+"""What every model reads: one batch of histories and candidates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PADDING_ID = 0
+
+
+class _Required(TypedDict):
+    user: tf.Tensor  # int32 [B]; 0 is an unknown user
+    history: tf.Tensor  # int32 [B, T]; left-padded with PADDING_ID, newest last
+    candidates: tf.Tensor  # int32 [B, C]; column 0 the next item, then negatives
+
+
+class Batch(_Required, total=False):
+    """Tensors of one batch; the times are present when the data has times."""
+
+    history_times: tf.Tensor  # int64 [B, T], seconds since the epoch; 0 at padding
+    target_time: tf.Tensor  # int64 [B], seconds since the epoch

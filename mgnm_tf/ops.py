@@ -1,0 +1,38 @@
+"""Pure functions that layers and models share."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Below any sum of squares that matters; keeps the gradient of a zero norm finite.
+_TINY = 1e-9
+
+
+def squash(vectors: tf.Tensor) -> tf.Tensor:
+    """Shrinks vectors to a length below one, keeping their direction, Eq. 7.
+
+    Shapes:
+        [..., D] -> [..., D]; a zero vector stays zero, with a finite gradient.
+    """
+    square = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
+    return vectors * square / ((square + 1.0) * tf.sqrt(square + _TINY))
+
+
+def masked_softmax(logits: tf.Tensor, mask: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """Softmax over the entries where `mask`; zeros elsewhere.
+
+    Shapes:
+        logits [...], mask bool, broadcastable to it -> [...]; where nothing is
+        valid along `axis`, all zeros.
+    """
+    logits = tf.where(mask, logits, logits.dtype.min)
+    return tf.where(mask, tf.nn.softmax(logits, axis=axis), 0.0)
+
+
+def inner_products(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    """Scores candidates by inner product.
+
+    Shapes:
+        vectors [B, D], items [B, C, D] -> [B, C]
+    """
+    return tf.einsum("bd,bcd->bc", vectors, items)

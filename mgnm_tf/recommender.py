@@ -1,0 +1,117 @@
+"""The contract of every model, and the objective they all train on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mgnm_tf.batch import Batch
+
+L2_SCOPES = ("batch", "all")
+
+
+class SequentialRecommender(keras.Model):
+    """Encodes a history once, then scores any number of candidates against it.
+
+    A model implements `encode(batch) -> state`, which must not read
+    `batch["candidates"]`, and `score(state, candidates) -> logits [B, C]`. `state` is
+    a tensor or a nest of tensors whose first dimension is B. A model that learns from
+    more than batches (counts, graphs) implements `adapt`.
+
+    The objective is one for all models, Eq. 16-17 as a mean over the rows, a row
+    being a (history, candidate) pair:
+
+        loss = (sum over rows of CE + the layers' penalties + l2 * sum ||w||^2 / 2) / rows
+
+    Departs from the paper: Eq. 16 is a sum; dividing by the number of rows keeps the
+    balance of its terms and makes the learning rate independent of the batch size.
+
+    Args:
+        l2: weight of the L2 penalty, the paper's theta_2.
+        l2_scope: "batch" penalises dense weights and the embedding rows that the
+            batch touches; "all" penalises whole tables, whose gradients then are
+            dense, so that LazyAdam costs as much as Adam.
+    """
+
+    def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
+        super().__init__(**kwargs)
+        if l2 < 0:
+            raise ValueError(f"`l2` must be non-negative. Received: l2={l2}")
+        if l2_scope not in L2_SCOPES:
+            raise ValueError(
+                f"`l2_scope` must be one of {L2_SCOPES}. Received: l2_scope={l2_scope}"
+            )
+        self.l2 = l2
+        self.l2_scope = l2_scope
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+
+    def encode(self, batch: Batch, training: bool | None = None) -> Any:
+        """Reads the histories [B, T]; everything that no candidate changes."""
+        raise NotImplementedError
+
+    def score(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
+        """Logits [B, C] float32 of the candidate ids [B, C]."""
+        raise NotImplementedError
+
+    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """Logits [B, C] of the batch's own candidates."""
+        return self.score(self.encode(batch, training=training), batch["candidates"])
+
+    def adapt(self, train: Any) -> None:
+        """Learns what needs more than batches. `train` is a `TrainEvents`."""
+
+    def training_logits(self, batch: Batch) -> tf.Tensor:
+        """Logits that the loss reads: [B, C], or [B, L, C], summed over L."""
+        return self(batch, training=True)
+
+    def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
+        """Tables, each with the ids that a batch looks up, for the L2 penalty."""
+        rows = []
+        if hasattr(self, "item_embedding"):
+            items = tf.concat([batch["history"], batch["candidates"]], axis=1)
+            rows.append((self.item_embedding.embeddings, items))
+        if hasattr(self, "user_embedding"):
+            rows.append((self.user_embedding.embeddings, batch["user"]))
+        return rows
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """One step of the objective; Keras calls it, within `fit` or without."""
+        with tf.GradientTape() as tape:
+            logits = self.training_logits(data)
+            rows = tf.cast(tf.size(data["candidates"]), logits.dtype)
+            entropies = self._cross_entropies(logits)  # [B, C] or [B, L, C]
+            penalty = self.l2 * self._l2_penalty(data) if self.l2 else 0.0
+            loss = (tf.reduce_sum(entropies) + tf.add_n([penalty, *self.losses])) / rows
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        self.loss_tracker.update_state(loss)
+        logs = {"loss": self.loss_tracker.result()}
+        if logits.shape.rank == 3:
+            level_losses = tf.reduce_sum(entropies, axis=[0, 2]) / rows  # [L]
+            for level, level_loss in enumerate(tf.unstack(level_losses)):
+                logs[f"level_{level}_loss"] = level_loss
+        return logs
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [self.loss_tracker]
+
+    @staticmethod
+    def _cross_entropies(logits: tf.Tensor) -> tf.Tensor:
+        """Sigmoid cross-entropy, column 0 being the positive, Eq. 17."""
+        positive = tf.one_hot(0, tf.shape(logits)[-1], dtype=logits.dtype)
+        labels = tf.broadcast_to(positive, tf.shape(logits))
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+
+    def _l2_penalty(self, batch: Batch) -> tf.Tensor:
+        if self.l2_scope == "all":
+            return tf.add_n([tf.nn.l2_loss(w) for w in self.trainable_variables])
+        tables = self.embedding_rows(batch)
+        names = {table.ref() for table, _ in tables}
+        dense = [w for w in self.trainable_variables if w.ref() not in names]
+        touched = [
+            tf.gather(table, tf.unique(tf.reshape(ids, [-1])).y)
+            for table, ids in tables
+        ]
+        return tf.add_n([tf.nn.l2_loss(w) for w in [*dense, *touched]])
