@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.store import SequenceStore
+from mgnm_tf.batch import TrainEvents
 
 PARTS = ("train", "valid", "test")
 _STORE_ARRAYS = ("items", "offsets", "times", "seen_keys", "seen_first")
@@ -51,6 +52,21 @@ class PreparedData:
     def num_items(self) -> int:
         """Size of the item vocabulary, padding included."""
         return self.store.num_items
+
+    def train_events(self) -> TrainEvents:
+        """Targets and histories of the training instances, nothing later."""
+        users, ends = self.instances["train"].T
+        last = np.full(self.num_users, -1, dtype=np.int64)
+        np.maximum.at(last, users, ends)
+        owners = np.repeat(np.arange(self.num_users), np.diff(self.store.offsets))
+        positions = np.arange(len(owners)) - self.store.offsets[owners]
+        rows = np.flatnonzero(positions <= last[owners])
+        times = self.store.times
+        return TrainEvents(
+            users=owners[rows].astype(np.int32),
+            items=self.store.items[rows],
+            times=None if times is None else times[rows],
+        )
 
     @property
     def has_times(self) -> bool:
@@ -122,7 +138,7 @@ def load(data_dir: Path, name: str, split: str | None = None) -> PreparedData:
 def _read(folder: Path) -> PreparedData:
     meta = json.loads((folder / "meta.json").read_text())
     arrays = {
-        path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
+        path.stem: np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         for path in folder.glob("*.npy")
     }
     store = SequenceStore(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 PADDING_ID = 0
@@ -21,3 +22,14 @@ class Batch(_Required, total=False):
 
     history_times: tf.Tensor  # int64 [B, T], seconds since the epoch; 0 at padding
     target_time: tf.Tensor  # int64 [B], seconds since the epoch
+
+
+class TrainEvents(NamedTuple):
+    """All events that training may see, user after user, each user's in time order.
+
+    What `SequentialRecommender.adapt` reads. User and item ids as in a batch.
+    """
+
+    users: np.ndarray  # int32 [E]
+    items: np.ndarray  # int32 [E]
+    times: np.ndarray | None  # int64 [E], seconds since the epoch

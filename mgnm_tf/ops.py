@@ -26,7 +26,11 @@ def masked_softmax(logits: tf.Tensor, mask: tf.Tensor, axis: int = -1) -> tf.Ten
         valid along `axis`, all zeros.
     """
     logits = tf.where(mask, logits, logits.dtype.min)
-    return tf.where(mask, tf.nn.softmax(logits, axis=axis), 0.0)
+    # By hand, since tf.nn.softmax transposes for any axis but the last.
+    top = tf.stop_gradient(tf.reduce_max(logits, axis=axis, keepdims=True))
+    weights = tf.where(mask, tf.exp(logits - top), 0.0)
+    total = tf.reduce_sum(weights, axis=axis, keepdims=True)
+    return weights / tf.maximum(total, logits.dtype.as_numpy_dtype(_TINY))
 
 
 def inner_products(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mgnm_tf.batch import Batch
+from mgnm_tf.batch import Batch, TrainEvents
 
 L2_SCOPES = ("batch", "all")
 
@@ -59,8 +59,8 @@ class SequentialRecommender(keras.Model):
         """Logits [B, C] of the batch's own candidates."""
         return self.score(self.encode(batch, training=training), batch["candidates"])
 
-    def adapt(self, train: Any) -> None:
-        """Learns what needs more than batches. `train` is a `TrainEvents`."""
+    def adapt(self, train: TrainEvents) -> None:
+        """Learns what needs more than batches: counts, neighbours, graphs."""
 
     def training_logits(self, batch: Batch) -> tf.Tensor:
         """Logits that the loss reads: [B, C], or [B, L, C], summed over L."""

@@ -1,0 +1,219 @@
+"""Model and instances -> the rank of every positive among its candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data.candidates import candidate_negatives
+from data.pipeline import batch_signature, gather_histories, targets
+from data.prepared import PreparedData
+from experiments import metrics
+from mgnm_tf.batch import PADDING_ID
+from mgnm_tf.recommender import SequentialRecommender
+
+# Scores kept at a time, whole users together, for the pooled lists of `user` grouping.
+_SLAB_INSTANCES = 16_384
+# Catalogue items scored at a time in full ranking.
+_CATALOGUE_CHUNK = 1_024
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Ranks of all instances of a part, and the pooled lists of their users.
+
+    Attributes:
+        instances: int32 [n, 2] of `(user, end)`.
+        ranks: 0-based, by instance.
+        users: the same by user, as the authors' code pools them; None for "full",
+            and where not asked for.
+    """
+
+    instances: np.ndarray
+    ranks: metrics.Ranks
+    users: metrics.UserRanks | None
+
+
+class Ranker:
+    """Ranks instances with one model; traced once, whatever the lengths.
+
+    Args:
+        model: any model of the contract.
+        data: the prepared data.
+        max_history: the newest events shown to the model.
+        candidate_seed: of the candidate sets, one for all models of a table.
+        batch_size: instances encoded at a time; no score depends on it.
+    """
+
+    def __init__(
+        self,
+        model: SequentialRecommender,
+        data: PreparedData,
+        max_history: int,
+        candidate_seed: int,
+        batch_size: int = 256,
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._max_history = max_history
+        self._candidate_seed = candidate_seed
+        self._batch_size = batch_size
+        signature = batch_signature(data)
+        self._sampled = tf.function(self._score_candidates, input_signature=[signature])
+        past = tf.TensorSpec([None, None], tf.int32)
+        self._full = tf.function(self._count_above, input_signature=[signature, past])
+
+    def rank(
+        self,
+        part: str,
+        protocol: str,
+        group_users: bool = False,
+        rows: np.ndarray | None = None,
+    ) -> Ranking:
+        """Ranks the instances of a part, or only its `rows`.
+
+        Raises:
+            ValueError: if a score is not a finite number.
+        """
+        instances = self._data.instances[part]
+        rows = np.arange(len(instances)) if rows is None else rows
+        if protocol == "full":
+            return Ranking(instances[rows], self._rank_full(instances[rows]), None)
+        negatives = candidate_negatives(
+            self._data, part, protocol, self._candidate_seed
+        )
+        ranks, pools = [], []
+        for slab in _whole_users(instances[rows, 0], _SLAB_INSTANCES):
+            chosen = rows[slab]
+            scores, valid = self._scores(instances[chosen], negatives[chosen])
+            ranks.append(metrics.rank_scores(scores[:, 0], scores[:, 1:], valid))
+            if group_users:
+                users = instances[chosen, 0]
+                pools.append(
+                    metrics.pool_users(users, scores[:, 0], scores[:, 1:], valid)
+                )
+        return Ranking(
+            instances[rows],
+            metrics.Ranks.concatenate(ranks),
+            metrics.UserRanks.concatenate(pools) if group_users else None,
+        )
+
+    def _scores(
+        self, instances: np.ndarray, negatives: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [n, 1 + C], the positive first, and which negatives are real."""
+        scores = np.empty((len(instances), 1 + negatives.shape[1]), dtype=np.float32)
+        positives = targets(self._data, instances)[:, None]
+        candidates = np.concatenate([positives, negatives], axis=1)
+        for rows, batch in self._batches(instances):
+            batch["candidates"] = candidates[rows]
+            scores[rows] = self._sampled(_tensors(batch)).numpy()
+        valid = negatives != PADDING_ID
+        _check_finite(scores[:, 1:][valid])
+        _check_finite(scores[:, 0])
+        return scores, valid
+
+    def _rank_full(self, instances: np.ndarray) -> metrics.Ranks:
+        above = np.empty((len(instances), 2), dtype=np.int64)
+        negatives = np.empty(len(instances), dtype=np.int64)
+        for rows, batch in self._batches(instances):
+            batch["candidates"] = targets(self._data, instances[rows])[:, None]
+            past = _distinct_past(self._data, instances[rows])
+            above[rows] = self._full(_tensors(batch), past).numpy()
+            others = (past != PADDING_ID) & (past != batch["candidates"])
+            negatives[rows] = self._data.num_items - 2 - others.sum(axis=1)
+        if (above < 0).any():
+            raise ValueError(_NOT_FINITE)
+        return metrics.Ranks(
+            pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
+        )
+
+    def _batches(
+        self, instances: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Rows and batches, shortest histories first."""
+        order = np.argsort(
+            np.minimum(instances[:, 1], self._max_history), kind="stable"
+        )
+        for start in range(0, len(order), self._batch_size):
+            rows = order[start : start + self._batch_size]
+            yield rows, gather_histories(self._data, instances[rows], self._max_history)
+
+    def _score_candidates(self, batch: Any) -> tf.Tensor:
+        return self._model(batch, training=False)
+
+    def _count_above(self, batch: Any, past: tf.Tensor) -> tf.Tensor:
+        """Items of the catalogue at or above, and above, the positive: [B, 2].
+
+        The past (distinct items, then zeros) is counted out. -1 marks scores that are
+        not finite.
+        """
+        state = self._model.encode(batch, training=False)
+        target = batch["candidates"]  # [B, 1]
+        bar = self._model.score(state, target)
+
+        def count(items: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+            scores = self._model.score(state, items)
+            real &= tf.not_equal(items, target)
+            tied = tf.math.count_nonzero(real & (scores >= bar), axis=1)
+            above = tf.math.count_nonzero(real & (scores > bar), axis=1)
+            bad = tf.math.count_nonzero(real & ~tf.math.is_finite(scores), axis=1)
+            return tf.stack([tied, above, bad], axis=1)  # [B, 3]
+
+        tied, above, bad = tf.unstack(
+            count(past, tf.not_equal(past, PADDING_ID)), axis=1
+        )
+        total = tf.stack([-tied, -above, bad], axis=1)
+        for first in tf.range(1, self._data.num_items, _CATALOGUE_CHUNK):
+            tf.autograph.experimental.set_loop_options(
+                shape_invariants=[(total, tf.TensorShape([None, 3]))]
+            )
+            last = tf.minimum(first + _CATALOGUE_CHUNK, self._data.num_items)
+            chunk = tf.range(first, last)
+            shape = [tf.shape(target)[0], tf.size(chunk)]
+            total += count(tf.broadcast_to(chunk, shape), tf.fill(shape, True))
+        finite = tf.reduce_all(tf.math.is_finite(bar)) & tf.reduce_all(total[:, 2] == 0)
+        return tf.where(finite, total[:, :2], -1)
+
+
+_NOT_FINITE = (
+    "The model gives scores that are not finite numbers. Training has diverged: lower "
+    "the learning rate."
+)
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError(_NOT_FINITE)
+
+
+def _tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {key: tf.convert_to_tensor(value) for key, value in batch.items()}
+
+
+def _whole_users(users: np.ndarray, size: int) -> Iterator[slice]:
+    """Cuts rows that are ordered by user into slabs of about `size`, users whole."""
+    starts = np.flatnonzero(np.diff(users, prepend=-1))
+    start = 0
+    while start < len(users):
+        later = starts[starts >= start + size]
+        stop = int(later[0]) if len(later) else len(users)
+        yield slice(start, stop)
+        start = stop
+
+
+def _distinct_past(data: PreparedData, instances: np.ndarray) -> np.ndarray:
+    """The items of each user's whole known past, once each: int32 [B, P], zero-padded."""
+    offsets = data.store.offsets
+    pasts = [
+        np.unique(data.store.items[offsets[user] : offsets[user] + end])
+        for user, end in instances
+    ]
+    result = np.zeros((len(pasts), max(map(len, pasts))), dtype=np.int32)
+    for row, past in zip(result, pasts):
+        row[: len(past)] = past
+    return result

@@ -1,0 +1,36 @@
+"""Scores candidates against the interests of every level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+
+@keras.saving.register_keras_serializable(package="mgnm_tf")
+class LevelScorer(keras.layers.Layer):
+    """Attends from each candidate to the interests of a level, Eq. 12-14.
+
+    With s_k = q_k . x_t, the inner product of Eq. 14 is sum_k softmax(s)_k s_k, so
+    the preference vector of Eq. 12 is never formed and all candidates share one
+    encoded history.
+
+    Shapes:
+        interests [B, L, K, D], candidates [B, C, D] -> level logits [B, L, C] float32
+    """
+
+    def call(self, interests: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        batch, levels, count, size = tf.unstack(tf.shape(interests))
+        # K outermost: a softmax over it is then K-way arithmetic on whole planes.
+        queries = tf.transpose(interests, [0, 2, 1, 3])
+        queries = tf.reshape(queries, [batch, count * levels, size])
+        scores = tf.matmul(queries, candidates, transpose_b=True)  # [B, K * L, C]
+        scores = tf.cast(scores, tf.float32)
+        scores = tf.reshape(scores, [batch, count, levels, -1])
+        weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
+        weighted = tf.reduce_sum(weights * scores, axis=1)
+        return weighted / tf.reduce_sum(weights, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()

@@ -1,0 +1,131 @@
+"""MGNM: multi-grained neural model for sequential recommendation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.layers.level_scorer import LevelScorer
+from mgnm_tf.layers.sequential_capsule import SequentialCapsule
+from mgnm_tf.layers.shared_gcn import SharedGCN
+from mgnm_tf.layers.user_aware_graph import UserAwareGraph
+from mgnm_tf.recommender import SequentialRecommender
+
+LEVEL_POOLINGS = ("max", "sum")
+
+
+@keras.saving.register_keras_serializable(package="mgnm_tf")
+class MGNM(SequentialRecommender):
+    """Multi-level graph convolution, then multi-interest capsules, Figure 2.
+
+    A history becomes a graph (Eq. 1), the graph becomes levels (Eq. 2-4), each level
+    becomes K interests (Eq. 5-11); a candidate is scored by each level (Eq. 12-14) and
+    by the best of them (Eq. 15). The loss is summed over levels (Eq. 16-17).
+
+    Shapes:
+        Batch -> logits [B, C] float32
+
+    Args:
+        num_users: size of the user vocabulary, 0 = unknown included.
+        num_items: size of the item vocabulary, 0 = padding included.
+        max_history: m, the longest history.
+        embedding_dim: d; the paper has 16 for Amazon, 40 for Micro-video.
+        num_layers: L; there are L + 1 levels.
+        num_interests: K.
+        num_iterations: tau.
+        l1: theta_1, of the adjacency's L1 norm.
+        normalization: of the graph, see `SharedGCN`.
+        routing_axis: see `SequentialCapsule`.
+        stop_routing_gradient: see `SequentialCapsule`.
+        sequence_encoder: see `SequentialCapsule`.
+        level_pooling: Eq. 15, or the sum over levels of Figure 7; inference only.
+        embedding_stddev: of the normal initialisation of both tables.
+        seed: of the routing draws.
+        l2: theta_2.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        max_history: int = 100,
+        embedding_dim: int = 16,
+        num_layers: int = 3,
+        num_interests: int = 4,
+        num_iterations: int = 3,
+        l1: float = 1e-6,
+        normalization: str = "symmetric",
+        routing_axis: str = "items",
+        stop_routing_gradient: bool = True,
+        sequence_encoder: str = "bilstm",
+        level_pooling: str = "max",
+        embedding_stddev: float = 0.1,
+        seed: int = 0,
+        l2: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(l2=l2, **kwargs)
+        if level_pooling not in LEVEL_POOLINGS:
+            raise ValueError(
+                f"`level_pooling` must be one of {LEVEL_POOLINGS}. "
+                f"Received: level_pooling={level_pooling}"
+            )
+        self.level_pooling = level_pooling
+        normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
+        self.user_embedding = keras.layers.Embedding(
+            num_users, embedding_dim, embeddings_initializer=normal
+        )
+        self.item_embedding = keras.layers.Embedding(
+            num_items, embedding_dim, embeddings_initializer=normal
+        )
+        self.graph = UserAwareGraph(l1=l1)
+        self.gcn = SharedGCN(num_layers=num_layers, normalization=normalization)
+        self.capsule = SequentialCapsule(
+            num_interests=num_interests,
+            max_history=max_history,
+            num_iterations=num_iterations,
+            routing_axis=routing_axis,
+            stop_routing_gradient=stop_routing_gradient,
+            sequence_encoder=sequence_encoder,
+            seed=seed,
+        )
+        self.scorer = LevelScorer()
+
+    def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """Interests [B, L, K, D]."""
+        mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
+        known = tf.not_equal(batch["user"], 0)[:, None]  # [B, 1]
+        history = self.item_embedding(batch["history"])  # [B, T, D]
+        # An unknown user is the origin: every pair of items relates by one half.
+        user = tf.where(known, self.user_embedding(batch["user"]), 0.0)  # [B, D]
+        adjacency = self.graph(history, user=user, mask=mask)  # [B, T, T]
+        levels = self.gcn(history, adjacency=adjacency, mask=mask)  # [B, L, T, D]
+        return self.capsule(levels, mask=mask, training=training)
+
+    def level_logits(self, interests: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Each level's logits [B, L, C] of the candidate ids [B, C]."""
+        return self.scorer(interests, candidates=self.item_embedding(candidates))
+
+    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        logits = self.level_logits(state, candidates)  # [B, L, C]
+        if self.level_pooling == "sum":
+            return tf.reduce_sum(logits, axis=1)
+        return tf.reduce_max(logits, axis=1)
+
+    def training_logits(self, batch: Batch) -> tf.Tensor:
+        """Level logits [B, L, C]: each level has a loss of its own, Eq. 16."""
+        # Through __call__, so that Keras collects the graph's penalty.
+        return self(batch, training=True, return_levels=True)
+
+    def call(
+        self,
+        batch: Batch,
+        training: bool | None = None,
+        return_levels: bool = False,
+    ) -> tf.Tensor:
+        interests = self.encode(batch, training=training)
+        read = self.level_logits if return_levels else self.score
+        return read(interests, batch["candidates"])
