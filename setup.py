@@ -25,13 +25,14 @@ setup(
         # 2.16 brings Keras 3, under which tensorflow-addons does not import.
         "tensorflow>=2.15.1,<2.16",
         "tensorflow-addons>=0.23,<0.24",  # LazyAdam
+        # TensorFlow 2.15 takes no NumPy 2, which newer versions of these need.
         "numpy>=1.26,<2",
         "pandas>=2.1,<2.3",
-        "scikit-learn>=1.3",
-        "scipy>=1.11",
+        "scikit-learn>=1.3,<1.7",
+        "scipy>=1.11,<1.16",
         "absl-py>=2",
-        "pyarrow>=14",
-        "matplotlib>=3.8",
+        "pyarrow>=14,<22",
+        "matplotlib>=3.8,<3.11",
         "tqdm>=4.66",
         "requests>=2.31",
     ],

@@ -74,13 +74,8 @@ class MGNM(SequentialRecommender):
                 f"Received: level_pooling={level_pooling}"
             )
         self.level_pooling = level_pooling
-        normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
-        self.user_embedding = keras.layers.Embedding(
-            num_users, embedding_dim, embeddings_initializer=normal
-        )
-        self.item_embedding = keras.layers.Embedding(
-            num_items, embedding_dim, embeddings_initializer=normal
-        )
+        self.user_embedding = _table(num_users, embedding_dim, embedding_stddev)
+        self.item_embedding = _table(num_items, embedding_dim, embedding_stddev)
         self.graph = UserAwareGraph(l1=l1)
         self.gcn = SharedGCN(num_layers=num_layers, normalization=normalization)
         self.capsule = SequentialCapsule(
@@ -129,3 +124,8 @@ class MGNM(SequentialRecommender):
         interests = self.encode(batch, training=training)
         read = self.level_logits if return_levels else self.score
         return read(interests, batch["candidates"])
+
+
+def _table(rows: int, size: int, stddev: float) -> keras.layers.Embedding:
+    normal = keras.initializers.RandomNormal(stddev=stddev)
+    return keras.layers.Embedding(rows, size, embeddings_initializer=normal)

@@ -87,21 +87,15 @@ class SequentialCapsule(keras.layers.Layer):
 
     def build(self, levels_shape: tf.TensorShape) -> None:
         num_levels, size = levels_shape[1], levels_shape[-1]
-        shape = (self.num_interests, size, size)
-        # Glorot's limit for a D x D matrix: Keras counts K into both fans.
-        per_capsule = keras.initializers.VarianceScaling(
-            scale=self.num_interests, mode="fan_avg", distribution="uniform"
-        )
-        self.projection = self.add_weight("projection", shape, initializer=per_capsule)
-        self.output_kernel = self.add_weight(
-            "output_kernel", shape, initializer=per_capsule
-        )
+        self.projection = self._add_kernels("projection", size)
+        self.output_kernel = self._add_kernels("output_kernel", size)
         self.inference_draw = self.add_weight(
             "inference_draw",
             (self.max_history, num_levels, self.num_interests),
             initializer=lambda shape, dtype: self._draw(shape, -1),
             trainable=False,
             dtype=tf.float32,
+            experimental_autocast=False,
         )
         self.draws = self.add_weight(
             "draws",
@@ -131,6 +125,7 @@ class SequentialCapsule(keras.layers.Layer):
         by_time = tf.transpose(levels, [2, 0, 1, 3])  # [T, B, L, D]
         votes = tf.einsum("tbld,kde->tblke", by_time, self.projection)
         votes = tf.reshape(votes, [length, -1, count, size])  # [T, B, N, D]
+        votes = tf.cast(votes, tf.float32)  # Routing sums and squares.
         mask = tf.transpose(mask)[:, :, None]  # [T, B, 1]
         logits = tf.reshape(routing_logits, [length, 1, count])
         for iteration in range(self.num_iterations):
@@ -144,7 +139,17 @@ class SequentialCapsule(keras.layers.Layer):
             if iteration == 0 and self.encoder is not None:
                 votes += self._encode(votes, mask)
         capsules = tf.reshape(capsules, [-1, num_levels, self.num_interests, size])
+        capsules = tf.cast(capsules, levels.dtype)
         return tf.nn.relu(tf.einsum("blkd,kde->blke", capsules, self.output_kernel))
+
+    def _add_kernels(self, name: str, size: int) -> tf.Variable:
+        """A D x D matrix a capsule, each within Glorot's limit."""
+        # Keras counts K into both fans.
+        glorot = keras.initializers.VarianceScaling(
+            scale=self.num_interests, mode="fan_avg", distribution="uniform"
+        )
+        shape = (self.num_interests, size, size)
+        return self.add_weight(name, shape, initializer=glorot)
 
     def couple(self, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Coupling coefficients, Eq. 6.

@@ -1,0 +1,66 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.PHONY: help setup test check reproduce-table2 tensorboard clean
+
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+PROFILE ?= quick
+DATA_DIR ?=
+RUNS_DIR ?= runs
+# More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
+ARGS ?=
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	echo "Variables: PROFILE=quick|paper|public  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
+
+# The stamp is newer than setup.py once its dependencies are installed.
+$(VENV)/.installed: setup.py
+	@rm -f $@
+	find_python() {
+	  for name in python3.11 python3.10 python3.9 python3 python; do
+	    if $$name -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1; then
+	      echo $$name; return
+	    fi
+	  done
+	}
+	python="$$(find_python)"
+	if [ -n "$$python" ]; then
+	  echo "Setting up $(VENV) with $$($$python --version)"
+	  $$python -m venv --clear $(VENV)
+	elif command -v uv >/dev/null; then
+	  uv venv --quiet --clear --seed --python 3.11 $(VENV)
+	else
+	  echo "error: MGNM-TF needs Python 3.9, 3.10 or 3.11 (with venv), which TensorFlow 2.15 supports; install one, or install uv, and run make again." >&2
+	  exit 1
+	fi
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	touch $@
+
+setup: $(VENV)/.installed ## the virtual environment alone
+
+test: $(VENV)/.installed ## the tests
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.installed ## tests, format, lint and types
+	@$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest $(ARGS)
+
+reproduce-table2: $(VENV)/.installed ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR
+	@$(PYTHON) -m experiments.reproduce_table2 --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
+	  $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
+
+tensorboard: $(VENV)/.installed ## TensorBoard over the runs
+	@$(PYTHON) -m tensorboard.main --logdir $(RUNS_DIR) $(ARGS)
+
+clean: ## removes the environment and caches, not data, runs or reports
+	@rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

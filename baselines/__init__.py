@@ -1,0 +1,3 @@
+"""The models that MGNM is compared with."""
+
+BASELINES = {}

@@ -1,0 +1,176 @@
+"""Hyper-parameters of every model, and the profiles of Table 2. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+# Candidate sets are drawn once for a table: every model and seed ranks the same.
+CANDIDATE_SEED = 2022
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run, but for its data and its seed.
+
+    Attributes:
+        model: a name of `MODEL_ARGUMENTS`.
+        arguments: of the model's constructor, beyond vocabularies and history.
+        variant: "paper", or the name under which departures are kept apart.
+        max_history: m; older events are not shown to the model.
+        batch_size: positives a batch.
+        num_negatives: per positive, in training.
+        learning_rate: of LazyAdam.
+        max_epochs: the budget.
+        patience: epochs without a better validation metric before stopping.
+        selection_metric: of validation, under uni1000; the best epoch is kept.
+        valid_instances: a seeded sample of validation instances ranked after each
+            epoch; None ranks all. Final metrics are always over all.
+        candidate_seed: of the candidate sets.
+        mixed_precision: float16 compute, float32 weights; for GPUs.
+        jit_compile: the train step through XLA.
+        deterministic: deterministic kernels where TensorFlow has others.
+    """
+
+    model: str
+    arguments: dict[str, Any]
+    variant: str = "paper"
+    max_history: int = 100
+    batch_size: int = 256
+    num_negatives: int = 5
+    learning_rate: float = 5e-3
+    max_epochs: int = 60
+    patience: int = 6
+    selection_metric: str = "ndcg@5"
+    valid_instances: int | None = 10_000
+    candidate_seed: int = CANDIDATE_SEED
+    mixed_precision: bool = False
+    jit_compile: bool = False
+    deterministic: bool = False
+
+
+# What differs from the constructors' defaults, which are the papers' own.
+MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "mgnm": {},
+    "gru4rec": {},
+    "mind": {},
+    "popularity": {},
+    "item_knn": {},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What `make reproduce-table2 PROFILE=...` runs.
+
+    Attributes:
+        datasets: (name, split) of prepared data.
+        seeds: of the runs.
+        changes: of `Config`, to bound the work.
+    """
+
+    datasets: tuple[tuple[str, str], ...]
+    seeds: tuple[int, ...]
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+PROFILES: dict[str, Profile] = {
+    # Real data within 20 minutes on two cores; untuned, few epochs.
+    "quick": Profile(
+        datasets=(("ml-100k", "global_time"),),
+        seeds=(1, 2, 3),
+        changes={"max_epochs": 12, "patience": 3, "max_history": 50},
+    ),
+    "paper": Profile(
+        datasets=(
+            ("micro_video", "by_date"),
+            ("toys", "global_time"),
+            ("instruments", "global_time"),
+        ),
+        seeds=(1, 2, 3, 4, 5),
+    ),
+    # Data sets come from DATA_DIR.
+    "public": Profile(datasets=(), seeds=(1, 2, 3, 4, 5)),
+}
+
+
+# How `data.prepare` reads well-known files of the public profile; any other file is
+# taken as it is, by global time if it has a timestamp.
+KNOWN_FILES: dict[str, dict[str, Any]] = {
+    "instruments_5core": {"dataset": "csv", "rating_above": 2.0},
+    "kuairand_likes_hates": {"dataset": "micro_video"},
+}
+
+
+def csv_files(folder: str | None) -> dict[str, Path]:
+    """The CSV files of a folder by name, for the public profile.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not folder:
+        raise ValueError(
+            "The public profile reads CSV files: give their folder as DATA_DIR=... to "
+            "make, or as --data_dir=... to this command."
+        )
+    paths = sorted(
+        path
+        for path in Path(folder).glob("*")
+        if path.name.endswith((".csv", ".csv.gz"))
+    )
+    if not paths:
+        raise ValueError(f"There is no .csv or .csv.gz file in {folder}.")
+    return {path.name.split(".csv")[0]: path for path in paths}
+
+
+def public_split(path: Path) -> str:
+    """By date for micro-video logs, by global time with times, else leave-one-out."""
+    if KNOWN_FILES.get(path.name.split(".csv")[0], {}).get("dataset") == "micro_video":
+        return "by_date"
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        header = file.readline().strip().split(",")
+    return "global_time" if "timestamp" in header else "leave_one_out"
+
+
+def get_config(model: str, dataset: str, **changes: Any) -> Config:
+    """The configuration of a model on a data set; `None` changes nothing."""
+    arguments = dict(MODEL_ARGUMENTS[model])
+    if dataset == "micro_video" and model not in ("popularity", "item_knn"):
+        arguments["embedding_dim"] = 40  # Section 4.1; 16 elsewhere.
+    given = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(Config(model=model, arguments=arguments), **given)
+
+
+def with_arguments(config: Config, assignments: list[str]) -> Config:
+    """Adds constructor arguments written as "name=value".
+
+    Raises:
+        ValueError: if one is not of that form.
+    """
+    arguments = dict(config.arguments)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not (name and equals):
+            raise ValueError(f"`--set` takes name=value. Received: {assignment}")
+        arguments[name] = _parse(text)
+    return dataclasses.replace(config, arguments=arguments)
+
+
+def run_dir(
+    runs_dir: str, dataset: str, split: str, model: str, variant: str, seed: int
+) -> str:
+    """Where a run belongs; a variant of a model has a folder of its own."""
+    folder = model if variant == "paper" else f"{model}-{variant}"
+    return f"{runs_dir}/{dataset}/{split}/{folder}/seed-{seed}"
+
+
+def _parse(text: str) -> Any:
+    """A JSON value (2, 0.1, true) if it is one, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

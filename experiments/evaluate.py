@@ -1,0 +1,71 @@
+"""Ranks the test instances of a finished run under another protocol.
+
+Example: python -m experiments.evaluate --run_dir=runs/toys-1 --candidates=full
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Folder of a finished run.", required=True
+)
+_CANDIDATES = flags.DEFINE_enum(
+    "candidates",
+    "uni1000",
+    ["uni1000", "pop1000", "full"],
+    "Rank against 1,000 items drawn uniformly, 1,000 drawn by popularity, or all.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    try:
+        evaluate(Path(_RUN_DIR.value), Path(_DATA_DIR.value), _CANDIDATES.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def evaluate(run_dir: Path, data_dir: Path, protocol: str) -> dict[str, object]:
+    """Adds a protocol's metrics to the run's passport and its ranks to the table.
+
+    Returns:
+        The metrics by grouping.
+
+    Raises:
+        ValueError: if there is no finished run, or its data are not the ones prepared.
+    """
+    from data import prepared
+    from experiments import runner
+
+    config, passport = runner.read_run(run_dir)
+    data = prepared.load(data_dir, passport["dataset"], passport["split"])
+    if data.meta["sha256"] != passport["data"]["sha256"]:
+        raise ValueError(
+            f"The data prepared in {data.folder} are not those of the run {run_dir}."
+        )
+    runner.set_up_tensorflow(config, passport["seed"])
+    model = runner.build_model(config, data, passport["seed"])
+    model.load_weights(run_dir / runner.WEIGHTS)
+    ranker = runner.make_ranker(model, data, config)
+    ranking = ranker.rank("test", protocol, group_users=protocol != "full")
+    found = runner.summarise(ranking)
+    passport["metrics"]["test"][protocol] = found
+    runner.write_ranks(run_dir, runner.ranks_table(data, ranking, protocol))
+    runner.write_json(run_dir / runner.PASSPORT, passport)
+    for grouping, values in found.items():
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        logging.info("test %s, by %s: %s", protocol, grouping, shown)
+    return found
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,176 @@
+"""Runs a grid of models, data sets and seeds, then writes Table 2.
+
+Example: python -m experiments.reproduce_table2 --profile=quick
+
+Finished runs are kept, so that the same command goes on after a stop, and adds to a
+table what it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from experiments import configs
+
+_PROFILE = flags.DEFINE_enum(
+    "profile",
+    "quick",
+    sorted(configs.PROFILES),
+    "quick: MovieLens-100K, bounded work. paper: the paper's data sets, 5 seeds, full "
+    "budget. public: every CSV file of --data_dir.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of CSV files, for --profile=public."
+)
+_PREPARED_DIR = flags.DEFINE_string(
+    "prepared_dir", "data/prepared", "Where prepared data are written."
+)
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Where runs are written.")
+_REPORTS_DIR = flags.DEFINE_string("reports_dir", "reports", "Where tables go.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Which models, by comma. Default: all of them."
+)
+_DATASETS = flags.DEFINE_list(
+    "datasets", None, "Which of the profile's data sets, by comma. Default: all."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", None, "How many seeds: 1, 2, ... Default: the profile's.", lower_bound=1
+)
+_MAX_EPOCHS = flags.DEFINE_integer(
+    "max_epochs", None, "Most epochs a run. Default: the profile's.", lower_bound=1
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    profile = configs.PROFILES[_PROFILE.value]
+    try:
+        models = _chosen(_MODELS.value, list(configs.MODEL_ARGUMENTS), "models")
+        datasets = _prepare(profile)
+        failed = _run_grid(profile, models, datasets)
+        _write_table(datasets, models, failed)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on from here.")
+    if failed:
+        sys.exit(f"error: {len(failed)} runs failed: {', '.join(failed)}")
+
+
+def _chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
+    unknown = sorted({*(wanted or [])} - {*known})
+    if unknown:
+        raise ValueError(f"`--{flag}`: no {unknown}; there are {known}.")
+    return [name for name in known if wanted is None or name in wanted]
+
+
+def _prepare(profile: configs.Profile) -> list[tuple[str, str]]:
+    """Prepares what is not prepared yet; (name, split) of what is there then."""
+    files: dict[str, Path] = {}
+    wanted = list(profile.datasets)
+    if _PROFILE.value == "public":
+        files = configs.csv_files(_DATA_DIR.value)
+        wanted = [(name, configs.public_split(path)) for name, path in files.items()]
+    names = _chosen(_DATASETS.value, [name for name, _ in wanted], "datasets")
+    ready = []
+    for name, split in wanted:
+        if name in names and _is_prepared(name, split, files.get(name)):
+            ready.append((name, split))
+    if not ready:
+        raise ValueError("None of the profile's data sets could be prepared.")
+    return ready
+
+
+def _is_prepared(name: str, split: str, source: Path | None) -> bool:
+    if (Path(_PREPARED_DIR.value) / name / split / "meta.json").exists():
+        return True
+    from data import prepare
+
+    arguments: dict[str, Any] = {"dataset": name, "split": split}
+    if source is not None:
+        known = configs.KNOWN_FILES.get(name, {})
+        arguments = {"dataset": "csv", **known, "source": source, "name": name}
+        arguments["split"] = split
+    try:
+        prepare.prepare(**arguments, data_dir=Path(_PREPARED_DIR.value))
+    except ValueError as error:
+        if len(configs.PROFILES[_PROFILE.value].datasets) == 1 or source is not None:
+            raise
+        logging.warning("%s is left out of the table: %s", name, error)
+        return False
+    return True
+
+
+def _run_grid(
+    profile: configs.Profile, models: list[str], datasets: list[tuple[str, str]]
+) -> list[str]:
+    """Makes every run in a process of its own; returns the folders that failed."""
+    seeds = range(1, _SEEDS.value + 1) if _SEEDS.value else profile.seeds
+    grid = [
+        (name, split, seed, model)
+        for name, split in datasets
+        for seed in seeds
+        for model in models
+    ]
+    failed = []
+    started = time.monotonic()
+    for number, (name, split, seed, model) in enumerate(grid, start=1):
+        folder = configs.run_dir(_RUNS_DIR.value, name, split, model, "paper", seed)
+        minutes = (time.monotonic() - started) / 60
+        logging.info("[%d/%d, %.1f min] %s", number, len(grid), minutes, folder)
+        if (Path(folder) / "passport.json").exists():
+            continue
+        if subprocess.run(
+            _command(profile, name, split, model, seed, folder)
+        ).returncode:
+            if not Path(folder, "config.json").exists():
+                raise ValueError(f"{folder} could not be started; see above.")
+            failed.append(folder)
+    return failed
+
+
+def _command(
+    profile: configs.Profile, name: str, split: str, model: str, seed: int, folder: str
+) -> list[str]:
+    """The command of one run: a process each, so that memory and seeds are its own."""
+    changes = dict(profile.changes)
+    if _MAX_EPOCHS.value:
+        changes["max_epochs"] = _MAX_EPOCHS.value
+    given = {
+        "model": model,
+        "dataset": name,
+        "split": split,
+        "seed": seed,
+        "run_dir": folder,
+        "data_dir": _PREPARED_DIR.value,
+        **changes,
+    }
+    command = [sys.executable, "-m", "experiments.train"]
+    return command + [f"--{key}={value}" for key, value in given.items()]
+
+
+def _write_table(
+    datasets: list[tuple[str, str]], models: list[str], failed: list[str]
+) -> None:
+    del models, failed
+    from experiments import report
+
+    table = report.write_report(
+        Path(_REPORTS_DIR.value), Path(_RUNS_DIR.value), datasets
+    )
+    sys.stdout.write(
+        f"\n{table}\nWritten: {_REPORTS_DIR.value}/table2.html, .md, .csv, .tex\n"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

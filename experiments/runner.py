@@ -1,0 +1,253 @@
+"""One run: seed, build, train, evaluate, write the passport."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from absl import logging
+from tensorflow import keras
+
+from data.pipeline import gather_histories, targets
+from data.prepared import PreparedData
+from experiments import machine, metrics, training
+from experiments.configs import Config
+from experiments.models import MODELS
+from experiments.ranking import Ranker, Ranking
+from mgnm_tf.recommender import SequentialRecommender
+
+PASSPORT, CONFIG, RANKS, WEIGHTS = (
+    "passport.json",
+    "config.json",
+    "ranks.parquet",
+    "model.weights.h5",
+)
+
+
+def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[str, Any]:
+    """Makes one run whole, or finishes it, or finds it finished.
+
+    Returns:
+        The passport, which is also written to `run_dir`, last of all.
+
+    Raises:
+        ValueError: if `run_dir` holds a run of another configuration.
+        training.Interrupted: on Ctrl-C; the same call goes on from there.
+    """
+    identity = {**dataclasses.asdict(config), "seed": seed, "data": data.meta["sha256"]}
+    if _open_run(run_dir, identity):
+        logging.info("%s is finished already.", run_dir)
+        return json.loads((run_dir / PASSPORT).read_text())
+    set_up_tensorflow(config, seed)
+    model = build_model(config, data, seed)
+    ranker = make_ranker(model, data, config)
+    if model.trainable_variables:
+        trained = training.train(model, data, config, ranker, run_dir, seed)
+        valid = trained.pop("valid_metrics")
+    else:
+        trained = _adapted()
+        valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
+    started = time.perf_counter()
+    ranking = ranker.rank("test", "uni1000", group_users=True)
+    seconds = time.perf_counter() - started
+    passport = {
+        "model": config.model,
+        "variant": config.variant,
+        "dataset": data.name,
+        "split": data.split,
+        "seed": seed,
+        "status": "complete",
+        "commit": machine.commit(),
+        "versions": machine.versions(),
+        "machine": machine.describe(),
+        "data": {**data.meta["statistics"], "sha256": data.meta["sha256"]},
+        "config": {**dataclasses.asdict(config), "split_rule": data.meta["split_rule"]},
+        "candidates": {"seed": config.candidate_seed},
+        "training": {**trained, "parameters": int(model.count_params())},
+        "evaluation": {
+            "seconds": round(seconds, 3),
+            "instances_per_s": round(len(ranking.instances) / seconds, 1),
+            "instances": len(ranking.instances),
+        },
+        "peak_memory_mb": round(machine.peak_memory_mb(), 1),
+        "metrics": {
+            "valid": valid,
+            "test": {"uni1000": summarise(ranking)},
+        },
+    }
+    model.save_weights(run_dir / WEIGHTS)
+    write_ranks(run_dir, ranks_table(data, ranking, "uni1000"))
+    for path in run_dir.glob("epoch-*.weights.h5"):
+        path.unlink()
+    shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
+    _write_hparams(run_dir, config, passport)
+    write_json(run_dir / PASSPORT, passport)
+    return passport
+
+
+def set_up_tensorflow(config: Config, seed: int) -> None:
+    """Seeds everything, and applies the configuration's switches."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    policy = "mixed_float16" if config.mixed_precision else "float32"
+    keras.mixed_precision.set_global_policy(policy)
+    keras.utils.set_random_seed(seed)
+
+
+def build_model(config: Config, data: PreparedData, seed: int) -> SequentialRecommender:
+    """A model with its weights made, compiled, and adapted to the training events."""
+    arguments = {**config.arguments}
+    if config.model == "mgnm":
+        arguments["seed"] = seed
+    model = MODELS[config.model](
+        num_users=data.num_users,
+        num_items=data.num_items,
+        max_history=config.max_history,
+        **arguments,
+    )
+    model.compile(
+        optimizer=lazy_adam(config.learning_rate), jit_compile=config.jit_compile
+    )
+    instances = data.instances["train"][:2]
+    batch = gather_histories(data, instances, config.max_history)
+    batch["candidates"] = np.repeat(targets(data, instances)[:, None], 2, axis=1)
+    model({key: tf.convert_to_tensor(value) for key, value in batch.items()})
+    model.adapt(data.train_events())
+    return model
+
+
+def lazy_adam(learning_rate: float) -> Any:
+    """Adam that leaves the rows alone that a batch does not touch."""
+    with warnings.catch_warnings():  # Of the package's end of life; the pin is known.
+        warnings.simplefilter("ignore")
+        from tensorflow_addons.optimizers import LazyAdam
+
+    return LazyAdam(learning_rate)
+
+
+def make_ranker(
+    model: SequentialRecommender, data: PreparedData, config: Config
+) -> Ranker:
+    return Ranker(model, data, config.max_history, config.candidate_seed)
+
+
+def summarise(ranking: Ranking) -> dict[str, dict[str, float]]:
+    """Metrics by grouping; fails where ties decide them."""
+    metrics.check_ties(ranking.ranks)
+    found = {"instance": metrics.instance_metrics(ranking.ranks)}
+    if ranking.users is not None:
+        found["user"] = metrics.user_metrics(ranking.users)
+    return found
+
+
+def ranks_table(data: PreparedData, ranking: Ranking, protocol: str) -> pd.DataFrame:
+    """One row an instance, as `ranks.parquet` holds them; time 0 where unknown."""
+    users, ends = ranking.instances.T
+    rows = data.store.offsets[users] + ends
+    times = data.store.times
+    return pd.DataFrame(
+        {
+            "user": users,
+            "item": data.store.items[rows],
+            "time": np.zeros(len(rows), np.int64) if times is None else times[rows],
+            "protocol": protocol,
+            "rank_pessimistic": ranking.ranks.pessimistic.astype(np.int32),
+            "rank_optimistic": ranking.ranks.optimistic.astype(np.int32),
+            "candidates": ranking.ranks.negatives.astype(np.int32) + 1,
+        }
+    )
+
+
+def write_ranks(run_dir: Path, table: pd.DataFrame) -> None:
+    """Replaces the rows of the table's protocols in `ranks.parquet`, atomically."""
+    path = run_dir / RANKS
+    if path.exists():
+        kept = pd.read_parquet(path)
+        kept = kept[~kept["protocol"].isin(table["protocol"].unique())]
+        table = pd.concat([kept, table], ignore_index=True)
+    partial = path.with_name(f".{path.name}.partial")
+    table.to_parquet(partial, index=False)
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def read_run(run_dir: Path) -> tuple[Config, dict[str, Any]]:
+    """The configuration and the passport of a finished run.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not (run_dir / PASSPORT).exists():
+        raise ValueError(
+            f"{run_dir} holds no finished run. Run `python -m experiments.train "
+            f"... --run_dir={run_dir}` first."
+        )
+    fields = {field.name for field in dataclasses.fields(Config)}
+    stored = json.loads((run_dir / CONFIG).read_text())
+    config = Config(**{key: stored[key] for key in fields})
+    return config, json.loads((run_dir / PASSPORT).read_text())
+
+
+def _open_run(run_dir: Path, identity: dict[str, Any]) -> bool:
+    """Claims the folder; tells whether its run is finished."""
+    path = run_dir / CONFIG
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != identity:
+            names = sorted(
+                key
+                for key in {*found, *identity}
+                if found.get(key) != identity.get(key)
+            )
+            raise ValueError(
+                f"{run_dir} holds a run with another {', '.join(names)}. "
+                "Choose another --run_dir, or delete that folder."
+            )
+    else:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, identity)
+    return (run_dir / PASSPORT).exists()
+
+
+def _adapted() -> dict[str, Any]:
+    return {
+        "epochs": 0,
+        "max_epochs": 0,
+        "best_epoch": 0,
+        "steps": 0,
+        "seconds": 0.0,
+        "positives_per_s": None,
+        "first_step_s": None,
+        "stopped_because": "nothing to train: counted once over the training events",
+    }
+
+
+def _write_hparams(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
+    from tensorboard.plugins.hparams import api as hparams
+
+    values = {**dataclasses.asdict(config), **config.arguments}
+    del values["arguments"]
+    found = passport["metrics"]["test"]["uni1000"]["instance"]
+    with tf.summary.create_file_writer(str(run_dir / "tensorboard")).as_default():
+        hparams.hparams(
+            {key: value for key, value in values.items() if value is not None},
+            trial_id=f"{config.model}-{passport['seed']}",
+        )
+        for key, value in found.items():
+            tf.summary.scalar(f"test/uni1000/{key}", value, step=0)

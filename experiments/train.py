@@ -1,0 +1,111 @@
+"""Trains one model on one data set and writes its test metrics.
+
+Example: python -m experiments.train --model=mgnm --dataset=toys --run_dir=runs/toys-1
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from experiments import configs
+
+_MODEL = flags.DEFINE_enum(
+    "model", None, sorted(configs.MODEL_ARGUMENTS), "Which model.", required=True
+)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
+)
+_SPLIT = flags.DEFINE_string(
+    "split", None, "Which of its splits; needed only if several are prepared."
+)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir",
+    None,
+    "Folder of the run. Default: runs/<dataset>/<split>/<model>/seed-<n>. An "
+    "unfinished run there goes on; a finished one is left as it is.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 1, "Seeds initialisation, order and negatives.", lower_bound=0
+)
+_VARIANT = flags.DEFINE_string(
+    "variant", None, "Name of a departure, kept in the passport. Default: paper."
+)
+_MAX_EPOCHS = flags.DEFINE_integer(
+    "max_epochs", None, "Most passes over the training instances.", lower_bound=1
+)
+_PATIENCE = flags.DEFINE_integer(
+    "patience", None, "Epochs without a better validation metric.", lower_bound=1
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", None, "Of LazyAdam.", lower_bound=1e-9
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
+_MAX_HISTORY = flags.DEFINE_integer(
+    "max_history", None, "Newest events that a model is shown.", lower_bound=1
+)
+_SET = flags.DEFINE_multi_string(
+    "set",
+    [],
+    "An argument of the model's constructor, e.g. --set=num_interests=2; repeatable.",
+)
+_MIXED_PRECISION = flags.DEFINE_bool(
+    "mixed_precision", None, "Compute in float16, for GPUs."
+)
+_JIT_COMPILE = flags.DEFINE_bool("jit_compile", None, "Train step through XLA.")
+_DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic", None, "Only deterministic kernels; matters on GPUs."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    changes = {
+        "variant": _VARIANT.value,
+        "max_epochs": _MAX_EPOCHS.value,
+        "patience": _PATIENCE.value,
+        "learning_rate": _LEARNING_RATE.value,
+        "batch_size": _BATCH_SIZE.value,
+        "max_history": _MAX_HISTORY.value,
+        "mixed_precision": _MIXED_PRECISION.value,
+        "jit_compile": _JIT_COMPILE.value,
+        "deterministic": _DETERMINISTIC.value,
+    }
+    try:
+        config = configs.get_config(_MODEL.value, _DATASET.value, **changes)
+        config = configs.with_arguments(config, _SET.value)
+        _run(config)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run(config: configs.Config) -> None:
+    from data import prepared
+    from experiments import runner, training
+
+    data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
+    run_dir = Path(
+        _RUN_DIR.value
+        or configs.run_dir(
+            "runs", data.name, data.split, config.model, config.variant, _SEED.value
+        )
+    )
+    try:
+        passport = runner.run(config, data, run_dir, _SEED.value)
+    except (training.Interrupted, KeyboardInterrupt):
+        sys.exit(f"Stopped. The same command goes on from {run_dir}.")
+    for grouping, found in passport["metrics"]["test"]["uni1000"].items():
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        logging.info("test uni1000, by %s: %s", grouping, shown)
+    logging.info("Written: %s", run_dir)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,93 @@
+"""Ranks agree with counting by hand, under each protocol and whatever the batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data.candidates import candidate_negatives
+from data.pipeline import gather_histories, targets
+from experiments.ranking import Ranker
+from mgnm_tf.recommender import SequentialRecommender
+
+
+class Lookup(SequentialRecommender):
+    """Scores an item by a fixed table, whatever the history."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = tf.constant(scores, tf.float32)
+
+    def encode(self, batch, training=None):
+        return batch["user"]
+
+    def score(self, state, candidates):
+        return tf.gather(self.scores, candidates)
+
+
+@pytest.fixture
+def scores(tiny_data):
+    # Few distinct values, so that ties occur.
+    return np.random.default_rng(0).integers(0, 9, tiny_data.num_items).astype(float)
+
+
+def make_ranker(scores, data, **kwargs):
+    return Ranker(Lookup(scores), data, max_history=8, candidate_seed=5, **kwargs)
+
+
+def test_sampled_ranks_count_the_negatives_above(scores, tiny_data):
+    ranks = make_ranker(scores, tiny_data).rank("test", "uni1000").ranks
+    instances = tiny_data.instances["test"]
+    negatives = candidate_negatives(tiny_data, "test", "uni1000", 5)
+    for row, positive in enumerate(targets(tiny_data, instances)):
+        others = [scores[item] for item in negatives[row] if item != 0]
+        assert ranks.negatives[row] == len(others)
+        above = sum(other > scores[positive] for other in others)
+        tied = sum(other == scores[positive] for other in others)
+        assert ranks.optimistic[row] == above
+        assert ranks.pessimistic[row] == above + tied
+
+
+def test_full_ranks_count_the_catalogue_without_the_past(scores, tiny_data):
+    ranks = make_ranker(scores, tiny_data).rank("test", "full").ranks
+    store = tiny_data.store
+    for row, (user, end) in enumerate(tiny_data.instances["test"]):
+        events = store.items[store.offsets[user] : store.offsets[user + 1]]
+        positive, past = events[end], {*events[:end].tolist()}
+        others = {*range(1, tiny_data.num_items)} - past - {int(positive)}
+        bar = scores[positive]
+        assert ranks.negatives[row] == len(others)
+        assert ranks.optimistic[row] == sum(scores[item] > bar for item in others)
+        assert ranks.pessimistic[row] == sum(scores[item] >= bar for item in others)
+
+
+def test_ranks_do_not_depend_on_the_batches(scores, tiny_data):
+    one = make_ranker(scores, tiny_data, batch_size=3).rank("test", "uni1000", True)
+    other = make_ranker(scores, tiny_data, batch_size=64).rank("test", "uni1000", True)
+    np.testing.assert_array_equal(one.ranks.pessimistic, other.ranks.pessimistic)
+    np.testing.assert_array_equal(one.users.pessimistic, other.users.pessimistic)
+
+
+def test_a_few_rows_rank_as_they_do_among_all(scores, tiny_data):
+    ranker = make_ranker(scores, tiny_data)
+    rows = np.array([1, 4, 5])
+    some = ranker.rank("valid", "uni1000", rows=rows).ranks
+    every = ranker.rank("valid", "uni1000").ranks
+    np.testing.assert_array_equal(some.pessimistic, every.pessimistic[rows])
+
+
+@pytest.mark.parametrize("protocol", ["uni1000", "full"])
+def test_scores_that_are_not_numbers_are_refused(scores, tiny_data, protocol):
+    scores[3:] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        make_ranker(scores, tiny_data).rank("test", protocol)
+
+
+def test_a_batch_s_histories_reach_the_model(tiny_data):
+    instances = tiny_data.instances["test"][:3]
+    batch = gather_histories(tiny_data, instances, 8)
+    store = tiny_data.store
+    for row, (user, end) in enumerate(instances):
+        start = store.offsets[user]
+        assert batch["history"][row, -1] == store.items[start + end - 1]

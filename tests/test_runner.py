@@ -1,0 +1,156 @@
+"""Runs: whole or not at all, resumed to the bit, refused where they do not match."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data import pipeline
+from experiments import configs, runner, training
+
+ROOT = Path(__file__).parent.parent
+SEED = 3
+
+
+def small_config(**changes):
+    arguments = {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}
+    given = {"batch_size": 16, "max_epochs": 3, "max_history": 8, **changes}
+    return configs.Config(model="mgnm", arguments=arguments, **given)
+
+
+def weights_of(run_dir):
+    import h5py
+
+    found = {}
+    with h5py.File(run_dir / runner.WEIGHTS) as file:
+        file.visititems(
+            lambda name, node: found.update({name: np.array(node)})
+            if isinstance(node, h5py.Dataset)
+            else None
+        )
+    return found
+
+
+def assert_same_weights(run_dir, other):
+    ours, theirs = weights_of(run_dir), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    passport = runner.run(small_config(), tiny_data, run_dir, SEED)
+    return run_dir, passport
+
+
+def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
+    finished, tiny_data, tmp_path, monkeypatch
+):
+    batches = pipeline.training_batches
+
+    def interrupting(*args, **kwargs):
+        for step, batch in enumerate(batches(*args, **kwargs)):
+            if kwargs["epoch"] == 1 and step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(pipeline, "training_batches", interrupting)
+    with pytest.raises(training.Interrupted):
+        runner.run(small_config(), tiny_data, tmp_path, SEED)
+    assert not (tmp_path / runner.PASSPORT).exists()
+    monkeypatch.undo()
+    passport = runner.run(small_config(), tiny_data, tmp_path, SEED)
+    assert passport["metrics"] == finished[1]["metrics"]
+    assert passport["training"]["steps"] == finished[1]["training"]["steps"]
+    assert_same_weights(tmp_path, finished[0])
+
+
+def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
+    run_dir = tmp_path / "killed"
+    data_dir = tiny_data.folder.parent.parent
+    command = [
+        *(sys.executable, "-m", "experiments.train", "--model=mgnm"),
+        *("--set=embedding_dim=4", "--set=num_interests=2", "--set=num_layers=1"),
+        *("--batch_size=16", "--max_history=8", "--max_epochs=3", f"--seed={SEED}"),
+        *(f"--dataset={tiny_data.name}", f"--data_dir={data_dir}"),
+        f"--run_dir={run_dir}",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (run_dir / "checkpoint/checkpoint").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (run_dir / runner.PASSPORT).exists()
+    runner.run(small_config(), tiny_data, run_dir, SEED)
+    assert_same_weights(run_dir, finished[0])
+
+
+def test_another_seed_gives_other_weights(finished, tiny_data, tmp_path):
+    runner.run(small_config(max_epochs=1), tiny_data, tmp_path, SEED + 1)
+    ours, theirs = weights_of(tmp_path), weights_of(finished[0])
+    assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_finished_run_is_not_repeated(finished, tiny_data, monkeypatch):
+    run_dir, passport = finished
+    monkeypatch.setattr(runner, "build_model", None)
+    assert runner.run(small_config(), tiny_data, run_dir, SEED) == passport
+
+
+def test_a_run_of_another_config_is_refused(finished, tiny_data):
+    with pytest.raises(ValueError, match="another learning_rate"):
+        runner.run(small_config(learning_rate=0.1), tiny_data, finished[0], SEED)
+
+
+def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
+    run_dir, passport = finished
+    assert json.loads((run_dir / runner.PASSPORT).read_text()) == passport
+    assert passport["status"] == "complete"
+    assert passport["data"]["sha256"] == tiny_data.meta["sha256"]
+    assert passport["data"]["test"] == len(tiny_data.instances["test"])
+    assert passport["training"]["epochs"] == 3
+    assert passport["training"]["steps"] == 3 * -(-passport["data"]["train"] // 16)
+    assert {"gauc", "hit@5", "ndcg@5", "mrr@5"} <= {
+        *passport["metrics"]["test"]["uni1000"]["instance"]
+    }
+    assert {"gauc", "hit@5"} <= {*passport["metrics"]["test"]["uni1000"]["user"]}
+
+
+def test_the_table_of_ranks_gives_the_passport_s_metrics(finished):
+    run_dir, passport = finished
+    ranks = pd.read_parquet(run_dir / runner.RANKS)
+    found = passport["metrics"]["test"]["uni1000"]["instance"]
+    assert len(ranks) == passport["evaluation"]["instances"]
+    hit = float((ranks["rank_pessimistic"] < 5).mean())
+    assert found["hit@5"] == pytest.approx(hit)
+
+
+def test_nothing_unfinished_stays_in_a_finished_run(finished):
+    names = {path.name for path in finished[0].iterdir()}
+    assert names == {
+        *(runner.CONFIG, runner.PASSPORT, runner.RANKS, runner.WEIGHTS),
+        "tensorboard",
+    }
+
+
+def test_a_diverging_loss_is_said(tiny_data, tmp_path):
+    with pytest.raises(ValueError, match="learning_rate"):
+        runner.run(small_config(learning_rate=1e30), tiny_data, tmp_path, SEED)
+
+
+@pytest.mark.parametrize("switch", ["mixed_precision", "jit_compile", "deterministic"])
+def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
+    passport = runner.run(
+        small_config(max_epochs=1, **{switch: True}), tiny_data, tmp_path, SEED
+    )
+    assert 0.0 < passport["metrics"]["test"]["uni1000"]["instance"]["gauc"] <= 1.0
