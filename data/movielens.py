@@ -1,0 +1,109 @@
+"""MovieLens-100K (Harper & Konstan, TiiS 2015), fetched and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from absl import logging
+
+from data import csv_file
+from data.download import UnreachableError, download, extract_member, verify
+
+URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
+MEMBER = "ml-100k/u.data"
+
+# The same ratings, as example data of a package.
+PACKAGE = "recbole==1.2.1"
+WHEEL = "recbole-1.2.1-py3-none-any.whl"
+WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+WHEEL_MEMBER = "recbole/dataset_example/ml-100k/ml-100k.inter"
+
+# Of the ratings themselves, sorted: both sources must give these.
+CONTENT_SHA256 = "f7dde5dc55b648d848645090e8e50b34bbf9b56abd8c305bcae44ee5de7a1f06"
+
+_COLUMNS = ["user", "item", "rating", "timestamp"]
+
+
+def fetch(raw_dir: Path) -> tuple[Path, str]:
+    """Gets the ratings from GroupLens or, where that cannot be reached, from PyPI.
+
+    Only an unreachable server leads to the second source; a wrong checksum never
+    does. Either is verified.
+
+    Returns:
+        The file, and where it came from.
+
+    Raises:
+        ValueError: if neither can be had.
+    """
+    for path, origin in (
+        (raw_dir / "u.data", URL),
+        (raw_dir / "ml-100k.inter", PACKAGE),
+    ):
+        if path.exists():
+            return path, origin
+    raw_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        archive = download(URL, raw_dir / "ml-100k.zip", SHA256, timeout=5.0, retries=1)
+        return extract_member(archive, MEMBER, raw_dir / "u.data"), URL
+    except UnreachableError as error:
+        logging.warning("%s", error)
+        logging.warning("Taking MovieLens-100K from the PyPI package %s.", PACKAGE)
+    wheel = raw_dir / WHEEL
+    if not wheel.exists():
+        _download_wheel(raw_dir)
+    verify(wheel, WHEEL_SHA256, PACKAGE)
+    return extract_member(wheel, WHEEL_MEMBER, raw_dir / "ml-100k.inter"), PACKAGE
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Reads `u.data`, or the package's copy, which has a header.
+
+    Returns:
+        Columns user, item, rating, timestamp.
+
+    Raises:
+        ValueError: if the ratings are not MovieLens-100K's.
+    """
+    typed_header = ":" in csv_file.first_line(path)
+    table = csv_file.read(
+        path, separator="\t", header=0 if typed_header else None, names=_COLUMNS
+    )
+    found = content_sha256(table)
+    if found != CONTENT_SHA256:
+        raise ValueError(
+            f"{path} does not hold MovieLens-100K: the ratings' SHA-256 is {found}. "
+            "Delete it, and it will be fetched again."
+        )
+    return table
+
+
+def content_sha256(table: pd.DataFrame) -> str:
+    """Hash of the ratings as sorted lines of integers."""
+    lines = sorted(
+        "\t".join(str(int(float(field))) for field in row)
+        for row in table[_COLUMNS].astype(str).itertuples(index=False)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _download_wheel(raw_dir: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check"]
+    result = subprocess.run(
+        [*command, "--dest", str(raw_dir), PACKAGE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ValueError(
+            f"MovieLens-100K cannot be had: {URL} is unreachable and pip cannot "
+            f"download {PACKAGE} ({reason})."
+        )

@@ -1,0 +1,109 @@
+"""The data sets that `--dataset` names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """Where a data set comes from, and what it must look like once prepared.
+
+    Attributes:
+        load: raw file -> columns user, item[, rating][, timestamp|order].
+        fetch: folder for raw files -> the raw file and its origin; None where the
+            user has to supply it.
+        missing: what to tell a user who did not.
+        split: the default.
+        rating_above: a positive has more than this; None keeps every row.
+        table1: users, items and interactions in the paper's Table 1, if it is there.
+    """
+
+    load: Callable[[Path], pd.DataFrame]
+    fetch: Callable[[Path], tuple[Path, str]] | None
+    missing: str = "Give the file as --source=FILE."
+    split: str = "global_time"
+    rating_above: float | None = None
+    table1: tuple[int, int, int] | None = None
+
+
+# The loaders are imported late: a command's --help shall not wait for pandas.
+def _load_amazon(path: Path) -> pd.DataFrame:
+    from data import amazon
+
+    return amazon.load(path)
+
+
+def _load_csv(path: Path) -> pd.DataFrame:
+    from data import csv_file
+
+    return csv_file.load(path)
+
+
+def _load_micro_video(path: Path) -> pd.DataFrame:
+    from data import micro_video
+
+    return micro_video.load(path)
+
+
+def _load_movielens(path: Path) -> pd.DataFrame:
+    from data import movielens
+
+    return movielens.load(path)
+
+
+def _fetch_movielens(raw_dir: Path) -> tuple[Path, str]:
+    from data import movielens
+
+    return movielens.fetch(raw_dir)
+
+
+def _from(url: str) -> Callable[[Path], tuple[Path, str]]:
+    def fetch(raw_dir: Path) -> tuple[Path, str]:
+        from data.download import download
+
+        # No checksum is published; the counts are checked against Table 1 instead.
+        return download(url, raw_dir / url.rsplit("/", 1)[-1]), url
+
+    return fetch
+
+
+DATASETS: dict[str, DatasetSpec] = {
+    "ml-100k": DatasetSpec(
+        load=_load_movielens, fetch=_fetch_movielens, rating_above=2.0
+    ),
+    "instruments": DatasetSpec(
+        load=_load_amazon,
+        fetch=_from(_SNAP + "ratings_Musical_Instruments.csv"),
+        rating_above=2.0,
+        table1=(60_739, 56_301, 946_627),
+    ),
+    "toys": DatasetSpec(
+        load=_load_amazon,
+        fetch=_from(_SNAP + "ratings_Toys_and_Games.csv"),
+        rating_above=2.0,
+        table1=(313_557, 241_657, 6_212_901),
+    ),
+    "micro_video": DatasetSpec(
+        load=_load_micro_video,
+        fetch=None,
+        missing=(
+            "The paper's Micro-video data are private to Kuaishou and are not published. "
+            "If you have them, give the file as --source=FILE; a KuaiRand log loads too."
+        ),
+        split="by_date",
+        rating_above=0.0,
+        table1=(60_813, 292_286, 14_952_659),
+    ),
+    "csv": DatasetSpec(load=_load_csv, fetch=None),
+    # Made by `data.synthetic`: nothing to load.
+    "synthetic": DatasetSpec(load=_load_csv, fetch=None),
+}

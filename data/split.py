@@ -1,0 +1,114 @@
+"""Which events train, validate and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data.store import SequenceStore
+
+Parts = dict[str, np.ndarray]
+_DAY = 86_400
+_TRAIN, _VALID = 0.7, 0.8  # ends of training and validation: 70/10/20, Section 4.1
+
+
+def split(
+    store: SequenceStore, rule: str, utc_offset_hours: float = 8.0
+) -> tuple[Parts, str]:
+    """Divides all instances of a store.
+
+    Args:
+        store: the sequences.
+        rule: a name of `RULES`.
+        utc_offset_hours: of the clock by which "by_date" tells days and noon.
+
+    Returns:
+        "train", "valid" and "test" as int32 [n, 2] of `(user, end)`, ordered by user
+        then end; and the rule in words.
+
+    Raises:
+        ValueError: if the rule needs times that are not there, or a part is empty.
+    """
+    if rule not in RULES:
+        raise ValueError(f"`split` must be one of {sorted(RULES)}. Received: {rule}")
+    if rule in ("global_time", "by_date") and store.times is None:
+        raise ValueError(
+            f"The split {rule} needs timestamps, and these data have an order only. "
+            "Use --split=leave_one_out or --split=per_user."
+        )
+    counts = np.diff(store.offsets)
+    users = np.repeat(np.arange(store.num_users), np.maximum(counts - 1, 0))
+    firsts = np.flatnonzero(np.diff(users, prepend=-1))
+    runs = np.diff(np.append(firsts, len(users)))
+    ends = np.arange(len(users)) - np.repeat(firsts, runs) + 1
+    part, description = RULES[rule](store, users, ends, utc_offset_hours)
+    instances = np.stack([users, ends], axis=1).astype(np.int32)
+    parts = {
+        name: instances[part == number]
+        for number, name in enumerate(("train", "valid", "test"))
+    }
+    empty = [name for name, rows in parts.items() if not len(rows)]
+    if empty:
+        raise ValueError(
+            f"The split {rule} leaves nothing to {' and '.join(empty)}: "
+            f"{len(instances)} instances of {int(np.sum(counts > 1))} users are too few."
+        )
+    return parts, description
+
+
+def _global_time(
+    store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
+) -> tuple[np.ndarray, str]:
+    del utc_offset_hours
+    times = store.times[store.offsets[users] + ends]
+    ordered = np.sort(times)
+    cuts = ordered[[int(_TRAIN * len(ordered)), int(_VALID * len(ordered))]]
+    return np.searchsorted(cuts, times, side="right"), (
+        "global_time: all instances by time, 70/10/20; instances at the time of a cut "
+        f"are all on its later side (cuts at {cuts[0]} and {cuts[1]} s)"
+    )
+
+
+def _by_date(
+    store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
+) -> tuple[np.ndarray, str]:
+    seconds = store.times[store.offsets[users] + ends] + int(3_600 * utc_offset_hours)
+    last_day = int(store.times.max() + 3_600 * utc_offset_hours) // _DAY * _DAY
+    noon = last_day + _DAY // 2
+    return np.searchsorted([last_day, noon], seconds, side="right"), (
+        "by_date: the last day before noon validates, from noon on tests, earlier days "
+        f"train (clock of UTC{utc_offset_hours:+g} h)"
+    )
+
+
+def _per_user(
+    store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
+) -> tuple[np.ndarray, str]:
+    del utc_offset_hours
+    totals = np.diff(store.offsets)[users] - 1
+    share = ends / totals  # The last instance of a user has 1.
+    return (share > _TRAIN).astype(int) + (share > _VALID), (
+        "per_user: each user's instances in order, 70/10/20"
+    )
+
+
+def _leave_one_out(
+    store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
+) -> tuple[np.ndarray, str]:
+    del utc_offset_hours
+    totals = np.diff(store.offsets)[users] - 1
+    part = np.select([ends == totals, ends == totals - 1], [2, 1], 0)
+    return np.where(totals < 2, 0, part), (
+        "leave_one_out: the last event of each user tests, the one before validates; "
+        "users of two events train. Later events of other users are seen in training"
+    )
+
+
+Rule = Callable[[SequenceStore, np.ndarray, np.ndarray, float], tuple[np.ndarray, str]]
+RULES: dict[str, Rule] = {
+    "global_time": _global_time,
+    "by_date": _by_date,
+    "per_user": _per_user,
+    "leave_one_out": _leave_one_out,
+}
