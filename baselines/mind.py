@@ -1,0 +1,169 @@
+"""MIND (Li et al., CIKM 2019), https://arxiv.org/abs/1904.08030.
+
+The authors released no code; this follows the paper, and where it is silent the
+version in THUDM/ComiRec, which most comparisons run. Departs from both: each candidate
+chooses its interest in training as in testing, where they choose by the positive
+within a sampled softmax; MGNM's own code does as we do. There are no profile features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.ops import squash
+from mgnm_tf.recommender import SequentialRecommender
+
+READOUTS = ("hard", "soft")
+
+
+class MIND(SequentialRecommender):
+    """Routes the history into K interests; a candidate takes the nearest.
+
+    Behaviour-to-interest routing with one bilinear map S for all pairs: softmax over
+    the K interests for each item, `num_iterations` times, all but the last without
+    gradient. The routing logits are drawn anew for each batch in training; inference
+    has one draw kept with the weights, indexed from the newest item.
+
+    Shapes:
+        Batch -> logits [B, C] float32
+
+    Args:
+        num_users: the shared signature; not read.
+        num_items: size of the item vocabulary, padding included.
+        max_history: the longest history.
+        embedding_dim: D.
+        num_interests: K.
+        num_iterations: R.
+        relu_layer: a D x D layer with ReLU after the capsules, as ComiRec has it for
+            books; interests then are non-negative.
+        adaptive_interests: a history of n items uses max(1, min(K, log2 n)) interests.
+        readout: "hard", the maximum over interests; "soft", label-aware attention with
+            power 1, in training and testing alike.
+        embedding_stddev: of the table's normal initialisation.
+        seed: of the routing draws.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        max_history: int = 100,
+        embedding_dim: int = 16,
+        num_interests: int = 4,
+        num_iterations: int = 3,
+        relu_layer: bool = False,
+        adaptive_interests: bool = False,
+        readout: str = "hard",
+        embedding_stddev: float = 0.1,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        del num_users
+        if num_interests < 1 or num_iterations < 1:
+            raise ValueError(
+                "`num_interests` and `num_iterations` must be positive. Received: "
+                f"num_interests={num_interests}, num_iterations={num_iterations}"
+            )
+        if readout not in READOUTS:
+            raise ValueError(
+                f"`readout` must be one of {READOUTS}. Received: readout={readout}"
+            )
+        self.max_history = max_history
+        self.num_interests = num_interests
+        self.num_iterations = num_iterations
+        self.adaptive_interests = adaptive_interests
+        self.readout = readout
+        self.seed = seed
+        normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
+        self.item_embedding = keras.layers.Embedding(
+            num_items, embedding_dim, embeddings_initializer=normal
+        )
+        self.bilinear = keras.layers.Dense(embedding_dim, use_bias=False)
+        self.interest_layer = (
+            keras.layers.Dense(embedding_dim, activation="relu") if relu_layer else None
+        )
+        self.inference_draw = self.add_weight(
+            "inference_draw",
+            (num_interests, max_history),
+            initializer=lambda shape, dtype: self._draw(shape, -1),
+            trainable=False,
+            experimental_autocast=False,
+        )
+        self.draws = self.add_weight(
+            "draws",
+            (),
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def encode(
+        self,
+        batch: Batch,
+        training: bool | None = None,
+        routing_logits: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Interests [B, K, D]; `routing_logits` [K, T] or [B, K, T] replaces the draw."""
+        mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
+        votes = self.bilinear(self.item_embedding(batch["history"]))  # [B, T, D]
+        votes = tf.cast(votes, tf.float32)
+        if routing_logits is None:
+            routing_logits = self._initial_logits(tf.shape(mask)[1], training)
+        shape = [tf.shape(mask)[0], self.num_interests, tf.shape(mask)[1]]
+        logits = tf.broadcast_to(routing_logits, shape)  # [B, K, T]
+        active = self._active(mask)  # [B, K, 1]
+        constant = tf.stop_gradient(votes)
+        for iteration in range(self.num_iterations):
+            last = iteration == self.num_iterations - 1
+            weights = self.couple(logits, mask, active)  # [B, K, T]
+            interests = squash(tf.matmul(weights, votes if last else constant))
+            if not last:
+                logits += tf.matmul(interests, constant, transpose_b=True)
+        if self.interest_layer is not None:
+            interests = tf.cast(self.interest_layer(interests), tf.float32)
+        return tf.where(active, interests, 0.0)
+
+    def couple(
+        self, logits: tf.Tensor, mask: tf.Tensor, active: tf.Tensor
+    ) -> tf.Tensor:
+        """Shares of each item over the active interests [B, K, T]; zero at padding."""
+        logits = tf.where(active, logits, logits.dtype.min)
+        weights = tf.nn.softmax(logits, axis=1)
+        return weights * tf.cast(mask, weights.dtype)[:, None]
+
+    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        items = self.item_embedding(candidates)  # [B, C, D]
+        scores = tf.matmul(tf.cast(state, items.dtype), items, transpose_b=True)
+        scores = tf.cast(scores, tf.float32)  # [B, K, C]
+        if self.readout == "hard":
+            return tf.reduce_max(scores, axis=1)
+        return tf.reduce_sum(tf.nn.softmax(scores, axis=1) * scores, axis=1)
+
+    def _active(self, mask: tf.Tensor) -> tf.Tensor:
+        """Which interests a history uses: bool [B, K, 1]."""
+        count = tf.reduce_sum(tf.cast(mask, tf.float32), axis=1)  # [B]
+        allowed = tf.fill(tf.shape(count), float(self.num_interests))
+        if self.adaptive_interests:
+            wanted = tf.floor(tf.math.log(tf.maximum(count, 1.0)) / tf.math.log(2.0))
+            allowed = tf.maximum(1.0, tf.minimum(allowed, wanted))
+        numbers = tf.range(self.num_interests, dtype=tf.float32)
+        return (numbers[None] < allowed[:, None])[:, :, None]
+
+    def _initial_logits(self, length: tf.Tensor, training: bool | None) -> tf.Tensor:
+        if not training:
+            return self.inference_draw[:, self.max_history - length :]
+        draw = self._draw([self.num_interests, length], self.draws)
+        with tf.control_dependencies([draw]):
+            self.draws.assign_add(1)
+        return draw
+
+    def _draw(self, shape: Any, number: Any) -> tf.Tensor:
+        """Draw `number` of this model's seed: the same on any device, in any mode."""
+        seed = tf.stack([tf.cast(self.seed, tf.int64), tf.cast(number, tf.int64)])
+        return tf.random.stateless_truncated_normal(shape, seed)

@@ -1,0 +1,44 @@
+"""Popularity: every user gets what most users have had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mgnm_tf.batch import Batch, TrainEvents
+from mgnm_tf.recommender import SequentialRecommender
+
+
+class Popularity(SequentialRecommender):
+    """Scores an item by the logarithm of one plus its training events.
+
+    Shapes:
+        Batch -> logits [B, C] float32
+
+    Args:
+        num_users: the shared signature; not read.
+        num_items: size of the item vocabulary, padding included.
+        max_history: the shared signature; not read.
+    """
+
+    def __init__(
+        self, num_users: int, num_items: int, max_history: int = 100, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        del num_users, max_history
+        self.log_counts = self.add_weight(
+            "log_counts", (num_items,), initializer="zeros", trainable=False
+        )
+
+    def adapt(self, train: TrainEvents) -> None:
+        counts = np.bincount(train.items, minlength=self.log_counts.shape[0])
+        self.log_counts.assign(np.log1p(counts).astype(np.float32))
+
+    def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """Nothing of a history is read; the user ids [B] stand for the rows."""
+        return batch["user"]
+
+    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self.log_counts, candidates)
