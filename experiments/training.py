@@ -39,6 +39,8 @@ class _Progress(tf.train.experimental.PythonState):
             "step": 0,  # steps of the epoch under way
             "steps": 0,
             "seconds": 0.0,  # of training steps, validation apart
+            "timed_positives": 0,  # of all steps but each process's first, which traces
+            "timed_seconds": 0.0,
             "best_epoch": 0,
             "best_metrics": {},
             "stopped_because": None,
@@ -102,7 +104,7 @@ def train(
         "steps": now["steps"],
         "seconds": round(now["seconds"], 2),
         "positives_per_s": round(
-            now["epoch"] * len(data.instances["train"]) / now["seconds"], 1
+            now["timed_positives"] / max(now["timed_seconds"], 1e-9), 1
         ),
         "first_step_s": first_step_s,
         "stopped_because": now["stopped_because"],
@@ -162,6 +164,8 @@ def _epoch(
     elapsed = time.perf_counter() - started
     now["seconds"] += elapsed
     now["steps"] += done
+    now["timed_seconds"] += elapsed - (first_step_s or 0.0)
+    now["timed_positives"] += config.batch_size * max(done - 1, 0)
     if not np.isfinite(list(values.values())).all():
         raise ValueError(
             f"The loss is not a finite number in epoch {now['epoch'] + 1}. "

@@ -33,9 +33,11 @@ def weights_of(run_dir):
     found = {}
     with h5py.File(run_dir / runner.WEIGHTS) as file:
         file.visititems(
-            lambda name, node: found.update({name: np.array(node)})
-            if isinstance(node, h5py.Dataset)
-            else None
+            lambda name, node: (
+                found.update({name: np.array(node)})
+                if isinstance(node, h5py.Dataset)
+                else None
+            )
         )
     return found
 
@@ -87,7 +89,9 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
         f"--run_dir={run_dir}",
     ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (run_dir / "checkpoint/checkpoint").exists():
+        while (
+            process.poll() is None and not (run_dir / "checkpoint/checkpoint").exists()
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert not (run_dir / runner.PASSPORT).exists()
