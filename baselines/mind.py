@@ -109,7 +109,7 @@ class MIND(SequentialRecommender):
         training: bool | None = None,
         routing_logits: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Interests [B, K, D]; `routing_logits` [K, T] or [B, K, T] replaces the draw."""
+        """Interests [B, K, D]; `routing_logits` [(B,) K, T] replaces the draw."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         votes = self.bilinear(self.item_embedding(batch["history"]))  # [B, T, D]
         votes = tf.cast(votes, tf.float32)

@@ -54,7 +54,7 @@ def prepare(
         table, origin = _load(dataset, spec, source, raw_dir, seed)
         if rating_above is None:
             rating_above = spec.rating_above
-        meta = {
+        meta: dict[str, Any] = {
             "name": name or dataset,
             "dataset": dataset,
             "split": split or spec.split,
@@ -214,9 +214,9 @@ def _check_table1(
     if all(found[key] == value for key, value in expected.items()):
         return True
     message = (
-        f"{origin} gives {found['users']:,} users and {found['items']:,} items, Table 1 "
-        f"has {expected['users']:,} and {expected['items']:,}: these are not the paper's "
-        "data, and results on them are not comparable with Table 2."
+        f"{origin} gives {found['users']:,} users and {found['items']:,} items, "
+        f"Table 1 has {expected['users']:,} and {expected['items']:,}: these are not "
+        "the paper's data, and results on them are not comparable with Table 2."
     )
     if not allow_mismatch:
         raise ValueError(f"{message} --allow_mismatch goes on all the same.")

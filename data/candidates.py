@@ -24,8 +24,8 @@ def candidate_negatives(
 
     "uni1000" draws uniformly, "pop1000" proportionally to the number of training
     events, both without replacement and neither the positive nor an item of the
-    user's whole known past. A row depends on the seed and on its user's past alone: not on
-    other rows, nor on what happens later.
+    user's whole known past. A row depends on the seed and on its user's past alone:
+    not on other rows, nor on what happens later.
 
     Returns:
         int32 [n, 1000], memory-mapped; kept beside the prepared data. Where fewer
@@ -70,7 +70,8 @@ def draw_from_slots(
     users, ends = instances[:, :1].astype(np.int64), instances[:, 1:].astype(np.int64)
     targets = store.items[store.offsets[users] + ends]
     keys = _mix(
-        _mix(_mix(np.uint64(seed)) ^ users.view(np.uint64)) ^ ends.view(np.uint64)
+        _mix(_mix(np.array(seed, np.uint64)) ^ users.view(np.uint64))
+        ^ ends.view(np.uint64)
     )
     result = np.zeros((len(instances), count), dtype=np.int32)
     pending = np.arange(len(instances))
@@ -116,7 +117,7 @@ def _domain(size: int) -> int:
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele et al., OOPSLA 2014): scrambles 64-bit integers."""
+    """SplitMix64's finaliser (Steele et al., OOPSLA 2014) of 64-bit integers."""
     with np.errstate(over="ignore"):
         values = values + np.uint64(0x9E3779B97F4A7C15)
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from pathlib import Path
 
@@ -36,33 +37,38 @@ def load(path: Path) -> pd.DataFrame:
             f"{path}: row 1 has neither `timestamp` (seconds since the epoch) nor "
             "`order` (0, 1, 2, ... within a user); one of them says what comes next."
         )
-    columns = [name for name in (*IDS, *NUMBERS) if name in header]
-    return read(path, header=0, usecols=columns)
+    return read(path, header=0)
 
 
 def read(path: Path, separator: str = ",", **options: object) -> pd.DataFrame:
     """`pandas.read_csv` of such columns, with errors that name file and row."""
     try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=dict.fromkeys(IDS, "category"),
-            low_memory=False,
-            **options,
-        )
+        with warnings.catch_warnings():
+            # Rows longer than the header would be cut with a warning only.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=dict.fromkeys(IDS, "category"),
+                index_col=False,
+                low_memory=False,
+                **options,
+            )
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty.") from error
-    except pd.errors.ParserError as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path} is not a table: {str(error).strip()}.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(_damaged(path, error)) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}.") from error
+    table = table[[name for name in (*IDS, *NUMBERS, "time_ms") if name in table]]
     return checked(path, table, first_row=1 if options.get("header") is None else 2)
 
 
 def checked(path: Path, table: pd.DataFrame, first_row: int) -> pd.DataFrame:
     """Refuses what is missing or not a number; `first_row` is the row of line 0."""
+    table = table.copy(deep=False)
     if table.empty:
         raise ValueError(f"{path} has no rows.")
     for name in table.columns:
@@ -80,10 +86,13 @@ def checked(path: Path, table: pd.DataFrame, first_row: int) -> pd.DataFrame:
         if missing.any():
             row = int(missing.to_numpy().argmax())
             raise ValueError(f"{path}: row {row + first_row}: `{name}` is missing.")
-        infinite = name in NUMBERS and (table[name].abs() == float("inf"))
-        if name in NUMBERS and infinite.any():
-            row = int(infinite.to_numpy().argmax())
-            raise ValueError(f"{path}: row {row + first_row}: `{name}` is infinite.")
+        if name in NUMBERS:
+            infinite = table[name].abs().to_numpy() == float("inf")
+            if infinite.any():
+                row = int(infinite.argmax())
+                raise ValueError(
+                    f"{path}: row {row + first_row}: `{name}` is infinite."
+                )
     return table
 
 

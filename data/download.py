@@ -56,12 +56,12 @@ def download(
         except requests.Timeout:
             reason = f"nothing came for {timeout:g} s"
         except requests.ConnectionError:
-            reason = "no connection"
+            reason = "no connection, or it broke"
         except _ShortBodyError as error:
             reason = str(error)
         except requests.HTTPError as error:
             reason = str(error)
-            if error.response.status_code < 500:
+            if error.response is not None and error.response.status_code < 500:
                 raise ValueError(
                     f"{url} cannot be had: {reason}. Download it by hand and give the "
                     "file as --source=FILE."
@@ -71,8 +71,8 @@ def download(
             time.sleep(min(2.0**attempt, 30.0) * timeout / 30.0)
     else:
         raise UnreachableError(
-            f"{url} cannot be reached after {retries + 1} attempts ({reason}). What has "
-            "arrived is kept, and the same command goes on from there."
+            f"{url} cannot be reached after {retries + 1} attempts ({reason}). "
+            "What has arrived is kept, and the same command goes on from there."
         )
     verify(partial, sha256, url)
     os.replace(partial, path)
@@ -153,6 +153,8 @@ def _fetch(url: str, partial: Path, timeout: float) -> None:
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
+        # What arrives before a break is kept; the length is checked below.
+        response.raw.enforce_content_length = False
         with (
             partial.open("ab" if resumed else "wb") as file,
             tqdm(

@@ -34,7 +34,6 @@ def load(path: Path) -> pd.DataFrame:
     if missing:
         raise ValueError(f"{path}: row 1 has no column `{missing[0]}`.")
     names = [_KUAIRAND.get(name, name) for name in header]
-    used = [*_KUAIRAND.values(), "time_ms"]
-    table = csv_file.read(path, header=0, names=names, usecols=used)
+    table = csv_file.read(path, header=0, names=names)
     table["timestamp"] = pd.to_numeric(table.pop("time_ms")) / 1_000
     return table

@@ -137,7 +137,7 @@ def load(data_dir: Path, name: str, split: str | None = None) -> PreparedData:
 
 def _read(folder: Path) -> PreparedData:
     meta = json.loads((folder / "meta.json").read_text())
-    arrays = {
+    arrays: dict[str, Any] = {
         path.stem: np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         for path in folder.glob("*.npy")
     }

@@ -96,8 +96,9 @@ DATASETS: dict[str, DatasetSpec] = {
         load=_load_micro_video,
         fetch=None,
         missing=(
-            "The paper's Micro-video data are private to Kuaishou and are not published. "
-            "If you have them, give the file as --source=FILE; a KuaiRand log loads too."
+            "The paper's Micro-video data are private to Kuaishou and are not "
+            "published. If you have them, give the file as --source=FILE; a KuaiRand "
+            "log loads too."
         ),
         split="by_date",
         rating_above=0.0,

@@ -32,11 +32,6 @@ def split(
     """
     if rule not in RULES:
         raise ValueError(f"`split` must be one of {sorted(RULES)}. Received: {rule}")
-    if rule in ("global_time", "by_date") and store.times is None:
-        raise ValueError(
-            f"The split {rule} needs timestamps, and these data have an order only. "
-            "Use --split=leave_one_out or --split=per_user."
-        )
     counts = np.diff(store.offsets)
     users = np.repeat(np.arange(store.num_users), np.maximum(counts - 1, 0))
     firsts = np.flatnonzero(np.diff(users, prepend=-1))
@@ -52,16 +47,25 @@ def split(
     if empty:
         raise ValueError(
             f"The split {rule} leaves nothing to {' and '.join(empty)}: "
-            f"{len(instances)} instances of {int(np.sum(counts > 1))} users are too few."
+            f"{len(instances)} instances of {np.sum(counts > 1)} users are too few."
         )
     return parts, description
+
+
+def _times(store: SequenceStore) -> np.ndarray:
+    if store.times is None:
+        raise ValueError(
+            "This split needs timestamps, and these data have an order only. Use "
+            "--split=leave_one_out or --split=per_user."
+        )
+    return store.times
 
 
 def _global_time(
     store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
 ) -> tuple[np.ndarray, str]:
     del utc_offset_hours
-    times = store.times[store.offsets[users] + ends]
+    times = _times(store)[store.offsets[users] + ends]
     ordered = np.sort(times)
     cuts = ordered[[int(_TRAIN * len(ordered)), int(_VALID * len(ordered))]]
     return np.searchsorted(cuts, times, side="right"), (
@@ -73,8 +77,9 @@ def _global_time(
 def _by_date(
     store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
 ) -> tuple[np.ndarray, str]:
-    seconds = store.times[store.offsets[users] + ends] + int(3_600 * utc_offset_hours)
-    last_day = int(store.times.max() + 3_600 * utc_offset_hours) // _DAY * _DAY
+    local = _times(store) + int(3_600 * utc_offset_hours)
+    seconds = local[store.offsets[users] + ends]
+    last_day = int(local.max()) // _DAY * _DAY
     noon = last_day + _DAY // 2
     return np.searchsorted([last_day, noon], seconds, side="right"), (
         "by_date: the last day before noon validates, from noon on tests, earlier days "

@@ -188,7 +188,7 @@ def _draw_items(
 
 
 def _fine_categories(spec: SyntheticSpec) -> tuple[np.ndarray, np.ndarray]:
-    """First item (from 0) and size of each fine category; sizes differ by one at most."""
+    """First item (from 0) and size of each fine category; sizes differ by one."""
     edges = np.arange(spec.num_fine + 1) * spec.num_items // spec.num_fine
     return edges[:-1], np.diff(edges)
 

@@ -34,7 +34,9 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def evaluate(run_dir: Path, data_dir: Path, protocol: str) -> dict[str, object]:
+def evaluate(
+    run_dir: Path, data_dir: Path, protocol: str
+) -> dict[str, dict[str, float]]:
     """Adds a protocol's metrics to the run's passport and its ranks to the table.
 
     Returns:

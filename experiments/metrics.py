@@ -25,7 +25,7 @@ class Ranks:
     negatives: np.ndarray
 
     def __post_init__(self) -> None:
-        ordered = (0 <= self.optimistic) & (self.optimistic <= self.pessimistic)
+        ordered = (self.optimistic >= 0) & (self.optimistic <= self.pessimistic)
         if not (ordered & (self.pessimistic <= self.negatives)).all():
             raise ValueError(
                 "Ranks must obey 0 <= optimistic <= pessimistic <= negatives."

@@ -207,7 +207,7 @@ def _whole_users(users: np.ndarray, size: int) -> Iterator[slice]:
 
 
 def _distinct_past(data: PreparedData, instances: np.ndarray) -> np.ndarray:
-    """The items of each user's whole known past, once each: int32 [B, P], zero-padded."""
+    """Each user's whole known past, an item once: int32 [B, P], zero-padded."""
     offsets = data.store.offsets
     pasts = [
         np.unique(data.store.items[offsets[user] : offsets[user] + end])

@@ -142,12 +142,12 @@ def caption(table: DatasetTable) -> str:
     seeds = sorted({p["seed"] for runs in table.passports.values() for p in runs})
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
-        f"interactions; {data['test']:,} test instances, each ranked against up to 1,000 "
-        f"uniformly drawn negatives; seeds {', '.join(map(str, seeds))}; mean ± standard "
-        "deviation over seeds. Split: "
-        f"{first['config']['split_rule']}. Bold: best, underlined: second. * the best is "
-        "better by a paired t-test over seeds, † by a paired bootstrap over users (both "
-        "p < 0.05, Holm-corrected over the models of the column). Commit "
+        f"interactions; {data['test']:,} test instances, each ranked against up to "
+        f"1,000 uniformly drawn negatives; seeds {', '.join(map(str, seeds))}; mean ± "
+        "standard deviation over seeds. Split: "
+        f"{first['config']['split_rule']}. Bold: best, underlined: second. * the best "
+        "is better by a paired t-test over seeds, † by a paired bootstrap over users "
+        "(both p < 0.05, Holm-corrected over the models of the column). Commit "
         f"{first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
     )
     if not table.is_papers_data:
@@ -424,15 +424,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     runs_dir = Path(flags.FLAGS.runs_dir)
-    found = sorted(
-        {path.parts[-5:-3] for path in runs_dir.glob("*/*/*/seed-*/passport.json")}
-    )
+    passports = runs_dir.glob("*/*/*/seed-*/passport.json")
+    found = sorted({(path.parts[-5], path.parts[-4]) for path in passports})
     try:
         if not found:
             raise ValueError(
                 f"{runs_dir} holds no finished run. `make reproduce-table2` makes them."
             )
-        text = write_report(Path(flags.FLAGS.output_dir), runs_dir, list(found))
+        text = write_report(Path(flags.FLAGS.output_dir), runs_dir, found)
     except ValueError as error:
         sys.exit(f"error: {error}")
     sys.stdout.write(text)

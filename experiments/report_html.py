@@ -1,4 +1,4 @@
-"""Table 2 as one page: tables, and bars with error bars; nothing is loaded from afar."""
+"""Table 2 as one page: tables, bars with error bars, nothing from afar."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def to_html(tables: list[DatasetTable]) -> str:
         ]
     weaknesses = "".join(f"<li>{html.escape(text)}</li>" for text in report.WEAKNESSES)
     parts.append(
-        f"<div class=box><h3>Known weaknesses of this protocol</h3><ul>{weaknesses}</ul></div>"
+        "<div class=box><h3>Known weaknesses of this protocol</h3>"
+        f"<ul>{weaknesses}</ul></div>"
     )
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"

@@ -34,7 +34,7 @@ def paired_t_test(ours: Sequence[float], theirs: Sequence[float]) -> float:
     differences = np.subtract(ours, theirs)
     if len(differences) < 2 or not differences.any():
         return 1.0
-    if np.ptp(differences) == 0.0:
+    if np.allclose(differences, differences[0], rtol=1e-12, atol=0.0):
         return 0.0
     from scipy import stats
 
@@ -51,7 +51,8 @@ def paired_bootstrap(
     """Resamples users, with all of their instances, and compares the means.
 
     Args:
-        ours, theirs: the metric of each instance under two models, float [n].
+        ours: the metric of each instance under one model, float [n].
+        theirs: the same under another.
         users: whose instance it is, int [n].
         resamples: how often.
         seed: of the resampling.

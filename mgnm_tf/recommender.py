@@ -23,7 +23,7 @@ class SequentialRecommender(keras.Model):
     The objective is one for all models, Eq. 16-17 as a mean over the rows, a row
     being a (history, candidate) pair:
 
-        loss = (sum over rows of CE + the layers' penalties + l2 * sum ||w||^2 / 2) / rows
+        loss = (sum of CE + the layers' penalties + l2 * sum ||w||^2 / 2) / rows
 
     Departs from the paper: Eq. 16 is a sum; dividing by the number of rows keeps the
     balance of its terms and makes the learning rate independent of the batch size.

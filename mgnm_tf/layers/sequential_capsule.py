@@ -64,7 +64,8 @@ class SequentialCapsule(keras.layers.Layer):
             )
         if routing_axis not in ROUTING_AXES:
             raise ValueError(
-                f"`routing_axis` must be one of {ROUTING_AXES}. Received: {routing_axis}"
+                f"`routing_axis` must be one of {ROUTING_AXES}. "
+                f"Received: {routing_axis}"
             )
         if sequence_encoder not in SEQUENCE_ENCODERS:
             raise ValueError(

@@ -1,0 +1,129 @@
+"""The paper's equations in NumPy loops, written from the paper alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def softmax(values):
+    powers = [np.exp(value) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def squash(v):
+    """Eq. 7."""
+    norm = np.sqrt(sum(x * x for x in v))
+    if norm == 0.0:
+        return np.zeros_like(v)
+    return norm**2 / (norm**2 + 1) * v / norm
+
+
+def user_aware_graph(history, user, mask):
+    """Eq. 1, for a batch."""
+    size, length, _ = history.shape
+    adjacency = np.zeros((size, length, length))
+    for b in range(size):
+        for i in range(length):
+            for j in range(length):
+                if mask[b, i] and mask[b, j]:
+                    total = sum(history[b, i] * history[b, j] * user[b])
+                    adjacency[b, i, j] = sigmoid(total)
+    return adjacency
+
+
+def propagation(adjacency, normalization):
+    """P of Eq. 2-3 for one history, without padding."""
+    length = len(adjacency)
+    eye = np.eye(length)
+    if normalization == "none":
+        return adjacency
+    if normalization == "renormalized":
+        adjacency = adjacency + eye
+    result = np.zeros((length, length))
+    degrees = [sum(row) for row in adjacency]
+    for i in range(length):
+        for j in range(length):
+            result[i, j] = adjacency[i, j] / np.sqrt(degrees[i] * degrees[j])
+    return result if normalization == "renormalized" else result + eye
+
+
+def graph_levels(history, adjacency, kernel, num_layers, normalization, slope):
+    """Eq. 2-4 for one history, without padding: [L, T, D]."""
+    operator = propagation(adjacency, normalization)
+    levels = [history]
+    for _ in range(num_layers):
+        mixed = operator @ levels[-1] @ kernel
+        levels.append(np.where(mixed > 0, mixed, slope * mixed))
+    return np.stack(levels)
+
+
+def lstm(inputs, kernel, recurrent, bias):
+    """Hochreiter & Schmidhuber's cell, gates in the order i f c o: [T, D]."""
+    size = recurrent.shape[0]
+    state, cell, outputs = np.zeros(size), np.zeros(size), []
+    for x in inputs:
+        gates = x @ kernel + state @ recurrent + bias
+        i, f, c, o = (gates[n * size : (n + 1) * size] for n in range(4))
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(c)
+        state = sigmoid(o) * np.tanh(cell)
+        outputs.append(state)
+    return np.array(outputs)
+
+
+def gru(inputs, kernel, recurrent, bias):
+    """Keras's cell (reset after the product), gates in the order z r h: [T, D]."""
+    size = recurrent.shape[0]
+    state, outputs = np.zeros(size), []
+    for x in inputs:
+        a, b = x @ kernel + bias[0], state @ recurrent + bias[1]
+        z = sigmoid(a[:size] + b[:size])
+        r = sigmoid(a[size : 2 * size] + b[size : 2 * size])
+        h = np.tanh(a[2 * size :] + r * b[2 * size :])
+        state = z * state + (1 - z) * h
+        outputs.append(state)
+    return np.array(outputs)
+
+
+def capsule(
+    items, projection, output_kernel, start, iterations, axis="items", encode=None
+):
+    """Eq. 5-11 for one history and one level, without padding: [K, D].
+
+    `start` is the first g, [T, K]; `encode` is the sequence encoder, [T, D] -> [T, D].
+    """
+    count, length = len(projection), len(items)
+    votes = [items @ projection[k] for k in range(count)]
+    g = np.array(start, dtype=float)
+    outputs = [None] * count
+    for iteration in range(iterations):
+        if axis == "items":
+            couplings = np.array([softmax(g[:, k]) for k in range(count)]).T
+        else:
+            couplings = np.array([softmax(g[t]) for t in range(length)])
+        for k in range(count):
+            v = sum(couplings[t, k] * votes[k][t] for t in range(length))
+            outputs[k] = squash(v)
+        for k in range(count):
+            for t in range(length):
+                g[t, k] += sum(outputs[k] * votes[k][t])
+        if iteration == 0 and encode is not None:
+            votes = [z + encode(z) for z in votes]
+    return np.array(
+        [np.maximum(outputs[k] @ output_kernel[k], 0.0) for k in range(count)]
+    )
+
+
+def level_score(interests, item):
+    """Eq. 12-14 for one level and one candidate."""
+    attention = softmax([sum(q * item) for q in interests])
+    preference = sum(a * q for a, q in zip(attention, interests))
+    return sum(preference * item)
+
+
+def cross_entropy(logit, label):
+    probability = sigmoid(logit)
+    return -(label * np.log(probability) + (1 - label) * np.log(1 - probability))

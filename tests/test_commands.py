@@ -1,0 +1,220 @@
+"""The commands as a newcomer types them, and what the sources may import."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import configs
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = [
+    "data.prepare",
+    "experiments.train",
+    "experiments.evaluate",
+    "experiments.reproduce_table2",
+    "experiments.report",
+]
+
+
+def run(module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_answers_within_a_second(module):
+    run(module, "--help")  # Compiles what was not compiled yet.
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = run(module, "--help")
+        times.append(time.perf_counter() - started)
+    assert "Example: python -m" in done.stdout
+    assert min(times) < 1.0
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_an_unknown_flag_is_named(module):
+    done = run(module, "--no_such_flag=1")
+    assert done.returncode != 0
+    assert "no_such_flag" in done.stderr
+
+
+def test_an_unknown_model_lists_the_known():
+    done = run("experiments.train", "--model=bert", "--dataset=x")
+    assert done.returncode != 0
+    assert "gru4rec" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        (
+            "experiments.train",
+            ["--model=mgnm", "--dataset=absent"],
+            "error: absent is not prepared",
+        ),
+        (
+            "experiments.train",
+            ["--model=mgnm", "--dataset=x", "--set=nonsense"],
+            "error: `--set` takes name=value",
+        ),
+        (
+            "experiments.evaluate",
+            ["--run_dir=nowhere"],
+            "error: nowhere holds no finished run",
+        ),
+        ("experiments.report", ["--runs_dir=nowhere"], "error: nowhere holds no"),
+        (
+            "experiments.reproduce_table2",
+            ["--profile=public"],
+            "error: The public profile reads CSV files",
+        ),
+        (
+            "experiments.reproduce_table2",
+            ["--profile=public", "--data_dir=nowhere"],
+            "error: There is no .csv",
+        ),
+        (
+            "experiments.reproduce_table2",
+            ["--models=mgnm,bert"],
+            "error: `--models`: no ['bert']",
+        ),
+    ],
+)
+def test_a_user_s_error_is_one_line(module, arguments, message):
+    done = run(module, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """The public profile over one small file, two models, one seed."""
+    folder = tmp_path_factory.mktemp("grid")
+    (folder / "csv").mkdir()
+    rows = [(u, (u * t) % 23 + 1, t) for u in range(1, 31) for t in range(1, 8)]
+    table = pd.DataFrame(rows, columns=["user", "item", "order"])
+    table.to_csv(folder / "csv" / "shop.csv", index=False)
+    arguments = [
+        "--profile=public",
+        f"--data_dir={folder}/csv",
+        f"--prepared_dir={folder}/prepared",
+        f"--runs_dir={folder}/runs",
+        f"--reports_dir={folder}/reports",
+        *("--models=gru4rec,item_knn", "--seeds=1", "--max_epochs=1"),
+    ]
+    return folder, arguments, run("experiments.reproduce_table2", *arguments)
+
+
+def test_the_grid_ends_in_a_table(grid):
+    folder, _, done = grid
+    assert done.returncode == 0, done.stderr
+    assert "| GRU4Rec |" in done.stdout
+    assert (folder / "reports/table2.md").read_text() in done.stdout
+
+
+def test_a_finished_grid_runs_nothing_again(grid):
+    folder, arguments, _ = grid
+    passports = sorted(folder.glob("runs/**/passport.json"))
+    before = [path.stat().st_mtime_ns for path in passports]
+    done = run("experiments.reproduce_table2", *arguments)
+    assert done.returncode == 0
+    assert len(passports) == 2
+    assert [path.stat().st_mtime_ns for path in passports] == before
+
+
+@pytest.mark.parametrize("protocol", ["full", "pop1000"])
+def test_evaluate_adds_a_protocol_and_keeps_the_others(grid, protocol):
+    folder, _, _ = grid
+    run_dir = folder / "runs/shop/leave_one_out/gru4rec/seed-1"
+    before = json.loads((run_dir / "passport.json").read_text())["metrics"]["test"]
+    done = run(
+        "experiments.evaluate",
+        f"--run_dir={run_dir}",
+        f"--data_dir={folder}/prepared",
+        f"--candidates={protocol}",
+    )
+    assert done.returncode == 0, done.stderr
+    after = json.loads((run_dir / "passport.json").read_text())["metrics"]["test"]
+    assert after["uni1000"] == before["uni1000"]
+    assert 0.0 <= after[protocol]["instance"]["gauc"] <= 1.0
+    ranks = pd.read_parquet(run_dir / "ranks.parquet")
+    assert {"uni1000", protocol} <= {*ranks["protocol"]}
+    assert ranks.groupby("protocol").size().nunique() == 1
+
+
+def test_under_a_small_catalogue_full_and_uniform_ranks_agree(grid):
+    # 22 items: the thousand negatives are all that there are.
+    folder, _, _ = grid
+    run_dir = folder / "runs/shop/leave_one_out/gru4rec/seed-1"
+    ranks = pd.read_parquet(run_dir / "ranks.parquet")
+    if "full" not in {*ranks["protocol"]}:
+        pytest.skip("the test before adds it")
+    full = ranks[ranks["protocol"] == "full"].set_index("user")
+    uniform = ranks[ranks["protocol"] == "uni1000"].set_index("user")
+    assert (full["rank_pessimistic"] == uniform["rank_pessimistic"]).all()
+    assert (full["candidates"] == uniform["candidates"]).all()
+
+
+def test_arguments_are_read_from_text():
+    config = configs.get_config("mgnm", "toys", learning_rate=0.1, patience=None)
+    found = configs.with_arguments(config, ["num_interests=2", "routing_axis=capsules"])
+    assert found.arguments == {"num_interests": 2, "routing_axis": "capsules"}
+    assert (found.learning_rate, found.patience) == (0.1, config.patience)
+
+
+def test_micro_video_has_the_paper_s_embedding_size():
+    assert configs.get_config("mgnm", "micro_video").arguments["embedding_dim"] == 40
+
+
+# Packages, and what each may import of ours.
+ARROWS = {
+    "mgnm_tf": {"mgnm_tf"},
+    "data": {"data", "mgnm_tf.batch"},
+    "baselines": {"baselines", "mgnm_tf"},
+    "experiments": {"experiments", "data", "baselines", "mgnm_tf"},
+}
+OURS = tuple(ARROWS)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name for name in names if name.split(".")[0] in OURS)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] in OURS)
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_imports_go_one_way(package):
+    for path in (ROOT / package).rglob("*.py"):
+        for name in imports(path):
+            allowed = [name == a or name.startswith(a + ".") for a in ARROWS[package]]
+            assert any(allowed), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_layers_import_neither_the_model_nor_each_other():
+    for path in (ROOT / "mgnm_tf/layers").glob("[a-z]*.py"):
+        for name in imports(path):
+            assert name.startswith(("mgnm_tf.ops", "mgnm_tf.batch")), (path, name)
+
+
+def test_baselines_do_not_import_each_other():
+    for path in (ROOT / "baselines").glob("[a-z]*.py"):
+        assert not [name for name in imports(path) if name.startswith("baselines")]

@@ -1,0 +1,184 @@
+"""MGNM whole: its scores and its loss against the equations in loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mgnm_tf.model import MGNM
+from tests import reference
+
+N, M, D, K, T = 6, 11, 4, 2, 5
+HISTORY = np.array([[0, 0, 3, 7, 3], [1, 2, 4, 5, 9]], np.int32)
+CANDIDATES = np.array([[5, 1, 8], [6, 10, 3]], np.int32)
+
+
+@pytest.fixture
+def batch():
+    return {
+        "user": tf.constant([2, 4]),
+        "history": tf.constant(HISTORY),
+        "candidates": tf.constant(CANDIDATES),
+    }
+
+
+def make_model(**changes):
+    arguments = {"num_layers": 2, "num_interests": K, "embedding_stddev": 1.0}
+    arguments = {"embedding_dim": D, "sequence_encoder": "none", **arguments, **changes}
+    return MGNM(num_users=N, num_items=M, max_history=T, **arguments)
+
+
+def expected_levels(model, batch):
+    """Eq. 1-14 for each row: [B, L, C]."""
+    items = model.item_embedding.embeddings.numpy().astype(float)
+    users = model.user_embedding.embeddings.numpy().astype(float)
+    start = model.capsule.inference_draw.numpy()
+    scores = []
+    for row, history in enumerate(HISTORY):
+        real = history != 0
+        x = items[history[real]]
+        mask = np.ones((1, real.sum()), bool)
+        user = users[batch["user"].numpy()[row]]
+        adjacency = reference.user_aware_graph(x[None], user[None], mask)[0]
+        kernel = model.gcn.kernel.numpy()
+        levels = reference.graph_levels(x, adjacency, kernel, 2, "symmetric", 0.2)
+        interests = [
+            reference.capsule(
+                level,
+                model.capsule.projection.numpy(),
+                model.capsule.output_kernel.numpy(),
+                start[-real.sum() :, number],
+                iterations=3,
+            )
+            for number, level in enumerate(levels)
+        ]
+        scores.append(
+            [
+                [reference.level_score(q, items[item]) for item in CANDIDATES[row]]
+                for q in interests
+            ]
+        )
+    return np.array(scores)
+
+
+def test_scores_match_eq_1_to_14_by_level(batch):
+    model = make_model()
+    found = model(batch, return_levels=True)
+    np.testing.assert_allclose(found, expected_levels(model, batch), rtol=1e-4)
+
+
+def test_a_score_is_the_best_level_s_eq_15(batch):
+    model = make_model()
+    found = model(batch)
+    expected = expected_levels(model, batch).max(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_sum_pooling_adds_the_levels(batch):
+    model = make_model(level_pooling="sum")
+    found = model(batch)
+    expected = expected_levels(model, batch).sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scope", ["batch", "all"])
+def test_the_loss_is_eq_16_over_the_rows(batch, scope):
+    theta_1, theta_2 = 0.01, 0.02
+    model = make_model(l1=theta_1, l2=theta_2, l2_scope=scope)
+    model(batch)
+    # Training draws the first g: draw number 0 in place of the stored one.
+    draw = model.capsule._draw([T, 3, K], 0)
+    model.capsule.inference_draw.assign(draw)
+    levels = expected_levels(model, batch)
+    labels = np.zeros(levels.shape)
+    labels[:, :, 0] = 1.0
+    entropy = reference.cross_entropy(levels, labels).sum()
+    items = model.item_embedding.embeddings.numpy()
+    users = model.user_embedding.embeddings.numpy()
+    sparsity = sum(
+        reference.user_aware_graph(
+            items[history][None], users[user][None], (history != 0)[None]
+        ).sum()
+        for history, user in zip(HISTORY, batch["user"].numpy())
+    )
+    tables = (model.item_embedding.embeddings, model.user_embedding.embeddings)
+    refs = {table.ref() for table in tables}
+    dense = sum(
+        (w.numpy() ** 2).sum() / 2
+        for w in model.trainable_variables
+        if w.ref() not in refs
+    )
+    touched = np.unique(np.concatenate([HISTORY, CANDIDATES], axis=1))
+    if scope == "all":
+        rows = (items**2).sum() / 2 + (users**2).sum() / 2
+    else:
+        rows = (items[touched] ** 2).sum() / 2 + (users[[2, 4]] ** 2).sum() / 2
+    expected = (entropy + theta_1 * sparsity + theta_2 * (dense + rows)) / 6
+    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.0))
+    logs = model.train_step(batch)
+    assert float(logs["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_level_losses_are_logged_apart(batch):
+    model = make_model()
+    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.0))
+    logs = model.train_step(batch)
+    assert {f"level_{level}_loss" for level in range(3)} <= set(logs)
+    assert "level_3_loss" not in logs
+
+
+def test_a_step_leaves_untouched_rows_alone(batch):
+    from experiments.runner import lazy_adam
+
+    model = make_model()
+    model.compile(optimizer=lazy_adam(0.1))
+    model(batch)
+    before = model.item_embedding.embeddings.numpy()
+    model.train_step(batch)
+    changed = np.abs(model.item_embedding.embeddings.numpy() - before).max(axis=1) > 0
+    touched = np.zeros(M, bool)
+    touched[np.concatenate([HISTORY, CANDIDATES], axis=1)] = True
+    np.testing.assert_array_equal(changed[1:], touched[1:])
+
+
+def test_the_candidate_s_bias_stays_zero_through_training(batch):
+    from experiments.runner import lazy_adam
+
+    model = make_model(sequence_encoder="bilstm")
+    model.compile(optimizer=lazy_adam(0.1))
+    for _ in range(3):
+        model.train_step(batch)
+    bias = model.capsule.encoder.recurrent.forward_layer.cell.bias.numpy()
+    assert not bias[2 * D : 3 * D].any()
+    assert np.abs(bias[:D]).min() > 0
+
+
+def test_an_unknown_user_relates_all_items_by_one_half(batch):
+    model = make_model()
+    batch["user"] = tf.constant([0, 0])
+    scores = model(batch)
+    model.user_embedding.embeddings.assign_add(tf.ones([N, D]))
+    np.testing.assert_array_equal(scores, model(batch))
+
+
+def test_two_tables_do_not_start_alike(batch):
+    model = make_model()
+    model(batch)
+    items = model.item_embedding.embeddings.numpy()
+    assert np.abs(items[:N] - model.user_embedding.embeddings.numpy()).max() > 0.1
+    kernels = model.capsule.projection.numpy() - model.capsule.output_kernel.numpy()
+    assert np.abs(kernels).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"level_pooling": "mean"}, "`level_pooling` must be one of"),
+        ({"l2": -1.0}, "`l2` must be non-negative"),
+        ({"l2_scope": "x"}, "`l2_scope` must be one of"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**arguments)

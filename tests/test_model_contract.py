@@ -1,0 +1,176 @@
+"""What every registered model must satisfy; a new one joins by being registered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments import configs
+from experiments.models import MODELS
+from experiments.runner import lazy_adam
+from mgnm_tf.batch import TrainEvents
+
+N, M, T = 9, 31, 12
+TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    history = rng.integers(1, M, (5, T)).astype(np.int32)
+    # Lengths 3, 12 (all), 1, 7 and 0: nothing known of a user is a request too.
+    for row, length in enumerate([3, T, 1, 7, 0]):
+        history[row, : T - length] = 0
+    candidates = np.stack([rng.permutation(np.arange(1, M))[:6] for _ in range(5)])
+    times = np.where(history > 0, 1_000_000 + 5_000 * np.arange(T), 0)
+    return {
+        "user": np.array([1, 8, 3, 0, 5], np.int32),
+        "history": history,
+        "candidates": candidates.astype(np.int32),
+        "history_times": times.astype(np.int64),
+        "target_time": np.full(5, 2_000_000, np.int64),
+    }
+
+
+def tensors(batch):
+    return {key: tf.constant(value) for key, value in batch.items()}
+
+
+def make(name, **arguments):
+    tf.keras.utils.set_random_seed(1)
+    model = MODELS[name](num_users=N, num_items=M, max_history=20, **arguments)
+    rng = np.random.default_rng(2)
+    users = np.sort(rng.integers(1, N, 60)).astype(np.int32)
+    items = rng.integers(1, M, 60).astype(np.int32)
+    times = np.arange(60, dtype=np.int64) * 5_000
+    model.adapt(TrainEvents(users, items, times))
+    return model
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def model(request, batch):
+    made = make(request.param)
+    made(tensors(batch))
+    for weight in made.trainable_variables:  # As if trained: nothing near zero.
+        drawn = tf.random.stateless_normal(weight.shape, [3, 4]) / 2
+        weight.assign(weight.constraint(drawn) if weight.constraint else drawn)
+    return made
+
+
+def score(model, batch):
+    return model(tensors(batch), training=False).numpy()
+
+
+def test_every_model_has_a_configuration():
+    assert set(configs.MODEL_ARGUMENTS) == set(MODELS)
+
+
+def test_logits_are_float32_one_a_candidate(model, batch):
+    found = model(tensors(batch))
+    assert found.dtype == tf.float32
+    assert found.shape == (5, 6)
+    assert np.isfinite(found).all()
+
+
+def test_a_call_is_a_score_of_what_was_encoded_without_candidates(model, batch):
+    given = tensors(batch)
+    candidates = given.pop("candidates")
+    found = model.score(model.encode(given, training=False), candidates)
+    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
+
+
+def test_more_padding_changes_no_score(model, batch):
+    wide = {
+        key: np.pad(value, [(0, 0), (8, 0)]) if key.startswith("history") else value
+        for key, value in batch.items()
+    }
+    found = score(model, wide)
+    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
+
+
+def test_permuted_rows_permute_the_scores(model, batch):
+    order = [3, 0, 4, 2, 1]
+    permuted = {key: value[order] for key, value in batch.items()}
+    found, expected = score(model, permuted), score(model, batch)[order]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_score_alone_as_they_do_together(model, batch):
+    rows = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(5)]
+    found = np.concatenate([score(model, row) for row in rows])
+    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
+
+
+def test_candidates_score_alone_as_they_do_together(model, batch):
+    columns = [
+        {**batch, "candidates": batch["candidates"][:, i : i + 1]} for i in range(6)
+    ]
+    found = np.concatenate([score(model, column) for column in columns], axis=1)
+    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_request_has_the_same_score(model, batch):
+    np.testing.assert_array_equal(score(model, batch), score(model, batch))
+
+
+def test_what_the_padding_row_holds_changes_nothing(model, batch):
+    if not hasattr(model, "item_embedding"):
+        pytest.skip("it has no item table")
+    before = score(model, batch)
+    table = model.item_embedding.embeddings
+    kept = table.numpy()
+    table.scatter_nd_update([[0]], tf.fill([1, kept.shape[1]], 9.0))
+    after = score(model, batch)
+    table.assign(kept)
+    np.testing.assert_array_equal(before, after)
+
+
+def test_weights_survive_saving(model, batch, tmp_path):
+    name = next(name for name, kind in MODELS.items() if type(model) is kind)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = make(name)
+    other(tensors(batch))
+    for weight in other.variables:
+        weight.assign(tf.zeros_like(weight))
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(score(other, batch), score(model, batch))
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_weight_has_a_finite_gradient(name, batch):
+    model = make(name)
+    given = tensors({key: value[:4] for key, value in batch.items()})
+    with tf.GradientTape() as tape:
+        logits = model.training_logits(given)
+        loss = tf.reduce_sum(tf.nn.softplus(logits)) - tf.reduce_sum(logits[..., 0])
+    weights = model.trainable_variables
+    for weight, gradient in zip(weights, tape.gradient(loss, weights)):
+        dense = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(dense).all(), weight.name
+        assert np.abs(dense).max() > 0, weight.name
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_a_few_steps_on_one_batch_rank_its_positives_first(name, batch):
+    model = make(name, l2=0.0)
+    model.compile(optimizer=lazy_adam(0.03))
+    rows = {key: value[:4] for key, value in batch.items()}  # A history each.
+    train_step = tf.function(model.train_step)
+    for _ in range(150):
+        train_step(tensors(rows))
+    found = score(model, rows)
+    assert (found[:, :1] > found[:, 1:]).all()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_adapting_or_training_changes_the_scores(name, batch):
+    model = make(name)
+    before = score(model, batch)
+    if name in TRAINABLE:
+        model.compile(optimizer=lazy_adam(0.1))
+        model.train_step(tensors(batch))
+    else:
+        users, items = np.full(4, 1, np.int32), np.array([3, 4, 5, 5], np.int32)
+        model.adapt(TrainEvents(users, items, None))
+    assert np.abs(score(model, batch) - before).max() > 1e-4

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data import pipeline
+from tests.conftest import make_prepared
+
+ARGUMENTS = {"batch_size": 16, "num_negatives": 3, "max_history": 6, "seed": 4}
+
+
+def batches(data, epoch=0, **changes):
+    return list(pipeline.training_batches(data, epoch, **{**ARGUMENTS, **changes}))
+
+
+def rows_of(batch):
+    return [
+        (user, tuple(history[history > 0]), positive)
+        for user, history, positive in zip(
+            batch["user"], batch["history"], batch["candidates"][:, 0]
+        )
+    ]
+
+
+def test_a_history_is_the_newest_events_left_padded(tiny_data):
+    instances = tiny_data.instances["test"]
+    batch = pipeline.gather_histories(tiny_data, instances, 6)
+    store = tiny_data.store
+    for row, (user, end) in enumerate(instances):
+        start = store.offsets[user]
+        newest = slice(start + max(0, end - 6), start + end)
+        size = min(end, 6)
+        assert batch["history"][row, -size:].tolist() == store.items[newest].tolist()
+        assert not batch["history"][row, : 6 - size].any()
+        assert batch["history_times"][row, -size:].tolist() == [*store.times[newest]]
+        assert batch["target_time"][row] == store.times[start + end]
+
+
+def test_a_batch_is_cut_to_its_longest_history(tiny_data):
+    instances = tiny_data.instances["train"]
+    short = instances[instances[:, 1] <= 2]
+    assert pipeline.gather_histories(tiny_data, short, 6)["history"].shape[1] == 2
+
+
+def test_an_epoch_holds_every_instance_once(tiny_data):
+    found = [row for batch in batches(tiny_data) for row in rows_of(batch)]
+    store = tiny_data.store
+    expected = [
+        (
+            user,
+            tuple(store.items[store.offsets[user] + max(0, end - 6) :][: min(end, 6)]),
+            store.items[store.offsets[user] + end],
+        )
+        for user, end in tiny_data.instances["train"]
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+def test_epochs_differ_and_a_seed_repeats_itself(tiny_data):
+    first, again = batches(tiny_data), batches(tiny_data)
+    for one, other in zip(first, again):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    later = batches(tiny_data, epoch=1)
+    assert rows_of(first[0]) != rows_of(later[0])
+
+
+def test_an_epoch_goes_on_at_any_step(tiny_data):
+    whole, rest = batches(tiny_data), batches(tiny_data, first_step=3)
+    assert len(rest) == len(whole) - 3
+    for one, other in zip(whole[3:], rest):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_batches_hold_histories_of_like_length():
+    lengths = np.random.default_rng(0).geometric(0.1, 10_000)
+    order = pipeline.epoch_order(lengths, 100, np.random.default_rng(1))
+    assert sorted(np.concatenate(order).tolist()) == list(range(10_000))
+    longest = np.array([lengths[rows].max() for rows in order])
+    assert longest.mean() < 1.5 * lengths.mean()
+    # Short and long ones alternate: the order is still random over an epoch.
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("times", [True, False])
+def test_the_dataset_has_the_signature_of_its_batches(tmp_path, times):
+    data = make_prepared(tmp_path, times=times)
+    dataset = pipeline.training_dataset(data, epoch=0, **ARGUMENTS)
+    batch = next(iter(dataset))
+    assert set(batch) == set(pipeline.batch_signature(data))
+    assert ("target_time" in batch) == times

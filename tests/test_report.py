@@ -1,0 +1,213 @@
+"""Tables from fabricated runs, without a model at hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import metrics, paper, report
+
+ROOT = Path(__file__).parent.parent
+NUM_INSTANCES = 200
+
+
+def write_run(runs, model, seed, shift, **changes):
+    """A run whose positives stand `shift` places lower than they might."""
+    drawn = np.random.default_rng(seed).integers(0, 40, NUM_INSTANCES)
+    place = np.minimum(drawn + shift, 99)
+    ranks = metrics.Ranks(place, place, np.full(NUM_INSTANCES, 99))
+    table = pd.DataFrame(
+        {
+            "user": np.arange(NUM_INSTANCES) // 2,
+            "item": 1,
+            "time": 0,
+            "protocol": "uni1000",
+            "rank_pessimistic": place,
+            "rank_optimistic": place,
+            "candidates": 100,
+        }
+    )
+    folder = runs / "shop" / "global_time" / model / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    table.to_parquet(folder / "ranks.parquet")
+    data = {"users": 100, "items": 90, "interactions": 900, "test": NUM_INSTANCES}
+    passport = {
+        "model": model,
+        "seed": seed,
+        "status": "complete",
+        "commit": "abc",
+        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 1, "gpu": None},
+        "data": {**data, "sha256": "f00", "matches_table1": False},
+        "candidates": {"seed": 1},
+        "config": {"split_rule": "by time"},
+        "training": {
+            "epochs": 3,
+            "max_epochs": 9,
+            "seconds": 6.0,
+            "positives_per_s": 500.0,
+            "parameters": 1234,
+            "stopped_because": "no better ndcg@5 in 2 epochs",
+        },
+        "evaluation": {"instances_per_s": 4000.0},
+        "peak_memory_mb": 600.0,
+        "metrics": {"test": {"uni1000": {"instance": metrics.instance_metrics(ranks)}}},
+    }
+    passport.update(changes)
+    (folder / "passport.json").write_text(json.dumps(passport))
+    return passport
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "mgnm", seed, shift=0)
+        write_run(tmp_path, "gru4rec", seed, shift=2)
+        write_run(tmp_path, "popularity", seed, shift=30)
+    return tmp_path
+
+
+def test_a_cell_is_the_mean_over_seeds(runs):
+    table = report.make_table(runs, "shop", "global_time")
+    found = [
+        run["metrics"]["test"]["uni1000"]["instance"]["ndcg@5"]
+        for run in table.passports["gru4rec"]
+    ]
+    cell = table.cells["gru4rec"]["ndcg@5"]
+    assert cell.mean == pytest.approx(np.mean(found))
+    assert cell.sd == pytest.approx(np.std(found, ddof=1))
+    assert cell.place == 2
+
+
+def test_the_best_is_bold_and_what_it_beats_is_marked(runs):
+    table = report.make_table(runs, "shop", "global_time")
+    best, worst = table.cells["mgnm"]["hit@5"], table.cells["popularity"]["hit@5"]
+    assert (best.place, best.by_seeds, best.by_users) == (1, False, False)
+    assert (worst.place, worst.by_seeds, worst.by_users) == (0, True, True)
+
+
+def test_no_difference_is_no_mark(tmp_path):
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "mgnm", seed, shift=0)
+        write_run(tmp_path, "mind", seed + 10, shift=0)
+    table = report.make_table(tmp_path, "shop", "global_time")
+    marked = [
+        cell.by_seeds or cell.by_users
+        for cells in table.cells.values()
+        for cell in cells.values()
+    ]
+    assert not any(marked)
+
+
+def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
+    text = report.to_markdown([report.make_table(runs, "shop", "global_time")])
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    names = [row.split("|")[1].strip() for row in rows[2:5]]
+    assert names == ["GRU4Rec", "MGNM", "Popularity ‡"]
+    assert "not comparable" in text
+    assert "seeds 1, 2, 3" in text
+
+
+def test_the_paper_s_numbers_stand_only_beside_its_data(tmp_path):
+    kept = {"users": 60_739, "items": 56_301, "interactions": 1, "test": NUM_INSTANCES}
+    data = {**kept, "sha256": "f", "matches_table1": True}
+    write_run(tmp_path, "mgnm", 1, 0, data=data)
+    (tmp_path / "shop").rename(tmp_path / "instruments")
+    table = report.make_table(tmp_path, "instruments", "global_time")
+    text = report.to_markdown([table])
+    assert "0.7480" in text
+    assert "not comparable" not in text
+
+
+def test_csv_rows_can_be_read_back(runs):
+    text = report.to_csv([report.make_table(runs, "shop", "global_time")])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 3 * 4
+    assert {row["seeds"] for row in rows} == {"3"}
+    assert float(rows[0]["mean"]) == pytest.approx(0.795, abs=0.05)
+
+
+def test_latex_has_a_rule_before_our_models(runs):
+    text = report.to_latex([report.make_table(runs, "shop", "global_time")])
+    before, after = text.split(r"\midrule")[1:]
+    assert "MGNM" in before
+    assert "Popularity" in after
+    assert text.count(r"\\") == 4
+    assert "global\\_time" in text
+
+
+def test_the_page_holds_everything_and_loads_nothing(runs, tmp_path):
+    report.write_report(tmp_path / "out", runs, [("shop", "global_time")])
+    page = (tmp_path / "out" / "table2.html").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("table2.md", "table2.csv", "table2.tex", "table2.html")
+    }
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    assert len(ElementTree.fromstring(svg)) > 0
+    assert not [word for word in ("<script", "<link", "src=") if word in page]
+    assert "Popularity" in page
+
+
+def test_runs_of_other_data_cannot_share_a_table(runs):
+    data = {"users": 1, "items": 1, "interactions": 1, "test": 1, "sha256": "bad"}
+    write_run(runs, "mind", 1, 0, data=data)
+    with pytest.raises(ValueError, match="have different prepared data"):
+        report.make_table(runs, "shop", "global_time")
+
+
+def test_runs_of_other_candidates_cannot_share_a_table(runs):
+    write_run(runs, "mind", 1, 0, candidates={"seed": 2})
+    with pytest.raises(ValueError, match="have different candidate seeds"):
+        report.make_table(runs, "shop", "global_time")
+
+
+def test_missing_seeds_and_several_commits_are_said(runs):
+    write_run(runs, "mind", 1, 0, commit="def")
+    found = " ".join(report.make_table(runs, "shop", "global_time").warnings)
+    assert "MIND lacks the seeds 2, 3." in found
+    assert "several commits: abc, def" in found
+
+
+def test_no_run_is_said(tmp_path):
+    with pytest.raises(ValueError, match="holds no finished run"):
+        report.make_table(tmp_path, "shop", "global_time")
+
+
+def test_the_command_rebuilds_tables_without_tensorflow(runs, tmp_path):
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; "
+        "from pathlib import Path; from experiments import report; "
+        f"print(report.write_report(Path({str(tmp_path / 'o')!r}), "
+        f"Path({str(runs)!r}), [('shop', 'global_time')]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MGNM" in done.stdout
+
+
+@pytest.mark.parametrize("dataset", sorted(paper.TABLE2))
+def test_the_paper_s_bold_cells_follow_from_its_numbers(dataset):
+    columns = zip(*paper.TABLE2[dataset].values())
+    models = list(paper.TABLE2[dataset])
+    best = [models[int(np.argmax(column))] for column in columns]
+    expected = {
+        "micro_video": ["mgnm"] * 4,
+        "toys": ["mgnm"] * 4,
+        "instruments": ["tgsrec", "comirec_dr", "mgnm", "mgnm"],
+    }
+    assert best == expected[dataset]
+
+
+def test_tgsrec_has_no_micro_video_result():
+    assert "tgsrec" not in paper.TABLE2["micro_video"]
+    assert len(paper.TABLE2["toys"]) == len(paper.MODEL_NAMES)

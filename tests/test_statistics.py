@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import statistics
+
+
+def test_mean_and_deviation_by_hand():
+    assert statistics.mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+    assert statistics.mean_and_sd([4.0]) == (4.0, None)
+
+
+def test_t_test_is_scipy_s_paired_one():
+    ours, theirs = [0.31, 0.33, 0.30, 0.35], [0.30, 0.31, 0.30, 0.31]
+    expected = stats.ttest_rel(ours, theirs).pvalue
+    assert statistics.paired_t_test(ours, theirs) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [([1.0], [2.0], 1.0), ([1.0, 2.0], [1.0, 2.0], 1.0), ([3.0, 4.0], [1.0, 2.0], 0.0)],
+)
+def test_t_test_of_degenerate_pairs(ours, theirs, expected):
+    assert statistics.paired_t_test(ours, theirs) == expected
+
+
+def test_bootstrap_finds_a_clear_difference_and_its_interval():
+    rng = np.random.default_rng(0)
+    theirs = rng.normal(size=500)
+    ours = theirs + rng.normal(0.2, 0.5, 500)
+    found = statistics.paired_bootstrap(ours, theirs, np.arange(500), 2_000)
+    assert found.p_value < 0.01
+    assert found.low < np.mean(ours - theirs) == pytest.approx(found.mean)
+    # Of independent users it is the usual interval of a mean.
+    half = 1.96 * np.std(ours - theirs) / np.sqrt(500)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_bootstrap_finds_nothing_where_there_is_nothing():
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(size=(2, 400))
+    found = statistics.paired_bootstrap(ours, theirs, np.arange(400), 2_000)
+    assert found.p_value > 0.05
+    same = statistics.paired_bootstrap(ours, ours, np.arange(400), 200)
+    assert same.p_value == 1.0
+
+
+def test_bootstrap_resamples_users_not_instances():
+    rng = np.random.default_rng(2)
+    users = np.repeat(np.arange(50), 20)
+    ours = rng.normal(size=50)[users]  # A user's instances are all alike.
+    zero = np.zeros(1_000)
+    by_user = statistics.paired_bootstrap(ours, zero, users, 2_000)
+    by_instance = statistics.paired_bootstrap(ours, zero, np.arange(1_000), 2_000)
+    assert by_user.high - by_user.low > 3 * (by_instance.high - by_instance.low)
+
+
+def test_holm_by_hand():
+    found = statistics.holm([0.01, 0.04, 0.03, 0.005])
+    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
