@@ -142,7 +142,12 @@ def _read(folder: Path) -> PreparedData:
         for path in folder.glob("*.npy")
     }
     store = SequenceStore(
-        **{key: arrays.get(key) for key in _STORE_ARRAYS}, num_items=meta["num_items"]
+        items=arrays["items"],
+        offsets=arrays["offsets"],
+        times=arrays.get("times"),
+        seen_keys=arrays["seen_keys"],
+        seen_first=arrays["seen_first"],
+        num_items=meta["num_items"],
     )
     instances = {part: arrays[part] for part in PARTS}
     return PreparedData(folder=folder, store=store, instances=instances, meta=meta)
