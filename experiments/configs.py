@@ -56,7 +56,10 @@ class Config:
 MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "mgnm": {},
     "gru4rec": {},
-    "mind": {},
+    # The hard readout collapses under pointwise cross-entropy with five negatives a
+    # positive: the maximum is pushed to zero, where the squash has no gradient. On Toys
+    # validation GAUC stays at 0.50 for any embedding_stddev from 0.1 to 1; soft: 0.71.
+    "mind": {"readout": "soft"},
     "popularity": {},
     "item_knn": {},
 }
