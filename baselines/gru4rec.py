@@ -53,14 +53,30 @@ class GRU4Rec(SequentialRecommender):
     ) -> None:
         super().__init__(**kwargs)
         del num_users, max_history
+        if not 0 <= dropout < 1:
+            raise ValueError(
+                f"`dropout` must be in [0, 1). Received: dropout={dropout}"
+            )
         if head not in HEADS:
             raise ValueError(f"`head` must be one of {HEADS}. Received: head={head}")
         self.head = head
+        self.dropout = dropout
+        self.seed = seed
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
-        self.dropout = keras.layers.Dropout(dropout, seed=seed, rng_type="stateful")
+        if dropout:
+            # Counts the draws, so that a resumed run goes on where it was: the
+            # generator of keras.layers.Dropout is not in a checkpoint.
+            self.draws = self.add_weight(
+                "draws",
+                (),
+                dtype=tf.int64,
+                initializer="zeros",
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         self.gru = keras.layers.GRU(embedding_dim, return_sequences=True)
         if head == "mlp":
             self.mlp = keras.Sequential(
@@ -76,11 +92,13 @@ class GRU4Rec(SequentialRecommender):
         lengths = tf.math.count_nonzero(
             tf.not_equal(batch["history"], PADDING_ID), axis=1, dtype=tf.int32
         )
-        # The same as masking, but faster and fit for cuDNN: real items first, and the
-        # state is read after the last of them.
+        # Real items first, and the state is read after the last of them: the same as
+        # masking and as fast on a CPU, but fit for cuDNN, which takes no left padding.
         newest_first = tf.reverse(batch["history"], axis=[1])
         items = tf.reverse_sequence(newest_first, lengths, seq_axis=1)
-        history = self.dropout(self.item_embedding(items), training=training)
+        history = self.item_embedding(items)  # [B, T, D]
+        if self.dropout and training:
+            history = self._drop(history)
         states = self.gru(history)  # [B, T, D]
         last = tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1)
         return tf.where(lengths[:, None] > 0, last, tf.zeros_like(last))
@@ -92,3 +110,10 @@ class GRU4Rec(SequentialRecommender):
         states = tf.broadcast_to(state[:, None], tf.shape(items))
         logits = self.mlp(tf.concat([states, items], axis=-1))  # [B, C, 1]
         return tf.cast(logits[..., 0], tf.float32)
+
+    def _drop(self, history: tf.Tensor) -> tf.Tensor:
+        seed = tf.stack([tf.cast(self.seed, tf.int64), self.draws])
+        dropped = tf.nn.experimental.stateless_dropout(history, self.dropout, seed)
+        with tf.control_dependencies([dropped]):
+            self.draws.assign_add(1)
+        return dropped

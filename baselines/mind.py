@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.ops import squash
+from mgnm_tf.ops import masked_softmax, squash
 from mgnm_tf.recommender import SequentialRecommender
 
 READOUTS = ("hard", "soft")
@@ -108,8 +108,11 @@ class MIND(SequentialRecommender):
         batch: Batch,
         training: bool | None = None,
         routing_logits: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """Interests [B, K, D]; `routing_logits` [(B,) K, T] replaces the draw."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Interests [B, K, D], and which of them are active, bool [B, K, 1].
+
+        `routing_logits` [(B,) K, T] replaces the draw.
+        """
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         votes = self.bilinear(self.item_embedding(batch["history"]))  # [B, T, D]
         votes = tf.cast(votes, tf.float32)
@@ -127,7 +130,7 @@ class MIND(SequentialRecommender):
                 logits += tf.matmul(interests, constant, transpose_b=True)
         if self.interest_layer is not None:
             interests = tf.cast(self.interest_layer(interests), tf.float32)
-        return tf.where(active, interests, 0.0)
+        return tf.where(active, interests, 0.0), active
 
     def couple(
         self, logits: tf.Tensor, mask: tf.Tensor, active: tf.Tensor
@@ -137,13 +140,17 @@ class MIND(SequentialRecommender):
         weights = tf.nn.softmax(logits, axis=1)
         return weights * tf.cast(mask, weights.dtype)[:, None]
 
-    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def score(
+        self, state: tuple[tf.Tensor, tf.Tensor], candidates: tf.Tensor
+    ) -> tf.Tensor:
+        interests, active = state
         items = self.item_embedding(candidates)  # [B, C, D]
-        scores = tf.matmul(tf.cast(state, items.dtype), items, transpose_b=True)
+        scores = tf.matmul(tf.cast(interests, items.dtype), items, transpose_b=True)
         scores = tf.cast(scores, tf.float32)  # [B, K, C]
+        # An inactive interest must not compete: its zero would beat negative scores.
         if self.readout == "hard":
-            return tf.reduce_max(scores, axis=1)
-        return tf.reduce_sum(tf.nn.softmax(scores, axis=1) * scores, axis=1)
+            return tf.reduce_max(tf.where(active, scores, scores.dtype.min), axis=1)
+        return tf.reduce_sum(masked_softmax(scores, active, axis=1) * scores, axis=1)
 
     def _active(self, mask: tf.Tensor) -> tf.Tensor:
         """Which interests a history uses: bool [B, K, 1]."""

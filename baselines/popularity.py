@@ -21,13 +21,19 @@ class Popularity(SequentialRecommender):
         num_users: the shared signature; not read.
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
+        embedding_dim: the shared signature; not read.
     """
 
     def __init__(
-        self, num_users: int, num_items: int, max_history: int = 100, **kwargs: Any
+        self,
+        num_users: int,
+        num_items: int,
+        max_history: int = 100,
+        embedding_dim: int = 16,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        del num_users, max_history
+        del num_users, max_history, embedding_dim
         self.log_counts = self.add_weight(
             "log_counts", (num_items,), initializer="zeros", trainable=False
         )

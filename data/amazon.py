@@ -31,12 +31,12 @@ def load(path: Path) -> pd.DataFrame:
     line = csv_file.first_line(path)
     if line.startswith("{"):
         return csv_file.checked(path, _read_reviews(path), first_row=1)
-    if "user" in line.split(","):
+    fields = csv_file.fields(line)
+    if "user" in fields:
         return csv_file.load(path)
-    fields = line.count(",") + 1
-    if fields != len(_COLUMNS):
+    if len(fields) != len(_COLUMNS):
         raise ValueError(
-            f"{path}: row 1 has {fields} fields. Ratings without a header have four: "
+            f"{path}: row 1 has {len(fields)} fields. Ratings without a header have four: "
             "user,item,rating,timestamp."
         )
     return csv_file.read(path, header=None, names=_COLUMNS)

@@ -14,7 +14,7 @@ from data.store import SequenceStore
 # Names of the protocols; "full" ranks against the whole catalogue and draws nothing.
 PROTOCOLS = ("uni1000", "pop1000", "full")
 NUM_NEGATIVES = 1_000
-_CHUNK = 2_048
+_CHUNK = 256
 
 
 def candidate_negatives(

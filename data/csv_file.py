@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import warnings
 import zlib
@@ -25,7 +26,7 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming file and row, for what cannot be read.
     """
-    header = first_line(path).split(",")
+    header = fields(first_line(path))
     for name in IDS:
         if name not in header:
             raise ValueError(
@@ -94,6 +95,11 @@ def checked(path: Path, table: pd.DataFrame, first_row: int) -> pd.DataFrame:
                     f"{path}: row {row + first_row}: `{name}` is infinite."
                 )
     return table
+
+
+def fields(line: str) -> list[str]:
+    """The fields of one line, quoted or not."""
+    return next(csv.reader([line]))
 
 
 def first_line(path: Path) -> str:

@@ -22,7 +22,7 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming file and row, for what cannot be read.
     """
-    header = csv_file.first_line(path).split(",")
+    header = csv_file.fields(csv_file.first_line(path))
     if "time_ms" not in header:
         table = csv_file.load(path)
         if "timestamp" not in table:

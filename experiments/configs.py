@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -133,9 +132,9 @@ def public_split(path: Path) -> str:
     """By date for micro-video logs, by global time with times, else leave-one-out."""
     if KNOWN_FILES.get(path.name.split(".csv")[0], {}).get("dataset") == "micro_video":
         return "by_date"
-    opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        header = file.readline().strip().split(",")
+    from data import csv_file
+
+    header = csv_file.fields(csv_file.first_line(path))
     return "global_time" if "timestamp" in header else "leave_one_out"
 
 

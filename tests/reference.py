@@ -127,3 +127,24 @@ def level_score(interests, item):
 def cross_entropy(logit, label):
     probability = sigmoid(logit)
     return -(label * np.log(probability) + (1 - label) * np.log(1 - probability))
+
+
+def mind(items, bilinear, start, iterations):
+    """Behaviour-to-interest routing of MIND for one history, no padding: [K, D].
+
+    `start` is the first b, [K, T].
+    """
+    votes = [item @ bilinear for item in items]
+    b = np.array(start, dtype=float)
+    count, length = b.shape
+    for iteration in range(iterations):
+        shares = np.array([softmax(b[:, t]) for t in range(length)]).T
+        interests = [
+            squash(sum(shares[k, t] * votes[t] for t in range(length)))
+            for k in range(count)
+        ]
+        if iteration < iterations - 1:
+            for k in range(count):
+                for t in range(length):
+                    b[k, t] += sum(interests[k] * votes[t])
+    return np.array(interests)

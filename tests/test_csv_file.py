@@ -46,6 +46,11 @@ def test_an_error_names_file_and_row(tmp_path, text, message):
         csv_file.load(write(tmp_path, text))
 
 
+def test_a_quoted_header_is_a_header(tmp_path):
+    path = write(tmp_path, '"user","item","order"\n"a,b",2,0\n')
+    assert csv_file.load(path)["user"].tolist() == ["a,b"]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no file .*absent\.csv"):
         csv_file.load(tmp_path / "absent.csv")

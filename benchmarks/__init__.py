@@ -1,0 +1,1 @@
+"""Measurements that the README quotes, to be repeated by anybody."""

@@ -1,0 +1,80 @@
+"""The arrows between packages, checked on the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("mgnm_tf", "data", "baselines", "experiments")
+
+
+def sources():
+    return [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source):
+    """Our own modules that a source imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError("Imports must be absolute.")
+            # `from data import split` names a module, `from x import y` may not.
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {module_name(path) for path in sources()}
+            found |= inner & modules or {node.module}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def allowed(module, target):
+    package, other = module.split(".")[0], target.split(".")[0]
+    if package == "experiments":
+        return True
+    if package == "baselines":
+        # The package gathers its models, which know nothing of each other.
+        return other == "mgnm_tf" or module == "baselines" == other
+    if package == "data":
+        return other == "data" or target == "mgnm_tf.batch"
+    if other != "mgnm_tf":
+        return False
+    if module.startswith("mgnm_tf.layers"):
+        return target in ("mgnm_tf.ops", "mgnm_tf.batch")
+    if module == "mgnm_tf.model":
+        return target != "mgnm_tf.model"
+    if module == "mgnm_tf.recommender":
+        return target in ("mgnm_tf.ops", "mgnm_tf.batch")
+    return module == "mgnm_tf"  # Its public names; ops and batch import none of ours.
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_a_module_imports_only_along_the_arrows(path):
+    module = module_name(path)
+    wrong = [name for name in imported(path.read_text()) if not allowed(module, name)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("data.split", "from mgnm_tf.model import MGNM"),
+        ("data.split", "def late():\n    import experiments.runner"),
+        ("baselines.mind", "from baselines.gru4rec import GRU4Rec"),
+        ("baselines.mind", "from baselines import gru4rec"),
+        ("baselines.mind", "from data import store"),
+        ("mgnm_tf.model", "from baselines import BASELINES"),
+        ("mgnm_tf.layers.shared_gcn", "from mgnm_tf.layers import level_scorer"),
+        ("mgnm_tf.ops", "from mgnm_tf import batch"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(module, source):
+    assert not all(allowed(module, name) for name in imported(source))

@@ -1,0 +1,140 @@
+"""Routing of the capsules: its draws, its gradient, its other encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mgnm_tf.layers.sequential_capsule import SequentialCapsule
+from tests import reference
+
+L, T, D, K, MAX_HISTORY = 2, 5, 4, 3, 8
+REAL = np.ones((1, T), bool)
+
+
+@pytest.fixture
+def levels():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(1, L, T, D)).astype("float32")
+
+
+@pytest.fixture
+def start():
+    return np.random.default_rng(1).normal(size=(T, L, K)).astype("float32")
+
+
+def make_layer(**arguments):
+    return SequentialCapsule(K, MAX_HISTORY, **arguments)
+
+
+def loops(layer, levels, start, iterations=3, projection=None, encode=None):
+    """Eq. 5-11 of the one row, by level: [L, K, D]."""
+    if projection is None:
+        projection = layer.projection.numpy().astype(float)
+    return np.array(
+        [
+            reference.capsule(
+                levels[0, level].astype(float),
+                projection,
+                layer.output_kernel.numpy().astype(float),
+                start[:, level],
+                iterations,
+                layer.routing_axis,
+                encode,
+            )
+            for level in range(L)
+        ]
+    )
+
+
+def test_the_gru_encoder_matches_the_loops(levels, start):
+    layer = make_layer(sequence_encoder="gru")
+    layer(levels, mask=REAL)
+    recurrent = layer.encoder.recurrent
+    for number, weight in enumerate(recurrent.weights):
+        drawn = tf.random.stateless_normal(weight.shape, [3, number]) / 2
+        weight.assign(weight.constraint(drawn) if weight.constraint else drawn)
+
+    def encode(votes):
+        there, again = (
+            reference.gru(votes[::step], *(w.numpy() for w in way.weights))[::step]
+            for step, way in (
+                (1, recurrent.forward_layer),
+                (-1, recurrent.backward_layer),
+            )
+        )
+        both = np.concatenate([there, again], axis=1)
+        return both @ layer.encoder.back.kernel.numpy()
+
+    found = layer(levels, mask=REAL, routing_logits=start)[0]
+    expected = loops(layer, levels, start, encode=encode)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_inference_has_one_draw_indexed_from_the_newest(levels):
+    layer = make_layer()
+    found = layer(levels, mask=REAL)
+    newest = layer.inference_draw[MAX_HISTORY - T :]
+    expected = layer(levels, mask=REAL, routing_logits=newest)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_training_step_draws_the_next_number_in_eager_and_graph(levels):
+    layer = make_layer(sequence_encoder="none")
+    layer(levels, mask=REAL)
+    graph = tf.function(lambda: layer(levels, mask=REAL, training=True))
+    for number in range(3):
+        draw = layer._draw([T, L, K], number)
+        expected = layer(levels, mask=REAL, routing_logits=draw)
+        np.testing.assert_allclose(graph(), expected, rtol=1e-5, atol=1e-6)
+    assert int(layer.draws) == 3
+
+
+def gradient(layer, levels, start):
+    with tf.GradientTape() as tape:
+        found = layer(levels, mask=REAL, routing_logits=start)
+        loss = tf.reduce_sum(found**2)
+    return tape.gradient(loss, layer.projection).numpy()
+
+
+@pytest.mark.parametrize("axis", ["items", "capsules"])
+def test_a_stopped_gradient_takes_the_couplings_as_given(levels, start, axis):
+    layer = make_layer(sequence_encoder="none", routing_axis=axis)
+    layer(levels, mask=REAL)
+    # The logits of the last iteration, by hand: g += o . z, twice.
+    projection = layer.projection.numpy().astype(float)
+    routed = start.astype(float)
+    for _ in range(2):
+        over = 0 if axis == "items" else 2
+        powers = np.exp(routed)
+        couplings = powers / powers.sum(axis=over, keepdims=True)
+        step = np.zeros_like(routed)
+        for level in range(L):
+            for k in range(K):
+                votes = levels[0, level] @ projection[k]
+                capsule = reference.squash(couplings[:, level, k] @ votes)
+                step[:, level, k] = votes @ capsule
+        routed = routed + step
+    found = gradient(layer, levels, start)
+    layer.num_iterations = 1
+    expected = gradient(layer, levels, routed.astype("float32"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", ["items", "capsules"])
+def test_a_whole_gradient_is_the_derivative_of_the_equations(levels, start, axis):
+    layer = make_layer(
+        sequence_encoder="none", routing_axis=axis, stop_routing_gradient=False
+    )
+    found = gradient(layer, levels, start)
+    projection, step = layer.projection.numpy().astype(float), 1e-5
+    expected = np.zeros_like(projection)
+    for place in np.ndindex(*projection.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = projection.copy()
+            moved[place] += sign * step
+            ends.append((loops(layer, levels, start, projection=moved) ** 2).sum())
+        expected[place] = (ends[0] - ends[1]) / (2 * step)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
