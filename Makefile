@@ -14,8 +14,6 @@ RUNS_DIR ?= runs
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
-
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 	echo "Variables: PROFILE=quick|paper|public  DATA_DIR=folder of CSV files (public)  ARGS=more flags"

@@ -2,8 +2,8 @@
 
 Example: python -m benchmarks.prepare --output=prepare.json
 
-Draws 15 M synthetic interactions of 60,813 users and 292,286 items, writes them as a CSV
-file, and runs the command on it in a process of its own.
+Draws 15 M synthetic interactions of 60,813 users and 292,286 items, writes them as a
+CSV file, and runs the command on it in a process of its own.
 """
 
 from __future__ import annotations

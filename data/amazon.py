@@ -36,8 +36,8 @@ def load(path: Path) -> pd.DataFrame:
         return csv_file.load(path)
     if len(fields) != len(_COLUMNS):
         raise ValueError(
-            f"{path}: row 1 has {len(fields)} fields. Ratings without a header have four: "
-            "user,item,rating,timestamp."
+            f"{path}: row 1 has {len(fields)} fields. Ratings without a header have "
+            "four: user,item,rating,timestamp."
         )
     return csv_file.read(path, header=None, names=_COLUMNS)
 

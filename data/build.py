@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,13 @@ def prepare(
 def describe(data: PreparedData) -> str:
     """The statistics as text, beside Table 1 where the paper has the data set."""
     found = data.meta["statistics"]
-    table1 = DATASETS[data.meta["dataset"]].table1
+    spec = DATASETS[data.meta["dataset"]]
     lines = [f"{data.name}, {data.meta['split_rule']}"]
     for position, key in enumerate(("users", "items", "interactions")):
         line = f"  {key:<24}{found[key]:>12,}"
-        if table1:
-            agrees = "agrees" if found[key] == table1[position] else "differs"
-            line += f"   Table 1: {table1[position]:>12,}   {agrees}"
+        if spec.table1:
+            agrees = "agrees" if found[key] == spec.table1[position] else "differs"
+            line += f"   Table 1: {spec.table1[position]:>12,}   {agrees}"
         lines.append(line)
     for key in ("train", "valid", "test"):
         lines.append(f"  {key + ' instances':<24}{found[key]:>12,}")
@@ -92,12 +93,8 @@ def describe(data: PreparedData) -> str:
     if found["same_time_share"] is not None:
         share = f"{found['same_time_share']:.0%}"
         lines.append(f"  {'same time as the last':<24}{share:>12}")
-    if table1:
-        lines.append(
-            "  The paper's interactions cannot be derived from its data: the sizes of "
-            "its id maps\n  and Table 4's iterations imply about 203,000 (Instruments) "
-            "and 1.11 M (Toys)."
-        )
+    if spec.note:
+        lines.append(textwrap.indent(spec.note, "  "))
     return "\n".join(lines)
 
 

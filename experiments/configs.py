@@ -103,7 +103,7 @@ PROFILES: dict[str, Profile] = {
 # taken as it is, by global time if it has a timestamp.
 KNOWN_FILES: dict[str, dict[str, Any]] = {
     "instruments_5core": {"dataset": "csv", "rating_above": 2.0},
-    "kuairand_likes_hates": {"dataset": "micro_video"},
+    "kuairand_likes_hates": {"dataset": "micro_video", "allow_mismatch": True},
 }
 
 

@@ -128,13 +128,19 @@ def _run_grid(
         logging.info("[%d/%d, %.1f min] %s", number, len(grid), minutes, folder)
         if (Path(folder) / "passport.json").exists():
             continue
-        if subprocess.run(
-            _command(profile, name, split, model, seed, folder)
-        ).returncode:
-            if not Path(folder, "config.json").exists():
-                raise ValueError(f"{folder} could not be started; see above.")
+        if _run_to_end(_command(profile, name, split, model, seed, folder)):
             failed.append(folder)
     return failed
+
+
+def _run_to_end(command: list[str]) -> int:
+    """The command's exit code. Ctrl-C reaches it too: it is given time to save."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
 
 
 def _command(
@@ -160,12 +166,14 @@ def _command(
 def _write_table(datasets: list[tuple[str, str]]) -> None:
     from experiments import report
 
-    table = report.write_report(
-        Path(_REPORTS_DIR.value), Path(_RUNS_DIR.value), datasets
-    )
-    sys.stdout.write(
-        f"\n{table}\nWritten: {_REPORTS_DIR.value}/table2.html, .md, .csv, .tex\n"
-    )
+    runs_dir, reports_dir = Path(_RUNS_DIR.value), Path(_REPORTS_DIR.value)
+    table = report.write_report(reports_dir, runs_dir, datasets)
+    import tensorflow as tf
+
+    with tf.summary.create_file_writer(str(runs_dir / "table2")).as_default():
+        tf.summary.text("table2", table, step=0)
+    names = ", ".join(str(path) for path in sorted(reports_dir.glob("table2.*")))
+    sys.stdout.write(f"\n{table}\nWritten: {names}\n")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def test_the_mlp_head_reads_state_and_item(batch):
         for column, item in enumerate(CANDIDATES[row]):
             hidden = np.maximum(np.concatenate([state, items[item]]) @ k1 + b1, 0)
             expected = np.maximum(hidden @ k2 + b2, 0) @ k3 + b3
-            assert model(batch)[row, column] == pytest.approx(expected[0], rel=1e-4)
+            found = float(model(batch)[row, column])
+            assert found == pytest.approx(expected[0], rel=1e-4)
 
 
 def test_an_open_gate_keeps_only_the_bias(batch):

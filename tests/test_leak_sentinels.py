@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data import prepared
 from data.candidates import candidate_negatives
@@ -14,8 +15,12 @@ from data.store import SequenceStore
 from experiments import configs, runner, training
 from experiments.metrics import instance_metrics
 from experiments.models import MODELS
+from experiments.ranking import Ranker
+from mgnm_tf.recommender import SequentialRecommender
 
 NUM_USERS, NUM_ITEMS, LENGTH = 300, 60, 8
+# A rank among noise is uniform: the mean of n has the deviation 1 / sqrt(12 n).
+BOUND = 4 / np.sqrt(12 * NUM_USERS)
 SMALL = {"batch_size": 64, "max_epochs": 2, "max_history": 8, "patience": 2}
 
 
@@ -36,8 +41,13 @@ def build(folder, items, name):
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
-    """Items drawn uniformly, whoever the user: there is nothing to learn."""
-    items = np.random.default_rng(0).integers(1, NUM_ITEMS + 1, NUM_USERS * LENGTH)
+    """Items drawn uniformly, whoever the user: there is nothing to learn.
+
+    No user has an item twice. Negatives never stand in the past; a positive that
+    may would be known by that alone.
+    """
+    drawn = np.random.default_rng(0).random((NUM_USERS, NUM_ITEMS))
+    items = np.argsort(drawn, axis=1)[:, :LENGTH].ravel() + 1
     return build(tmp_path_factory.mktemp("noise"), items, "noise")
 
 
@@ -63,8 +73,7 @@ def rank(trained, data, **changes):
 
 def test_pure_noise_scores_chance(trained, noise):
     found = instance_metrics(rank(trained, noise))["gauc"]
-    # A rank is uniform then: the mean of n has the deviation 1 / sqrt(12 n).
-    assert abs(found - 0.5) < 4 / np.sqrt(12 * NUM_USERS)
+    assert abs(found - 0.5) < BOUND
 
 
 def test_the_batches_change_no_rank(trained, noise):
@@ -72,6 +81,58 @@ def test_the_batches_change_no_rank(trained, noise):
     apart = rank(trained, noise, batch_size=7)
     np.testing.assert_array_equal(together.pessimistic, apart.pessimistic)
     np.testing.assert_array_equal(together.optimistic, apart.optimistic)
+
+
+def test_the_order_of_the_rows_changes_no_rank(trained, noise):
+    model, config = trained
+    ranker = runner.make_ranker(model, noise, config)
+    order = np.random.default_rng(1).permutation(NUM_USERS)
+    found = ranker.rank("test", "uni1000", rows=order).ranks
+    expected = rank(trained, noise)
+    np.testing.assert_array_equal(found.pessimistic, expected.pessimistic[order])
+    np.testing.assert_array_equal(found.optimistic, expected.optimistic[order])
+
+
+def test_both_protocols_agree_where_all_items_are_candidates(trained, noise):
+    model, config = trained
+    ranker = runner.make_ranker(model, noise, config)
+    sampled, full = (ranker.rank("test", name).ranks for name in ("uni1000", "full"))
+    np.testing.assert_array_equal(sampled.negatives, full.negatives)
+    # Products of other shapes round otherwise: neighbours may change places.
+    assert np.abs(sampled.pessimistic - full.pessimistic).max() <= 1
+    assert (sampled.pessimistic == full.pessimistic).mean() > 0.98
+
+
+class Leaky(SequentialRecommender):
+    """Noise, but for what a leak of each kind would add."""
+
+    def __init__(self, leak):
+        super().__init__()
+        self.leak = leak
+
+    def encode(self, batch, training=None):
+        last = tf.cast(batch["history"][:, -1], tf.float32)
+        other = tf.reduce_mean(last) if self.leak == "batch" else 1.0
+        return last * other
+
+    def score(self, state, candidates):
+        logits = tf.sin(state[:, None] * tf.cast(candidates, tf.float32) * 1e3)
+        if self.leak == "column":
+            logits += tf.one_hot(0, tf.shape(candidates)[1])[None]
+        return logits
+
+
+def rank_leaky(leak, noise, batch_size=256):
+    ranker = Ranker(Leaky(leak), noise, LENGTH, candidate_seed=5, batch_size=batch_size)
+    return ranker.rank("test", "uni1000").ranks
+
+
+def test_these_sentinels_see_a_planted_leak(noise):
+    chance = instance_metrics(rank_leaky(None, noise))["gauc"]
+    assert abs(chance - 0.5) < BOUND
+    assert instance_metrics(rank_leaky("column", noise))["gauc"] > 0.5 + BOUND
+    one, other = (rank_leaky("batch", noise, size) for size in (7, 256))
+    assert (one.pessimistic != other.pessimistic).any()
 
 
 def test_events_after_the_target_change_no_rank(trained, noise, tmp_path):

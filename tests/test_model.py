@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mgnm_tf.model import MGNM
 from tests import reference
+from tests.test_layers import bidirectional
 
 N, M, D, K, T = 6, 11, 4, 2, 5
 HISTORY = np.array([[0, 0, 3, 7, 3], [1, 2, 4, 5, 9]], np.int32)
@@ -34,6 +35,7 @@ def expected_levels(model, batch):
     items = model.item_embedding.embeddings.numpy().astype(float)
     users = model.user_embedding.embeddings.numpy().astype(float)
     start = model.capsule.inference_draw.numpy()
+    encode = bidirectional(model.capsule) if model.capsule.encoder else None
     scores = []
     for row, history in enumerate(HISTORY):
         real = history != 0
@@ -42,7 +44,8 @@ def expected_levels(model, batch):
         user = users[batch["user"].numpy()[row]]
         adjacency = reference.user_aware_graph(x[None], user[None], mask)[0]
         kernel = model.gcn.kernel.numpy()
-        levels = reference.graph_levels(x, adjacency, kernel, 2, "symmetric", 0.2)
+        operator = model.gcn.normalization
+        levels = reference.graph_levels(x, adjacency, kernel, 2, operator, 0.2)
         interests = [
             reference.capsule(
                 level,
@@ -50,6 +53,8 @@ def expected_levels(model, batch):
                 model.capsule.output_kernel.numpy(),
                 start[-real.sum() :, number],
                 iterations=3,
+                axis=model.capsule.routing_axis,
+                encode=encode,
             )
             for number, level in enumerate(levels)
         ]
@@ -62,10 +67,23 @@ def expected_levels(model, batch):
     return np.array(scores)
 
 
-def test_scores_match_eq_1_to_14_by_level(batch):
-    model = make_model()
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"sequence_encoder": "bilstm"},
+        {"sequence_encoder": "none"},
+        {"sequence_encoder": "bilstm", "routing_axis": "capsules"},
+        {"sequence_encoder": "bilstm", "stop_routing_gradient": False},
+        {"sequence_encoder": "bilstm", "normalization": "renormalized"},
+        {"sequence_encoder": "bilstm", "normalization": "none"},
+    ],
+    ids=lambda arguments: "-".join(map(str, arguments.values())),
+)
+def test_scores_match_eq_1_to_14_by_level(batch, arguments):
+    model = make_model(**arguments)
     found = model(batch, return_levels=True)
-    np.testing.assert_allclose(found, expected_levels(model, batch), rtol=1e-4)
+    expected = expected_levels(model, batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_score_is_the_best_level_s_eq_15(batch):

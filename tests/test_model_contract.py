@@ -11,7 +11,8 @@ from experiments.models import MODELS
 from experiments.runner import lazy_adam
 from mgnm_tf.batch import TrainEvents
 
-N, M, T = 9, 31, 12
+N, M, T, MAX_HISTORY = 9, 31, 12, 20
+# These two only count: they have no weight to train, and no gradient to test.
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
 
 
@@ -39,7 +40,7 @@ def tensors(batch):
 
 def make(name, **arguments):
     tf.keras.utils.set_random_seed(1)
-    model = MODELS[name](num_users=N, num_items=M, max_history=20, **arguments)
+    model = MODELS[name](N, M, MAX_HISTORY, **arguments)
     rng = np.random.default_rng(2)
     users = np.sort(rng.integers(1, N, 60)).astype(np.int32)
     items = rng.integers(1, M, 60).astype(np.int32)
@@ -60,6 +61,16 @@ def model(request, batch):
 
 def score(model, batch):
     return model(tensors(batch), training=False).numpy()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_takes_the_shared_arguments(name, batch):
+    shared = {"num_users": N, "num_items": M, "max_history": MAX_HISTORY}
+    model = MODELS[name](**shared, embedding_dim=6, l2=0.5, l2_scope="all")
+    model(tensors(batch))
+    assert (model.l2, model.l2_scope) == (0.5, "all")
+    if name in TRAINABLE:
+        assert 6 in {size for weight in model.weights for size in weight.shape}
 
 
 def test_every_model_has_a_configuration():
@@ -110,6 +121,31 @@ def test_candidates_score_alone_as_they_do_together(model, batch):
     np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
 
 
+def test_permuted_candidates_permute_the_scores(model, batch):
+    order = [4, 1, 5, 0, 3, 2]
+    found = score(model, {**batch, "candidates": batch["candidates"][:, order]})
+    expected = score(model, batch)[:, order]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, MAX_HISTORY])
+def test_a_batch_of_the_shortest_and_the_longest_history_is_scored(
+    model, batch, length
+):
+    history = np.arange(5 * length).reshape(5, length) % (M - 1) + 1
+    times = np.tile(np.arange(length), (5, 1)) + 1_000_000
+    found = score(
+        model,
+        {
+            **batch,
+            "history": history.astype(np.int32),
+            "history_times": times.astype(np.int64),
+        },
+    )
+    assert found.shape == (5, 6)
+    assert np.isfinite(found).all()
+
+
 def test_the_same_request_has_the_same_score(model, batch):
     np.testing.assert_array_equal(score(model, batch), score(model, batch))
 
@@ -126,14 +162,19 @@ def test_what_the_padding_row_holds_changes_nothing(model, batch):
     np.testing.assert_array_equal(before, after)
 
 
-def test_weights_survive_saving(model, batch, tmp_path):
+@pytest.mark.parametrize("how", ["weights", "checkpoint"])
+def test_weights_survive_saving(model, batch, tmp_path, how):
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
-    model.save_weights(tmp_path / "model.weights.h5")
     other = make(name)
     other(tensors(batch))
     for weight in other.variables:
         weight.assign(tf.zeros_like(weight))
-    other.load_weights(tmp_path / "model.weights.h5")
+    if how == "weights":
+        model.save_weights(tmp_path / "model.weights.h5")
+        other.load_weights(tmp_path / "model.weights.h5")
+    else:
+        path = tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+        tf.train.Checkpoint(model=other).read(path).assert_consumed()
     np.testing.assert_array_equal(score(other, batch), score(model, batch))
 
 
