@@ -2,4 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Where each public name lives. Imported when first used: commands answer `--help`
+# without waiting for TensorFlow.
+_HOMES = {
+    "MGNM": "mgnm_tf.model",
+    "SequentialRecommender": "mgnm_tf.recommender",
+    "UserAwareGraph": "mgnm_tf.layers.user_aware_graph",
+    "SharedGCN": "mgnm_tf.layers.shared_gcn",
+    "SequentialCapsule": "mgnm_tf.layers.sequential_capsule",
+    "LevelScorer": "mgnm_tf.layers.level_scorer",
+}
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import tensorflow as tf
+
+    if not tf.__version__.startswith("2.15."):
+        raise ImportError(
+            f"mgnm_tf needs TensorFlow 2.15 (Keras 2). Found: {tf.__version__}; "
+            "install it with pip install 'tensorflow>=2.15.1,<2.16'."
+        )
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

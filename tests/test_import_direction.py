@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import mgnm_tf
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("mgnm_tf", "data", "baselines", "experiments")
@@ -78,3 +82,22 @@ def test_a_module_imports_only_along_the_arrows(path):
 )
 def test_a_wrong_arrow_is_seen(module, source):
     assert not all(allowed(module, name) for name in imported(source))
+
+
+def test_public_names_come_when_they_are_asked_for():
+    command = (
+        "import sys, mgnm_tf; assert 'tensorflow' not in sys.modules; "
+        "print([getattr(mgnm_tf, name) for name in mgnm_tf.__all__])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'mgmn'"):
+        mgnm_tf.mgmn  # noqa: B018
+
+
+def test_another_tensorflow_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("tensorflow.__version__", "2.16.1")
+    with pytest.raises(ImportError, match=r"TensorFlow 2\.15.*Found: 2\.16\.1"):
+        mgnm_tf.MGNM  # noqa: B018
