@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from baselines.heads import MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender
@@ -79,13 +80,7 @@ class GRU4Rec(SequentialRecommender):
             )
         self.gru = keras.layers.GRU(embedding_dim, return_sequences=True)
         if head == "mlp":
-            self.mlp = keras.Sequential(
-                [
-                    keras.layers.Dense(100, activation="relu"),
-                    keras.layers.Dense(64, activation="relu"),
-                    keras.layers.Dense(1),
-                ]
-            )
+            self.mlp = MLPHead()
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """The state after the newest item [B, D]; zero for an empty history."""
@@ -107,9 +102,7 @@ class GRU4Rec(SequentialRecommender):
         items = self.item_embedding(candidates)  # [B, C, D]
         if self.head == "dot":
             return tf.cast(inner_products(state, items), tf.float32)
-        states = tf.broadcast_to(state[:, None], tf.shape(items))
-        logits = self.mlp(tf.concat([states, items], axis=-1))  # [B, C, 1]
-        return tf.cast(logits[..., 0], tf.float32)
+        return self.mlp(state, items=items)
 
     def _drop(self, history: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.cast(self.seed, tf.int64), self.draws])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import shutil
@@ -45,11 +46,13 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
         training.Interrupted: on Ctrl-C; the same call goes on from there.
     """
     identity = {**dataclasses.asdict(config), "seed": seed, "data": data.meta["sha256"]}
-    if _open_run(run_dir, identity):
+    if _is_finished(run_dir, identity):
         logging.info("%s is finished already.", run_dir)
         return json.loads((run_dir / PASSPORT).read_text())
     set_up_tensorflow(config, seed)
-    model = build_model(config, data, seed)
+    model = build_model(config, data, seed)  # Refuses what does not fit.
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / CONFIG, identity)
     ranker = make_ranker(model, data, config)
     if model.trainable_variables:
         trained = training.train(model, data, config, ranker, run_dir, seed)
@@ -109,10 +112,15 @@ def set_up_tensorflow(config: Config, seed: int) -> None:
 
 def build_model(config: Config, data: PreparedData, seed: int) -> SequentialRecommender:
     """A model with its weights made, compiled, and adapted to the training events."""
+    kind = MODELS[config.model]
+    if kind.needs_times and not data.has_times:
+        raise ValueError(
+            f"{config.model} reads when events happened, and {data.name} has no times."
+        )
     arguments = {**config.arguments}
-    if config.model == "mgnm":
+    if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed
-    model = MODELS[config.model](
+    model = kind(
         num_users=data.num_users,
         num_items=data.num_items,
         max_history=config.max_history,
@@ -206,24 +214,18 @@ def read_run(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     return config, json.loads((run_dir / PASSPORT).read_text())
 
 
-def _open_run(run_dir: Path, identity: dict[str, Any]) -> bool:
-    """Claims the folder; tells whether its run is finished."""
+def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder's run is done; refuses a folder of another run."""
     path = run_dir / CONFIG
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found != identity:
-            names = sorted(
-                key
-                for key in {*found, *identity}
-                if found.get(key) != identity.get(key)
-            )
-            raise ValueError(
-                f"{run_dir} holds a run with another {', '.join(names)}. "
-                "Choose another --run_dir, or delete that folder."
-            )
-    else:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, identity)
+    found = json.loads(path.read_text()) if path.exists() else identity
+    if found != identity:
+        names = sorted(
+            key for key in {*found, *identity} if found.get(key) != identity.get(key)
+        )
+        raise ValueError(
+            f"{run_dir} holds a run with another {', '.join(names)}. "
+            "Choose another --run_dir, or delete that folder."
+        )
     return (run_dir / PASSPORT).exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 # Below any sum of squares that matters; keeps the gradient of a zero norm finite.
@@ -40,3 +42,31 @@ def inner_products(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         vectors [B, D], items [B, C, D] -> [B, C]
     """
     return tf.einsum("bd,bcd->bc", vectors, items)
+
+
+def score_in_chunks(
+    score: Callable[[tf.Tensor], tf.Tensor], candidates: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """Scores `size` candidates of each row at a time, to bound memory.
+
+    For models that read the history again for each candidate. A training batch, whose
+    candidates are fewer, is scored at once.
+
+    Shapes:
+        score: ids [B, c] -> logits [B, c] float32; candidates [B, C] -> [B, C]
+    """
+    rows, count = tf.unstack(tf.shape(candidates))
+
+    def loop() -> tf.Tensor:
+        chunks = -(-count // size)
+        padded = tf.pad(candidates, [[0, 0], [0, chunks * size - count]])
+        pieces = tf.reshape(padded, [rows, chunks, size])
+        scored = tf.map_fn(
+            score,
+            tf.transpose(pieces, [1, 0, 2]),
+            fn_output_signature=tf.TensorSpec([None, None], tf.float32),
+            parallel_iterations=1,  # More would hold as many chunks in memory.
+        )
+        return tf.reshape(tf.transpose(scored, [1, 0, 2]), [rows, -1])[:, :count]
+
+    return tf.cond(count <= size, lambda: score(candidates), loop)

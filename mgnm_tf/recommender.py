@@ -33,7 +33,13 @@ class SequentialRecommender(keras.Model):
         l2_scope: "batch" penalises dense weights and the embedding rows that the
             batch touches; "all" penalises whole tables, whose gradients then are
             dense, so that LazyAdam costs as much as Adam.
+
+    Attributes:
+        needs_times: whether `encode` reads times; such a model is refused data that
+            has none.
     """
+
+    needs_times = False
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)

@@ -148,3 +148,12 @@ def mind(items, bilinear, start, iterations):
                 for t in range(length):
                     b[k, t] += sum(interests[k] * votes[t])
     return np.array(interests)
+
+
+def mlp_head(head, state, item):
+    """The logit of one [state; item] by the weights of an `MLPHead`."""
+    first = np.concatenate([head.state_layer.kernel, head.item_layer.kernel])
+    hidden = np.concatenate([state, item]) @ first + head.state_layer.bias.numpy()
+    for layer in [*head.hidden, head.last]:
+        hidden = np.maximum(hidden, 0) @ layer.kernel.numpy() + layer.bias.numpy()
+    return hidden[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
 import sys
@@ -180,41 +179,3 @@ def test_arguments_are_read_from_text():
 
 def test_micro_video_has_the_paper_s_embedding_size():
     assert configs.get_config("mgnm", "micro_video").arguments["embedding_dim"] == 40
-
-
-# Packages, and what each may import of ours.
-ARROWS = {
-    "mgnm_tf": {"mgnm_tf"},
-    "data": {"data", "mgnm_tf.batch"},
-    "baselines": {"baselines", "mgnm_tf"},
-    "experiments": {"experiments", "data", "baselines", "mgnm_tf"},
-}
-OURS = tuple(ARROWS)
-
-
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name for name in names if name.split(".")[0] in OURS)
-        elif isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.split(".")[0] in OURS)
-
-
-@pytest.mark.parametrize("package", OURS)
-def test_imports_go_one_way(package):
-    for path in (ROOT / package).rglob("*.py"):
-        for name in imports(path):
-            allowed = [name == a or name.startswith(a + ".") for a in ARROWS[package]]
-            assert any(allowed), f"{path.relative_to(ROOT)} imports {name}"
-
-
-def test_layers_import_neither_the_model_nor_each_other():
-    for path in (ROOT / "mgnm_tf/layers").glob("[a-z]*.py"):
-        for name in imports(path):
-            assert name.startswith(("mgnm_tf.ops", "mgnm_tf.batch")), (path, name)
-
-
-def test_baselines_do_not_import_each_other():
-    for path in (ROOT / "baselines").glob("[a-z]*.py"):
-        assert not [name for name in imports(path) if name.startswith("baselines")]

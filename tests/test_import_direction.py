@@ -46,7 +46,8 @@ def allowed(module, target):
         return True
     if package == "baselines":
         # The package gathers its models, which know nothing of each other.
-        return other == "mgnm_tf" or module == "baselines" == other
+        shared = target == "baselines.heads"
+        return other == "mgnm_tf" or shared or module == "baselines" == other
     if package == "data":
         return other == "data" or target == "mgnm_tf.batch"
     if other != "mgnm_tf":

@@ -10,7 +10,7 @@ from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
-from mgnm_tf.ops import masked_softmax, squash
+from mgnm_tf.ops import masked_softmax, score_in_chunks, squash
 from tests import reference
 
 B, L, T, D, K, C = 2, 3, 5, 4, 2, 6
@@ -268,6 +268,23 @@ def test_softmax_of_nothing_is_zero():
     mask = tf.constant([[True, False], [False, False]])
     found = masked_softmax(tf.constant([[1.0, 9.0], [2.0, 3.0]]), mask)
     np.testing.assert_array_equal(found, [[1.0, 0.0], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+@pytest.mark.parametrize("traced", [False, True])
+def test_chunks_score_as_one(size, traced):
+    seen = []
+
+    def score(candidates):
+        seen.append(candidates.shape[1])
+        return tf.cast(candidates, tf.float32) * 2
+
+    candidates = tf.random.stateless_uniform([4, 7], [1, 2], 0, 99, tf.int32)
+    run = tf.function(score_in_chunks) if traced else score_in_chunks
+    found = run(score, candidates, tf.constant(size))
+    np.testing.assert_array_equal(found, candidates * 2)
+    if not traced:
+        assert max(seen) <= min(size, 7)
 
 
 # Every layer

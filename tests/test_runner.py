@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from experiments import configs, runner, training
 
@@ -158,3 +160,15 @@ def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
         small_config(max_epochs=1, **{switch: True}), tiny_data, tmp_path, SEED
     )
     assert 0.0 < passport["metrics"]["test"]["uni1000"]["instance"]["gauc"] <= 1.0
+
+
+def test_a_model_that_reads_times_is_refused_data_without(
+    tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(GRU4Rec, "needs_times", True)
+    store = dataclasses.replace(tiny_data.store, times=None)
+    undated = dataclasses.replace(tiny_data, store=store)
+    config = configs.get_config("gru4rec", tiny_data.name)
+    with pytest.raises(ValueError, match="gru4rec reads when events happened"):
+        runner.run(config, undated, tmp_path / "run", SEED)
+    assert not (tmp_path / "run").exists()
