@@ -11,6 +11,9 @@ from typing import Any
 CANDIDATE_SEED = 2022
 
 
+SCHEDULES = ("cosine", "constant")
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run, but for its data and its seed.
@@ -22,7 +25,9 @@ class Config:
         max_history: m; older events are not shown to the model.
         batch_size: positives a batch.
         num_negatives: per positive, in training.
-        learning_rate: of LazyAdam.
+        learning_rate: of LazyAdam, at the start.
+        schedule: of the learning rate; "cosine" takes it to zero along half a cosine
+            over the budget, "constant" keeps it.
         max_epochs: the budget.
         patience: epochs without a better validation metric before stopping.
         selection_metric: of validation, under uni1000; the best epoch is kept.
@@ -41,6 +46,7 @@ class Config:
     batch_size: int = 256
     num_negatives: int = 5
     learning_rate: float = 5e-3
+    schedule: str = "cosine"
     max_epochs: int = 60
     patience: int = 6
     selection_metric: str = "ndcg@5"

@@ -127,7 +127,8 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
         **arguments,
     )
     model.compile(
-        optimizer=lazy_adam(config.learning_rate), jit_compile=config.jit_compile
+        optimizer=lazy_adam(_learning_rate(config, len(data.instances["train"]))),
+        jit_compile=config.jit_compile,
     )
     instances = data.instances["train"][:2]
     batch = gather_histories(data, instances, config.max_history)
@@ -137,7 +138,14 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
     return model
 
 
-def lazy_adam(learning_rate: float) -> Any:
+def _learning_rate(config: Config, num_instances: int) -> Any:
+    if config.schedule == "constant":
+        return config.learning_rate
+    steps = -(-num_instances // config.batch_size) * config.max_epochs
+    return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+
+
+def lazy_adam(learning_rate: Any) -> Any:
     """Adam that leaves the rows alone that a batch does not touch."""
     with warnings.catch_warnings():  # Of the package's end of life; the pin is known.
         warnings.simplefilter("ignore")

@@ -43,7 +43,13 @@ _PATIENCE = flags.DEFINE_integer(
     "patience", None, "Epochs without a better validation metric.", lower_bound=1
 )
 _LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", None, "Of LazyAdam.", lower_bound=1e-9
+    "learning_rate", None, "Of LazyAdam, at the start.", lower_bound=1e-9
+)
+_SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    None,
+    list(configs.SCHEDULES),
+    "Of the learning rate: to zero along half a cosine over --max_epochs, or constant.",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
 _MAX_HISTORY = flags.DEFINE_integer(
@@ -72,6 +78,7 @@ def main(argv: list[str]) -> None:
         "max_epochs": _MAX_EPOCHS.value,
         "patience": _PATIENCE.value,
         "learning_rate": _LEARNING_RATE.value,
+        "schedule": _SCHEDULE.value,
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
         "mixed_precision": _MIXED_PRECISION.value,
