@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from baselines.a2svd import A2SVD
+from baselines.caser import Caser
 from baselines.gru4rec import GRU4Rec
 from baselines.item_knn import ItemKNN
+from baselines.mean_pooling import MeanPooling
 from baselines.mind import MIND
 from baselines.popularity import Popularity
 from mgnm_tf.recommender import SequentialRecommender
 
 BASELINES: dict[str, type[SequentialRecommender]] = {
+    "caser": Caser,
+    "a2svd": A2SVD,
     "gru4rec": GRU4Rec,
     "mind": MIND,
     "popularity": Popularity,
     "item_knn": ItemKNN,
+    "mean_pooling": MeanPooling,
 }

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.heads import MLPHead
+from baselines.layers import CountedDropout, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender
@@ -54,30 +54,14 @@ class GRU4Rec(SequentialRecommender):
     ) -> None:
         super().__init__(**kwargs)
         del num_users, max_history
-        if not 0 <= dropout < 1:
-            raise ValueError(
-                f"`dropout` must be in [0, 1). Received: dropout={dropout}"
-            )
         if head not in HEADS:
             raise ValueError(f"`head` must be one of {HEADS}. Received: head={head}")
         self.head = head
-        self.dropout = dropout
-        self.seed = seed
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
-        if dropout:
-            # Counts the draws, so that a resumed run goes on where it was: the
-            # generator of keras.layers.Dropout is not in a checkpoint.
-            self.draws = self.add_weight(
-                "draws",
-                (),
-                dtype=tf.int64,
-                initializer="zeros",
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+        self.dropout = CountedDropout(dropout, seed=seed)
         self.gru = keras.layers.GRU(embedding_dim, return_sequences=True)
         if head == "mlp":
             self.mlp = MLPHead()
@@ -92,9 +76,7 @@ class GRU4Rec(SequentialRecommender):
         newest_first = tf.reverse(batch["history"], axis=[1])
         items = tf.reverse_sequence(newest_first, lengths, seq_axis=1)
         history = self.item_embedding(items)  # [B, T, D]
-        if self.dropout and training:
-            history = self._drop(history)
-        states = self.gru(history)  # [B, T, D]
+        states = self.gru(self.dropout(history, training=training))  # [B, T, D]
         last = tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1)
         return tf.where(lengths[:, None] > 0, last, tf.zeros_like(last))
 
@@ -103,10 +85,3 @@ class GRU4Rec(SequentialRecommender):
         if self.head == "dot":
             return tf.cast(inner_products(state, items), tf.float32)
         return self.mlp(state, items=items)
-
-    def _drop(self, history: tf.Tensor) -> tf.Tensor:
-        seed = tf.stack([tf.cast(self.seed, tf.int64), self.draws])
-        dropped = tf.nn.experimental.stateless_dropout(history, self.dropout, seed)
-        with tf.control_dependencies([dropped]):
-            self.draws.assign_add(1)
-        return dropped

@@ -60,6 +60,8 @@ class Config:
 # What differs from the constructors' defaults, which are the papers' own.
 MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "mgnm": {},
+    "caser": {},
+    "a2svd": {},
     "gru4rec": {},
     # The hard readout collapses under pointwise cross-entropy with five negatives a
     # positive: the maximum is pushed to zero, where the squash has no gradient. On Toys
@@ -67,6 +69,7 @@ MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "mind": {"readout": "soft"},
     "popularity": {},
     "item_knn": {},
+    "mean_pooling": {},
 }
 
 

@@ -46,7 +46,7 @@ def allowed(module, target):
         return True
     if package == "baselines":
         # The package gathers its models, which know nothing of each other.
-        shared = target == "baselines.heads"
+        shared = target == "baselines.layers"
         return other == "mgnm_tf" or shared or module == "baselines" == other
     if package == "data":
         return other == "data" or target == "mgnm_tf.batch"
