@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from baselines.a2svd import A2SVD
 from baselines.caser import Caser
+from baselines.comirec_dr import ComiRecDR
+from baselines.comirec_sa import ComiRecSA
 from baselines.gru4rec import GRU4Rec
 from baselines.item_knn import ItemKNN
 from baselines.mean_pooling import MeanPooling
@@ -16,6 +18,8 @@ BASELINES: dict[str, type[SequentialRecommender]] = {
     "a2svd": A2SVD,
     "gru4rec": GRU4Rec,
     "mind": MIND,
+    "comirec_dr": ComiRecDR,
+    "comirec_sa": ComiRecSA,
     "popularity": Popularity,
     "item_knn": ItemKNN,
     "mean_pooling": MeanPooling,

@@ -7,6 +7,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mgnm_tf.ops import masked_softmax
+
+READOUTS = ("hard", "soft")
+
 
 class MLPHead(keras.layers.Layer):
     """Scores [state; item] by a perceptron with ReLU, as zepingyu0512/sli_rec does.
@@ -101,3 +105,28 @@ class CountedDropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def read_interests(
+    interests: tf.Tensor,
+    items: tf.Tensor,
+    readout: str,
+    active: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Scores candidates against several interests.
+
+    "hard" takes the nearest interest; "soft" weighs them by a softmax of their scores,
+    the label-aware attention of MIND with power 1, in training and testing alike.
+
+    Shapes:
+        interests [B, K, D], items [B, C, D], active [B, K, 1] bool, or None for all
+        -> [B, C] float32
+    """
+    scores = tf.matmul(tf.cast(interests, items.dtype), items, transpose_b=True)
+    scores = tf.cast(scores, tf.float32)  # [B, K, C]
+    if active is None:
+        active = tf.ones_like(scores[..., :1], tf.bool)
+    # An inactive interest must not compete: its zero would beat negative scores.
+    if readout == "hard":
+        return tf.reduce_max(tf.where(active, scores, scores.dtype.min), axis=1)
+    return tf.reduce_sum(masked_softmax(scores, active, axis=1) * scores, axis=1)

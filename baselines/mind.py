@@ -13,11 +13,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from baselines.layers import READOUTS, read_interests
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.ops import masked_softmax, squash
+from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender
-
-READOUTS = ("hard", "soft")
 
 
 class MIND(SequentialRecommender):
@@ -145,12 +144,7 @@ class MIND(SequentialRecommender):
     ) -> tf.Tensor:
         interests, active = state
         items = self.item_embedding(candidates)  # [B, C, D]
-        scores = tf.matmul(tf.cast(interests, items.dtype), items, transpose_b=True)
-        scores = tf.cast(scores, tf.float32)  # [B, K, C]
-        # An inactive interest must not compete: its zero would beat negative scores.
-        if self.readout == "hard":
-            return tf.reduce_max(tf.where(active, scores, scores.dtype.min), axis=1)
-        return tf.reduce_sum(masked_softmax(scores, active, axis=1) * scores, axis=1)
+        return read_interests(interests, items, self.readout, active)
 
     def _active(self, mask: tf.Tensor) -> tf.Tensor:
         """Which interests a history uses: bool [B, K, 1]."""

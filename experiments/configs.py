@@ -67,6 +67,8 @@ MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
     # positive: the maximum is pushed to zero, where the squash has no gradient. On Toys
     # validation GAUC stays at 0.50 for any embedding_stddev from 0.1 to 1; soft: 0.71.
     "mind": {"readout": "soft"},
+    "comirec_dr": {},
+    "comirec_sa": {},
     "popularity": {},
     "item_knn": {},
     "mean_pooling": {},

@@ -1,0 +1,100 @@
+"""ComiRec-DR (Cen et al., KDD 2020), https://arxiv.org/abs/2005.09347.
+
+Dynamic routing as in CapsNet, with a matrix for each position and interest. Departs
+from the authors' code (THUDM/ComiRec): positions count from the newest item, where
+theirs count from the oldest kept; trained by cross-entropy over given candidates, each
+of which chooses its interest, not by a sampled softmax for the positive's interest;
+the matrices start scaled by 1/sqrt(D), without which interests saturate the squash. The
+controllable aggregation needs categories and is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from baselines.layers import READOUTS, read_interests
+from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.ops import squash
+from mgnm_tf.recommender import SequentialRecommender
+
+
+class ComiRecDR(SequentialRecommender):
+    """Routes the history into K interests; a candidate takes the nearest.
+
+    Shapes:
+        Batch -> logits [B, C] float32
+
+    Args:
+        num_users: the shared signature; not read.
+        num_items: size of the item vocabulary, padding included.
+        max_history: the longest history; there is a matrix for each position.
+        embedding_dim: D.
+        num_interests: K.
+        num_iterations: of the routing.
+        readout: see `read_interests`.
+        embedding_stddev: of the table's normal initialisation.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        max_history: int = 100,
+        embedding_dim: int = 16,
+        num_interests: int = 4,
+        num_iterations: int = 3,
+        readout: str = "hard",
+        embedding_stddev: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        del num_users
+        if num_interests < 1 or num_iterations < 1:
+            raise ValueError(
+                "`num_interests` and `num_iterations` must be positive. Received: "
+                f"num_interests={num_interests}, num_iterations={num_iterations}"
+            )
+        if readout not in READOUTS:
+            raise ValueError(
+                f"`readout` must be one of {READOUTS}. Received: readout={readout}"
+            )
+        self.max_history = max_history
+        self.num_iterations = num_iterations
+        self.readout = readout
+        normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
+        self.item_embedding = keras.layers.Embedding(
+            num_items, embedding_dim, embeddings_initializer=normal
+        )
+        self.kernel = self.add_weight(
+            "kernel",
+            (max_history, num_interests, embedding_dim, embedding_dim),
+            initializer=keras.initializers.RandomNormal(stddev=embedding_dim**-0.5),
+        )
+
+    def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """Interests [B, K, D] float32."""
+        mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
+        history = self.item_embedding(batch["history"])  # [B, T, D]
+        kernel = self.kernel[self.max_history - tf.shape(mask)[1] :]  # [T, K, D, D]
+        votes = tf.einsum("btd,tkde->bkte", history, kernel)
+        votes = tf.cast(votes, tf.float32)  # [B, K, T, D]
+        constant = tf.stop_gradient(votes)
+        logits = tf.zeros(tf.shape(votes)[:3])
+        for iteration in range(self.num_iterations):
+            last = iteration == self.num_iterations - 1
+            weights = self.couple(logits, mask)  # [B, K, T]
+            seen = votes if last else constant
+            interests = squash(tf.einsum("bkt,bktd->bkd", weights, seen))
+            if not last:
+                logits += tf.einsum("bkd,bktd->bkt", interests, constant)
+        return interests
+
+    def couple(self, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Shares of each item over the interests [B, K, T]; zero at padding."""
+        return tf.where(mask[:, None], tf.nn.softmax(logits, axis=1), 0.0)
+
+    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        return read_interests(state, self.item_embedding(candidates), self.readout)
