@@ -11,6 +11,7 @@ from baselines.item_knn import ItemKNN
 from baselines.mean_pooling import MeanPooling
 from baselines.mind import MIND
 from baselines.popularity import Popularity
+from baselines.sasrec import SASRec
 from mgnm_tf.recommender import SequentialRecommender
 
 BASELINES: dict[str, type[SequentialRecommender]] = {
@@ -23,4 +24,5 @@ BASELINES: dict[str, type[SequentialRecommender]] = {
     "popularity": Popularity,
     "item_knn": ItemKNN,
     "mean_pooling": MeanPooling,
+    "sasrec": SASRec,
 }

@@ -72,6 +72,7 @@ MODEL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "item_knn": {},
     "mean_pooling": {},
+    "sasrec": {},
 }
 
 
