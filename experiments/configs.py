@@ -28,6 +28,7 @@ class Config:
         learning_rate: of LazyAdam, at the start.
         schedule: of the learning rate; "cosine" takes it to zero along half a cosine
             over the budget, "constant" keeps it.
+        l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16.
         max_epochs: the budget.
         patience: epochs without a better validation metric before stopping.
         selection_metric: of validation, under uni1000; the best epoch is kept.
@@ -45,8 +46,9 @@ class Config:
     max_history: int = 100
     batch_size: int = 256
     num_negatives: int = 5
-    learning_rate: float = 5e-3
+    learning_rate: float = 2e-2
     schedule: str = "cosine"
+    l2: float = 2e-2
     max_epochs: int = 60
     patience: int = 6
     selection_metric: str = "ndcg@5"

@@ -124,6 +124,7 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
         num_users=data.num_users,
         num_items=data.num_items,
         max_history=config.max_history,
+        l2=config.l2,
         **arguments,
     )
     model.compile(

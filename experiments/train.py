@@ -51,6 +51,7 @@ _SCHEDULE = flags.DEFINE_enum(
     list(configs.SCHEDULES),
     "Of the learning rate: to zero along half a cosine over --max_epochs, or constant.",
 )
+_L2 = flags.DEFINE_float("l2", None, "Weight of the L2 penalty.", lower_bound=0.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
 _MAX_HISTORY = flags.DEFINE_integer(
     "max_history", None, "Newest events that a model is shown.", lower_bound=1
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> None:
         "patience": _PATIENCE.value,
         "learning_rate": _LEARNING_RATE.value,
         "schedule": _SCHEDULE.value,
+        "l2": _L2.value,
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
         "mixed_precision": _MIXED_PRECISION.value,

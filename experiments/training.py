@@ -30,6 +30,10 @@ class Interrupted(Exception):
     """Ctrl-C (or SIGTERM): the state is saved, the run can go on."""
 
 
+class Diverged(ValueError):
+    """The loss is not a finite number any more."""
+
+
 class _Progress(tf.train.experimental.PythonState):
     """Where training stands; part of the checkpoint, so that they never disagree."""
 
@@ -167,7 +171,7 @@ def _epoch(
     now["timed_seconds"] += elapsed - (first_step_s or 0.0)
     now["timed_positives"] += config.batch_size * max(done - 1, 0)
     if not np.isfinite(list(values.values())).all():
-        raise ValueError(
+        raise Diverged(
             f"The loss is not a finite number in epoch {now['epoch'] + 1}. "
             "Lower `--learning_rate`."
         )

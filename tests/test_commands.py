@@ -20,6 +20,7 @@ COMMANDS = [
     "experiments.evaluate",
     "experiments.reproduce_table2",
     "experiments.report",
+    "experiments.tune",
 ]
 
 
@@ -75,6 +76,11 @@ def test_an_unknown_model_lists_the_known():
             "experiments.evaluate",
             ["--run_dir=nowhere"],
             "error: nowhere holds no finished run",
+        ),
+        (
+            "experiments.tune",
+            ["--model=popularity", "--dataset=x"],
+            "error: x is not prepared",
         ),
         ("experiments.report", ["--runs_dir=nowhere"], "error: nowhere holds no"),
         (

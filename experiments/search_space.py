@@ -1,0 +1,54 @@
+"""What is searched for each model, on validation. The embedding size is the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sklearn.model_selection import ParameterSampler
+
+from experiments.configs import Config
+
+SHARED: dict[str, list[Any]] = {
+    "learning_rate": [5e-3, 1e-2, 2e-2, 4e-2],
+    # In the sum of Eq. 16, where a row's cross-entropy has the weight of one.
+    "l2": [1e-5, 1e-3, 1e-2, 3e-2, 1e-1],
+}
+OWN: dict[str, dict[str, list[Any]]] = {
+    "mgnm": {"num_interests": [2, 4, 6], "num_layers": [1, 2, 3]},
+    "caser": {"window": [3, 5, 10], "dropout": [0.2, 0.5]},
+    "a2svd": {},
+    "gru4rec": {"dropout": [0.0, 0.2]},
+    "sli_rec": {},
+    "tgsrec": {"dropout": [0.1, 0.3]},
+    "mimn": {"num_slots": [4, 8]},
+    "mind": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
+    "comirec_dr": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
+    "comirec_sa": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
+    "surge": {"num_clusters": [10, 20, 30]},
+    "mean_pooling": {},
+    "sasrec": {"num_blocks": [1, 2], "dropout": [0.0, 0.2, 0.5]},
+}
+
+
+def draw(model: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """The settings of `count` trials: first none, which leaves the model as it is.
+
+    Raises:
+        ValueError: if the model has nothing to search.
+    """
+    if model not in OWN:
+        raise ValueError(f"{model} has no settings to search.")
+    space = {**SHARED, **OWN[model]}
+    sampler = ParameterSampler(space, count - 1, random_state=seed)
+    return [{}, *({name: drawn[name] for name in space} for drawn in sampler)]
+
+
+def apply(config: Config, settings: dict[str, Any]) -> Config:
+    """The configuration with the settings in the place of its own."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    changes = {key: value for key, value in settings.items() if key in fields}
+    arguments = {key: value for key, value in settings.items() if key not in fields}
+    return dataclasses.replace(
+        config, **changes, arguments={**config.arguments, **arguments}
+    )

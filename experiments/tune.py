@@ -1,0 +1,142 @@
+"""Searches a model's settings on validation; test instances are never ranked.
+
+Example: python -m experiments.tune --model=gru4rec --dataset=toys --trials=8
+
+Every model has the same number of trials and epochs. The first trial is the model's
+configuration as it stands, the others are drawn from `experiments.search_space` with a
+seed. A stopped search goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import app, flags, logging
+
+from experiments import configs
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
+
+_MODEL = flags.DEFINE_enum(
+    "model", None, sorted(configs.MODEL_ARGUMENTS), "Which model.", required=True
+)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
+)
+_SPLIT = flags.DEFINE_string(
+    "split", None, "Which of its splits; needed only if several are prepared."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "tuning", "The log goes to <output_dir>/<dataset>/<model>.jsonl."
+)
+_TRIALS = flags.DEFINE_integer("trials", 8, "How many, the first included.", 1)
+_MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)
+_SEED = flags.DEFINE_integer("seed", 1, "Of the draws and of the training.", 0)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    from data import prepared
+
+    try:
+        best = search(
+            prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
+            model=_MODEL.value,
+            output_dir=Path(_OUTPUT_DIR.value),
+            trials=_TRIALS.value,
+            max_epochs=_MAX_EPOCHS.value,
+            seed=_SEED.value,
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on from here.")
+    sys.stdout.write(f"best: {json.dumps(best)}\n")
+
+
+def search(
+    data: PreparedData,
+    model: str,
+    output_dir: Path,
+    trials: int,
+    max_epochs: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Runs the trials that the log lacks.
+
+    Returns:
+        The log's best line: trial, settings, ndcg@5, gauc, best_epoch.
+
+    Raises:
+        ValueError: if the log is of another search, or no trial has a result.
+        KeyboardInterrupt: on Ctrl-C; finished trials are kept.
+    """
+    from experiments import search_space
+
+    log = output_dir / data.name / f"{model}.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines = log.read_text().splitlines() if log.exists() else []
+    done = [json.loads(line) for line in lines]
+    drawn = search_space.draw(model, trials, seed)
+    for number, settings in enumerate(drawn):
+        if number < len(done):
+            if done[number]["settings"] != settings:
+                raise ValueError(
+                    f"{log}, line {number + 1} is of another search space or seed: "
+                    "choose another --output_dir, or delete that file."
+                )
+            continue
+        logging.info("Trial %d of %d: %s", number + 1, len(drawn), settings)
+        config = configs.get_config(
+            model, data.name, max_epochs=max_epochs, patience=max_epochs
+        )
+        found = _try(data, search_space.apply(config, settings), seed)
+        done.append({"trial": number, "settings": settings, **found})
+        with log.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+    finished = [line for line in done if line["ndcg@5"] is not None]
+    if not finished:
+        raise ValueError(f"All trials of {model} diverged; see {log}.")
+    return max(finished, key=lambda line: line["ndcg@5"])
+
+
+def _try(data: PreparedData, config: configs.Config, seed: int) -> dict[str, Any]:
+    """Validation metrics of the best epoch; none if the training diverged."""
+    import tempfile
+
+    from tensorflow import keras
+
+    from experiments import runner, training
+
+    keras.backend.clear_session()
+    runner.set_up_tensorflow(config, seed)
+    model = runner.build_model(config, data, seed)
+    ranker = runner.make_ranker(model, data, config)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = training.train(model, data, config, ranker, Path(folder), seed)
+        except training.Interrupted as stop:
+            raise KeyboardInterrupt from stop
+        except training.Diverged as error:
+            logging.warning("%s", error)
+            return {"ndcg@5": None, "gauc": None}
+    values = found["valid_metrics"]
+    return {
+        "ndcg@5": round(values["ndcg@5"], 5),
+        "gauc": round(values["gauc"], 5),
+        "best_epoch": found["best_epoch"],
+        "seconds": found["seconds"],
+    }
+
+
+if __name__ == "__main__":
+    app.run(main)

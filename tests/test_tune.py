@@ -1,0 +1,103 @@
+"""The search of settings: on validation, with a seed, resumable."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments import configs, runner, search_space, tune
+from experiments.models import MODELS
+from experiments.ranking import Ranker
+
+
+def search(data, folder, **changes):
+    arguments = {"model": "gru4rec", "trials": 3, "max_epochs": 2, "seed": 1}
+    return tune.search(data, output_dir=folder, **{**arguments, **changes})
+
+
+def lines_of(folder):
+    text = (folder / "tiny" / "gru4rec.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def searched(tiny_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuning")
+    return folder, search(tiny_data, folder)
+
+
+def test_the_best_line_of_the_log_is_returned(searched):
+    folder, best = searched
+    lines = lines_of(folder)
+    assert [line["trial"] for line in lines] == [0, 1, 2]
+    assert lines[0]["settings"] == {}
+    assert best["ndcg@5"] == max(line["ndcg@5"] for line in lines)
+
+
+def test_a_search_goes_on_after_the_trials_it_has(searched, tiny_data, tmp_path):
+    path = tmp_path / "tiny" / "gru4rec.jsonl"
+    path.parent.mkdir()
+    first, *_ = lines_of(searched[0])
+    path.write_text(json.dumps(first) + "\n")
+    assert search(tiny_data, tmp_path)["settings"] == searched[1]["settings"]
+    timed = ("seconds",)
+    assert [
+        {key: value for key, value in line.items() if key not in timed}
+        for line in lines_of(tmp_path)
+    ] == [
+        {key: value for key, value in line.items() if key not in timed}
+        for line in lines_of(searched[0])
+    ]
+
+
+def test_a_log_of_another_seed_is_refused(searched, tiny_data):
+    with pytest.raises(ValueError, match=r"gru4rec\.jsonl, line 2 is of another"):
+        search(tiny_data, searched[0], seed=2)
+
+
+def test_test_instances_are_never_ranked(tiny_data, tmp_path, monkeypatch):
+    parts = []
+    rank = Ranker.rank
+
+    def noting(self, part, *arguments, **named):
+        parts.append(part)
+        return rank(self, part, *arguments, **named)
+
+    monkeypatch.setattr(Ranker, "rank", noting)
+    search(tiny_data, tmp_path, trials=1)
+    assert {*parts} == {"valid"}
+
+
+def test_a_trial_that_diverges_is_logged_and_not_chosen(
+    tiny_data, tmp_path, monkeypatch
+):
+    settings = [{"learning_rate": 1e30}, {"learning_rate": 1e-2}]
+    monkeypatch.setattr(search_space, "draw", lambda *_: settings)
+    assert search(tiny_data, tmp_path)["settings"] == settings[1]
+    assert lines_of(tmp_path)[0]["ndcg@5"] is None
+
+
+def test_a_model_without_settings_says_so(tiny_data, tmp_path):
+    with pytest.raises(ValueError, match="popularity has no settings to search"):
+        search(tiny_data, tmp_path, model="popularity")
+
+
+def test_draws_are_those_of_the_seed():
+    first, again, other = (search_space.draw("mgnm", 6, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len({json.dumps(settings) for settings in first}) == 6
+
+
+@pytest.mark.parametrize("model", sorted({*search_space.OWN} & {*MODELS}))
+def test_every_setting_builds_its_model(model, tiny_data):
+    config = configs.get_config(model, tiny_data.name)
+    for name, values in search_space.OWN[model].items():
+        for value in values:
+            chosen = search_space.apply(config, {name: value, "l2": 0.5})
+            built = runner.build_model(chosen, tiny_data, 1)
+            assert built.l2 == 0.5
+
+
+def test_every_model_that_trains_has_a_space():
+    assert {*MODELS} - {*search_space.OWN} == {"popularity", "item_knn"}
