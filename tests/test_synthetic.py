@@ -92,7 +92,7 @@ def test_the_world_has_more_to_learn_than_popularity(world, data):
 @pytest.mark.parametrize(("name", "share"), [("mgnm", 0.65), ("gru4rec", 0.65)])
 def test_a_model_recovers_most_of_what_can_be_known(world, data, tmp_path, name, share):
     config = configs.get_config(
-        name, "planted", max_epochs=8, patience=8, max_history=8, learning_rate=1e-2
+        name, "planted", max_epochs=8, patience=8, max_history=8, l2=1e-3
     )
     runner.set_up_tensorflow(config, seed=1)
     model = runner.build_model(config, data, seed=1)
