@@ -14,7 +14,6 @@ history has the zero state, not the bias of the last normalisation.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,7 +94,10 @@ class SASRec(SequentialRecommender):
         mask = tf.not_equal(history, PADDING_ID)  # [B, T]
         items = self.item_embedding(history) * self.embedding_dim**0.5  # [B, T, D]
         positions = self.position_embedding(self._positions(history))  # [T, D]
-        drop = functools.partial(self.dropout, training=training)
+
+        def drop(values: tf.Tensor) -> tf.Tensor:
+            return self.dropout(values, training=training)
+
         states = drop(items + positions)
         for block in self.blocks[:-1]:
             states = block(states, mask=mask, drop=drop)

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+# Logs of `experiments.tune`, <data set>/<model>.jsonl, whose best trials are used.
+TUNED_DIR = Path(__file__).parent / "tuned"
+
 # Candidate sets are drawn once for a table: every model and seed ranks the same.
 CANDIDATE_SEED = 2022
 
@@ -152,13 +155,43 @@ def public_split(path: Path) -> str:
     return "global_time" if "timestamp" in header else "leave_one_out"
 
 
-def get_config(model: str, dataset: str, **changes: Any) -> Config:
-    """The configuration of a model on a data set; `None` changes nothing."""
+def get_config(model: str, dataset: str, tuned: bool = True, **changes: Any) -> Config:
+    """The configuration of a model on a data set; a change to `None` is none.
+
+    Where `experiments.tune` has searched this data set, its best settings hold, unless
+    `tuned` is false.
+    """
     arguments = dict(MODEL_ARGUMENTS[model])
     if dataset == "micro_video" and model not in ("popularity", "item_knn"):
         arguments["embedding_dim"] = 40  # Section 4.1; 16 elsewhere.
+    config = Config(model=model, arguments=arguments)
+    if tuned:
+        config = with_settings(config, tuned_settings(model, dataset))
     given = {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(Config(model=model, arguments=arguments), **given)
+    return dataclasses.replace(config, **given)
+
+
+def tuned_settings(model: str, dataset: str) -> dict[str, Any]:
+    """Those of the trial that validation prefers; none without a search."""
+    log = TUNED_DIR / dataset / f"{model}.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    trials = [json.loads(line) for line in lines]
+    return best_trial(trials)["settings"] if trials else {}
+
+
+def best_trial(trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first of the highest NDCG@5; trials that diverged have none."""
+    return max(trials, key=lambda trial: trial["ndcg@5"] or 0.0)
+
+
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+    """The configuration with these fields and constructor arguments in place."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    changes = {key: value for key, value in settings.items() if key in fields}
+    arguments = {key: value for key, value in settings.items() if key not in fields}
+    return dataclasses.replace(
+        config, **changes, arguments={**config.arguments, **arguments}
+    )
 
 
 def with_arguments(config: Config, assignments: list[str]) -> Config:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from sklearn.model_selection import ParameterSampler
-
-from experiments.configs import Config
 
 SHARED: dict[str, list[Any]] = {
     "learning_rate": [5e-3, 1e-2, 2e-2, 4e-2],
@@ -42,13 +39,3 @@ def draw(model: str, count: int, seed: int) -> list[dict[str, Any]]:
     space = {**SHARED, **OWN[model]}
     sampler = ParameterSampler(space, count - 1, random_state=seed)
     return [{}, *({name: drawn[name] for name in space} for drawn in sampler)]
-
-
-def apply(config: Config, settings: dict[str, Any]) -> Config:
-    """The configuration with the settings in the place of its own."""
-    fields = {field.name for field in dataclasses.fields(Config)}
-    changes = {key: value for key, value in settings.items() if key in fields}
-    arguments = {key: value for key, value in settings.items() if key not in fields}
-    return dataclasses.replace(
-        config, **changes, arguments={**config.arguments, **arguments}
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     logging.set_verbosity(logging.INFO)
-    changes = {
+    changes: dict[str, Any] = {
         "variant": _VARIANT.value,
         "max_epochs": _MAX_EPOCHS.value,
         "patience": _PATIENCE.value,

@@ -3,8 +3,9 @@
 Example: python -m experiments.tune --model=gru4rec --dataset=toys --trials=8
 
 Every model has the same number of trials and epochs. The first trial is the model's
-configuration as it stands, the others are drawn from `experiments.search_space` with a
-seed. A stopped search goes on with the same command.
+default configuration, the others are drawn from `experiments.search_space` with a seed.
+Training on that data set then uses the best trial's settings. A stopped search goes on
+with the same command.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "tuning", "The log goes to <output_dir>/<dataset>/<model>.jsonl."
+    "output_dir",
+    str(configs.TUNED_DIR),
+    "The log goes to <output_dir>/<dataset>/<model>.jsonl; training reads the default.",
 )
 _TRIALS = flags.DEFINE_integer("trials", 8, "How many, the first included.", 1)
 _MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)
@@ -77,7 +80,7 @@ def search(
         The log's best line: trial, settings, ndcg@5, gauc, best_epoch.
 
     Raises:
-        ValueError: if the log is of another search, or no trial has a result.
+        ValueError: if the log is of another search.
         KeyboardInterrupt: on Ctrl-C; finished trials are kept.
     """
     from experiments import search_space
@@ -97,16 +100,17 @@ def search(
             continue
         logging.info("Trial %d of %d: %s", number + 1, len(drawn), settings)
         config = configs.get_config(
-            model, data.name, max_epochs=max_epochs, patience=max_epochs
+            model,
+            data.name,
+            tuned=False,
+            max_epochs=max_epochs,
+            patience=max_epochs,
         )
-        found = _try(data, search_space.apply(config, settings), seed)
+        found = _try(data, configs.with_settings(config, settings), seed)
         done.append({"trial": number, "settings": settings, **found})
         with log.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
-    finished = [line for line in done if line["ndcg@5"] is not None]
-    if not finished:
-        raise ValueError(f"All trials of {model} diverged; see {log}.")
-    return max(finished, key=lambda line: line["ndcg@5"])
+    return configs.best_trial(done)
 
 
 def _try(data: PreparedData, config: configs.Config, seed: int) -> dict[str, Any]:

@@ -78,6 +78,24 @@ def test_a_trial_that_diverges_is_logged_and_not_chosen(
     assert lines_of(tmp_path)[0]["ndcg@5"] is None
 
 
+def test_training_uses_the_best_trial_of_its_data_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(configs, "TUNED_DIR", tmp_path)
+    (tmp_path / "shop").mkdir()
+    trials = [
+        {"settings": {}, "ndcg@5": 0.1},
+        {"settings": {"learning_rate": 0.7, "dropout": 0.3}, "ndcg@5": 0.2},
+        {"settings": {"learning_rate": 0.9}, "ndcg@5": None},
+    ]
+    lines = "".join(json.dumps(trial) + "\n" for trial in trials)
+    (tmp_path / "shop" / "gru4rec.jsonl").write_text(lines)
+    found = configs.get_config("gru4rec", "shop")
+    assert (found.learning_rate, found.arguments["dropout"]) == (0.7, 0.3)
+    assert configs.get_config("gru4rec", "shop", learning_rate=0.5).learning_rate == 0.5
+    default = configs.Config(model="gru4rec", arguments={})
+    assert configs.get_config("gru4rec", "shop", tuned=False) == default
+    assert configs.get_config("gru4rec", "other") == default
+
+
 def test_a_model_without_settings_says_so(tiny_data, tmp_path):
     with pytest.raises(ValueError, match="popularity has no settings to search"):
         search(tiny_data, tmp_path, model="popularity")
@@ -94,7 +112,7 @@ def test_every_setting_builds_its_model(model, tiny_data):
     config = configs.get_config(model, tiny_data.name)
     for name, values in search_space.OWN[model].items():
         for value in values:
-            chosen = search_space.apply(config, {name: value, "l2": 0.5})
+            chosen = configs.with_settings(config, {name: value, "l2": 0.5})
             built = runner.build_model(chosen, tiny_data, 1)
             assert built.l2 == 0.5
 
