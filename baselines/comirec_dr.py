@@ -3,8 +3,7 @@
 Dynamic routing as in CapsNet, with a matrix for each position and interest. Departs
 from the authors' code (THUDM/ComiRec): positions count from the newest item, where
 theirs count from the oldest kept; trained by cross-entropy over given candidates, each
-of which chooses its interest, not by a sampled softmax for the positive's interest;
-the matrices start scaled by 1/sqrt(D), without which interests saturate the squash. The
+of which chooses its interest, not by a sampled softmax for the positive's interest. The
 controllable aggregation needs categories and is left out.
 """
 
@@ -71,14 +70,14 @@ class ComiRecDR(SequentialRecommender):
         self.kernel = self.add_weight(
             "kernel",
             (max_history, num_interests, embedding_dim, embedding_dim),
-            initializer=keras.initializers.RandomNormal(stddev=embedding_dim**-0.5),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
         )
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Interests [B, K, D] float32."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
-        kernel = self.kernel[self.max_history - tf.shape(mask)[1] :]  # [T, K, D, D]
+        kernel = tf.gather(self.kernel, self._positions(batch))  # [T, K, D, D]
         votes = tf.einsum("btd,tkde->bkte", history, kernel)
         votes = tf.cast(votes, tf.float32)  # [B, K, T, D]
         constant = tf.stop_gradient(votes)
@@ -91,6 +90,14 @@ class ComiRecDR(SequentialRecommender):
             if not last:
                 logits += tf.einsum("bkd,bktd->bkt", interests, constant)
         return interests
+
+    def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
+        return [*super().embedding_rows(batch), (self.kernel, self._positions(batch))]
+
+    def _positions(self, batch: Batch) -> tf.Tensor:
+        """Rows of the kernel [T]; the newest item has the last."""
+        length = tf.shape(batch["history"])[1]
+        return tf.range(self.max_history - length, self.max_history)
 
     def couple(self, logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Shares of each item over the interests [B, K, T]; zero at padding."""

@@ -77,8 +77,8 @@ class ComiRecSA(SequentialRecommender):
         Shapes:
             history [B, T, D], mask [B, T] bool -> [B, T, K], zero at padding
         """
-        positions = self.positions[self.max_history - tf.shape(history)[1] :]
-        placed = history + tf.cast(positions, history.dtype)
+        rows = self._positions(tf.shape(history)[1])
+        placed = history + tf.cast(tf.gather(self.positions, rows), history.dtype)
         logits = self.attention_heads(self.attention_hidden(placed))
         return masked_softmax(tf.cast(logits, tf.float32), mask[..., None], axis=1)
 
@@ -88,6 +88,14 @@ class ComiRecSA(SequentialRecommender):
         history = self.item_embedding(batch["history"])  # [B, T, D]
         weights = self.attend(history, mask)
         return tf.einsum("btk,btd->bkd", weights, tf.cast(history, tf.float32))
+
+    def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
+        rows = self._positions(tf.shape(batch["history"])[1])
+        return [*super().embedding_rows(batch), (self.positions, rows)]
+
+    def _positions(self, length: tf.Tensor) -> tf.Tensor:
+        """Rows of the positions [T]; the newest item has the last."""
+        return tf.range(self.max_history - length, self.max_history)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         return read_interests(state, self.item_embedding(candidates), self.readout)
