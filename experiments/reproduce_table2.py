@@ -118,7 +118,7 @@ def _run_grid(
         (name, split, seed, model)
         for name, split in datasets
         for seed in seeds
-        for model in models
+        for model in _without_those_that_need_times(models, name, split)
     ]
     failed = []
     started = time.monotonic()
@@ -131,6 +131,25 @@ def _run_grid(
         if _run_to_end(_command(profile, name, split, model, seed, folder)):
             failed.append(folder)
     return failed
+
+
+def _without_those_that_need_times(
+    models: list[str], name: str, split: str
+) -> list[str]:
+    """The models that can run on a data set; the others are said."""
+    from data import prepared
+    from experiments.models import MODELS
+
+    if prepared.load(Path(_PREPARED_DIR.value), name, split).has_times:
+        return models
+    left_out = [model for model in models if MODELS[model].needs_times]
+    if left_out:
+        logging.warning(
+            "%s has no times, which %s need: they are left out of its table.",
+            name,
+            ", ".join(left_out),
+        )
+    return [model for model in models if model not in left_out]
 
 
 def _run_to_end(command: list[str]) -> int:
