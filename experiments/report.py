@@ -236,7 +236,7 @@ def costs(table: DatasetTable) -> list[list[str]]:
     heads = [
         "model",
         "parameters",
-        "epochs of budget",
+        "epochs (best) of budget",
         "stopped because",
         "s per epoch",
     ]
@@ -245,6 +245,7 @@ def costs(table: DatasetTable) -> list[list[str]]:
         runs = table.passports[model]
         trained = [run["training"] for run in runs]
         epochs = np.mean([run["epochs"] for run in trained])
+        best = np.mean([run["best_epoch"] for run in trained])
         seconds = np.mean([run["seconds"] / max(run["epochs"], 1) for run in trained])
         speeds = [run["positives_per_s"] for run in trained if run["positives_per_s"]]
         ranked = np.mean([run["evaluation"]["instances_per_s"] for run in runs])
@@ -255,7 +256,7 @@ def costs(table: DatasetTable) -> list[list[str]]:
             [
                 display_name(model),
                 f"{trained[0]['parameters']:,}",
-                f"{epochs:.1f} of {budget}" if budget else "–",
+                f"{epochs:.3g} ({best:.3g}) of {budget}" if budget else "–",
                 "; ".join(reasons),
                 f"{seconds:.1f}" if budget else "–",
                 f"{np.mean(speeds):,.0f}" if speeds else "–",

@@ -81,7 +81,8 @@ def chart(table: DatasetTable) -> str:
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.35)
         if metric == "gauc":
-            axis.axvline(0.5, color="#444", linestyle=":", label="chance")
+            axis.axvline(0.5, color="#444", linestyle=":")
+            axis.set_title("GAUC (dotted: chance)")
     axes[0].invert_yaxis()
     figure.tight_layout()
     text = io.StringIO()

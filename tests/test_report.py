@@ -51,6 +51,7 @@ def write_run(runs, model, seed, shift, **changes):
         "config": {"split_rule": "by time"},
         "training": {
             "epochs": 3,
+            "best_epoch": 3,
             "max_epochs": 9,
             "seconds": 6.0,
             "positives_per_s": 500.0,
