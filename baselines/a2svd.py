@@ -1,10 +1,14 @@
-"""A2SVD, the long-term part of SLi_Rec (Yu et al., IJCAI 2019).
+"""A2SVD, the long-term part of SLi_Rec, used alone (Yu et al., IJCAI 2019).
 
-https://www.ijcai.org/proceedings/2019/585. Departs from the authors' code and from
-microsoft/recommenders: the attention skips padding, where theirs gives it weight; the
-attention is Eq. 18-19 with its tanh and bias, which the second omits; no batch
-normalisation and no Dice in the head, whose statistics would tie a score to its batch;
-no categories. Trained, as all compared models, by cross-entropy over given candidates.
+Paper: https://www.ijcai.org/proceedings/2019/585, Eq. 18-20; it extends the asymmetric
+SVD of Koren (KDD 2008). MGNM's paper calls it "asynchronous SVD".
+
+Departs from the authors' code (zepingyu0512/sli_rec): the softmax leaves padding out,
+which there takes a share of the attention; items have no category; the perceptron has
+100 and 64 units with ReLU, without batch normalisation and without Dice, whose
+statistics make a score depend on the rest of its batch; dense weights start from
+Glorot's distribution, not a normal one. Departs from microsoft/recommenders, which has
+neither tanh nor bias in the attention and so a logit that is linear in the item.
 """
 
 from __future__ import annotations
@@ -21,7 +25,12 @@ from mgnm_tf.recommender import SequentialRecommender
 
 
 class A2SVD(SequentialRecommender):
-    """Scores [weighted bag of the history; candidate] by a perceptron.
+    """Scores [user; candidate] by a perceptron; a user is an attentive bag of items.
+
+        a = softmax_t(tanh(x_t W + b) . tau),  user = sum_t a_t x_t
+
+    The attention does not see the candidate. There is no user embedding and no order;
+    a repeated item counts each time.
 
     Shapes:
         Batch -> logits [B, C] float32
@@ -30,8 +39,9 @@ class A2SVD(SequentialRecommender):
         num_users: the shared signature; not read.
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
-        embedding_dim: D, also the size of the attention.
-        embedding_stddev: of the table's and the attention's normal initialisation.
+        embedding_dim: D, of the items.
+        attention_size: width of the attention; None is D.
+        embedding_stddev: of the table's normal initialisation.
     """
 
     def __init__(
@@ -40,37 +50,40 @@ class A2SVD(SequentialRecommender):
         num_items: int,
         max_history: int = 100,
         embedding_dim: int = 16,
+        attention_size: int | None = None,
         embedding_stddev: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         del num_users, max_history
+        if attention_size is not None and attention_size < 1:
+            raise ValueError(
+                "`attention_size` must be positive, or None. Received: "
+                f"attention_size={attention_size}"
+            )
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
-        self.attention_hidden = keras.layers.Dense(
-            embedding_dim, activation="tanh", name="attention_hidden"
-        )
-        self.attention_query = keras.layers.Dense(
-            1, use_bias=False, name="attention_query"
-        )
-        self.head = MLPHead()
-
-    def attend(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Weights of the items, Eq. 18-19.
-
-        Shapes:
-            history [B, T, D], mask [B, T] bool -> [B, T], zero at padding
-        """
-        logits = self.attention_query(self.attention_hidden(history))[..., 0]
-        return masked_softmax(logits, mask)
+        size = embedding_dim if attention_size is None else attention_size
+        self.attention_layer = keras.layers.Dense(size, activation="tanh")
+        self.attention_vector = keras.layers.Dense(1, use_bias=False)  # tau
+        self.mlp = MLPHead()
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """The user as a weighted sum of items [B, D], Eq. 20; no order, no user id."""
+        """The user [B, D], Eq. 20; zero for an empty history."""
+        mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
-        mask = tf.not_equal(batch["history"], PADDING_ID)
-        return tf.einsum("bt,btd->bd", self.attend(history, mask), history)
+        weights = self.attend(history, mask)
+        # In float32, as the softmax: many small shares round too much in float16.
+        user = tf.einsum("bt,btd->bd", weights, tf.cast(history, tf.float32))
+        return tf.cast(user, history.dtype)
+
+    def attend(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Shares of the items [B, T] float32, Eq. 18-19; zero at padding."""
+        hidden = self.attention_layer(history)  # [B, T, A]
+        logits = self.attention_vector(hidden)[..., 0]
+        return masked_softmax(tf.cast(logits, tf.float32), mask)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        return self.head(state, items=self.item_embedding(candidates))
+        return self.mlp(state, items=self.item_embedding(candidates))

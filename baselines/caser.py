@@ -1,9 +1,17 @@
 """Caser (Tang & Wang, WSDM 2018), https://arxiv.org/abs/1809.07426.
 
-Departs from the authors' code (graytowne/caser_pytorch): one target an instance, not
-three; every instance weighs the same, where theirs averages positives and negatives
-apart; the vectors of padding are zero. As there, a window that is not full still passes
-the biases of its filters on.
+Departs from the paper and the authors' code (graytowne/caser_pytorch), because all
+compared models train on the same samples with the same loss: each instance has one
+target, not the next three items; the loss is a mean over all candidates, not one over
+positives plus one over negatives; tables start from N(0, `embedding_stddev`^2), not
+N(0, 1/D^2). A user that is not known has the zero vector; a padded item has one as in
+the code. Histories shorter than the window are padded, none is left out.
+
+Two other forms are in use, and which of them Table 2 measured is not known:
+"shared" is RUCAIBox/RecBole's, "mlp" is microsoft/recommenders', which SURGE's
+framework builds on. The latter has no user, takes the whole history for its window
+(`window=max_history, max_height=3, num_horizontal=128, num_vertical=128`), and drops
+units inside its perceptron, where we drop features in all forms alike.
 """
 
 from __future__ import annotations
@@ -13,32 +21,41 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import CountedDropout
+from baselines.layers import CountedDropout, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender
 
-OUTPUT_TABLES = ("separate", "shared")
+FORMS = ("paper", "shared", "mlp")
+UNKNOWN_USER = 0
 
 
 class Caser(SequentialRecommender):
-    """Convolves over the newest items as an image, beside a user embedding.
+    """Convolves over the newest items as over an image of L x D.
+
+    Horizontal filters span 1 to `max_height` items and all of D; each keeps its
+    maximum over time. Vertical filters are weighted sums of the L items. Both feed a
+    layer with ReLU, next to which the user's embedding stands for lasting taste. Older
+    items than L are not seen; a mask does not exist, so a filter's bias answers where
+    its items are all padding.
 
     Shapes:
         Batch -> logits [B, C] float32
 
     Args:
-        num_users: size of the user vocabulary, 0 = unknown included.
+        num_users: size of the user vocabulary, the unknown user included.
         num_items: size of the item vocabulary, padding included.
-        max_history: the shared signature; `window` is what the model sees.
-        embedding_dim: D.
-        window: the newest items that are read, and the tallest horizontal filter.
-        num_horizontal: horizontal filters a height.
-        num_vertical: vertical filters.
-        dropout: of the joined convolutions.
-        output_table: "separate", the paper's own items and biases for scoring;
-            "shared", a ReLU layer back to D and the items of the history, as
-            RUCAIBox/RecBole has it.
+        max_history: the shared signature; not read.
+        embedding_dim: D, of items and users.
+        window: L.
+        max_height: of the horizontal filters; None is L.
+        num_horizontal: filters of each height.
+        num_vertical: filters.
+        dropout: of the filters' outputs.
+        form: "paper" scores by an output table and a bias of its own; "shared" maps
+            [sequence; user] to D by a second layer with ReLU and scores by the item
+            table; "mlp" has no user and no layer after the filters, vertical filters
+            over L x D with ReLU, and a perceptron over [filters' outputs; item].
         embedding_stddev: of the tables' normal initialisation.
         seed: of dropout.
     """
@@ -50,10 +67,11 @@ class Caser(SequentialRecommender):
         max_history: int = 100,
         embedding_dim: int = 16,
         window: int = 5,
+        max_height: int | None = None,
         num_horizontal: int = 16,
         num_vertical: int = 4,
         dropout: float = 0.5,
-        output_table: str = "separate",
+        form: str = "paper",
         embedding_stddev: float = 0.1,
         seed: int = 0,
         **kwargs: Any,
@@ -63,77 +81,100 @@ class Caser(SequentialRecommender):
         if min(window, num_horizontal, num_vertical) < 1:
             raise ValueError(
                 "`window`, `num_horizontal` and `num_vertical` must be positive. "
-                f"Received: {window}, {num_horizontal}, {num_vertical}"
+                f"Received: window={window}, num_horizontal={num_horizontal}, "
+                f"num_vertical={num_vertical}"
             )
-        if output_table not in OUTPUT_TABLES:
+        max_height = window if max_height is None else max_height
+        if not 1 <= max_height <= window:
             raise ValueError(
-                f"`output_table` must be one of {OUTPUT_TABLES}. "
-                f"Received: output_table={output_table}"
+                "`max_height` must be between 1 and `window`. Received: "
+                f"max_height={max_height}, window={window}"
             )
+        if form not in FORMS:
+            raise ValueError(f"`form` must be one of {FORMS}. Received: form={form}")
         self.window = window
-        self.output_table = output_table
-        self.item_embedding = _table(num_items, embedding_dim, embedding_stddev)
-        self.user_embedding = _table(num_users, embedding_dim, embedding_stddev)
+        self.form = form
+        self.dropout = CountedDropout(dropout, seed=seed)
+
+        def table(rows: int, size: int) -> keras.layers.Embedding:
+            normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
+            return keras.layers.Embedding(rows, size, embeddings_initializer=normal)
+
+        self.item_embedding = table(num_items, embedding_dim)
         self.horizontal = [
             keras.layers.Conv1D(num_horizontal, height, activation="relu")
-            for height in range(1, window + 1)
+            for height in range(1, max_height + 1)
         ]
-        # A vertical filter weighs the positions alike for each of the D columns.
-        self.vertical = keras.layers.Dense(num_vertical, name="vertical")
-        self.dropout = CountedDropout(dropout, seed=seed)
-        self.joined = keras.layers.Dense(embedding_dim, activation="relu")
-        if output_table == "separate":
-            size = 2 * embedding_dim
-            self.output_embedding = _table(num_items, size, embedding_stddev)
+        self.vertical = keras.layers.Dense(
+            num_vertical, activation="relu" if form == "mlp" else None
+        )
+        if form == "mlp":
+            self.mlp = MLPHead()
+        else:
+            self.sequence_layer = keras.layers.Dense(embedding_dim, activation="relu")
+            self.user_embedding = table(num_users, embedding_dim)
+        if form == "shared":
+            self.output_layer = keras.layers.Dense(embedding_dim, activation="relu")
+        if form == "paper":
+            self.output_embedding = table(num_items, 2 * embedding_dim)
             self.output_bias = keras.layers.Embedding(
                 num_items, 1, embeddings_initializer="zeros"
             )
-        else:
-            self.back = keras.layers.Dense(embedding_dim, activation="relu")
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """What the output table is multiplied with: [B, 2D], or [B, D] if shared."""
-        image = self._image(batch["history"])  # [B, window, D]
-        horizontal = [
-            tf.reduce_max(layer(image), axis=1) for layer in self.horizontal
-        ]  # each [B, num_horizontal]
-        columns = self.vertical(tf.transpose(image, [0, 2, 1]))  # [B, D, filters]
-        vertical = tf.reshape(columns, [-1, columns.shape[1] * columns.shape[2]])
-        joined = tf.concat([vertical, *horizontal], axis=1)
-        sequence = self.joined(self.dropout(joined, training=training))  # [B, D]
-        known = tf.not_equal(batch["user"], 0)[:, None]
-        user = tf.where(known, self.user_embedding(batch["user"]), 0.0)  # [B, D]
-        state = tf.concat([sequence, user], axis=1)
-        return state if self.output_table == "separate" else self.back(state)
+        """What meets a candidate: [B, 2 D], "shared" [B, D], "mlp" all features."""
+        newest = self.newest_items(batch["history"])  # [B, L]
+        history = self.item_embedding(newest)  # [B, L, D]
+        history *= tf.cast(newest != PADDING_ID, history.dtype)[:, :, None]
+        features = tf.concat(
+            [self.vertical_features(history), self.horizontal_features(history)], axis=1
+        )
+        features = self.dropout(features, training=training)
+        if self.form == "mlp":
+            return features
+        user = self.user_embedding(batch["user"])  # [B, D]
+        user *= tf.cast(batch["user"] != UNKNOWN_USER, user.dtype)[:, None]
+        state = tf.concat([self.sequence_layer(features), user], axis=1)
+        return self.output_layer(state) if self.form == "shared" else state
+
+    def newest_items(self, history: tf.Tensor) -> tf.Tensor:
+        """The last L ids [B, L], with padding if the batch is shorter than that."""
+        padded = tf.pad(history, [[0, 0], [self.window, 0]])
+        return tf.reshape(padded[:, -self.window :], [-1, self.window])
+
+    def horizontal_features(self, history: tf.Tensor) -> tf.Tensor:
+        """Each filter's maximum over time, from [B, L, D]: [B, heights x filters]."""
+        found = [tf.reduce_max(conv(history), axis=1) for conv in self.horizontal]
+        return tf.concat(found, axis=1)
+
+    def vertical_features(self, history: tf.Tensor) -> tf.Tensor:
+        """Each filter's weighted sum of the L items: [B, filters x D]; "mlp" [B, V]."""
+        if self.form == "mlp":
+            return self.vertical(
+                tf.reshape(history, [-1, self.window * history.shape[2]])
+            )
+        sums = self.vertical(tf.transpose(history, [0, 2, 1]))  # [B, D, V]
+        size = sums.shape[1] * sums.shape[2]
+        return tf.reshape(tf.transpose(sums, [0, 2, 1]), [-1, size])
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        if self.output_table == "shared":
-            items = self.item_embedding(candidates)
+        if self.form == "mlp":
+            return self.mlp(state, items=self.item_embedding(candidates))
+        if self.form == "shared":
+            items = self.item_embedding(candidates)  # [B, C, D]
             return tf.cast(inner_products(state, items), tf.float32)
-        logits = inner_products(state, self.output_embedding(candidates))
-        logits += self.output_bias(candidates)[..., 0]
-        return tf.cast(logits, tf.float32)
+        products = inner_products(state, self.output_embedding(candidates))
+        bias = self.output_bias(candidates)[:, :, 0]  # [B, C]
+        return tf.cast(products, tf.float32) + tf.cast(bias, tf.float32)
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
-        users = (self.user_embedding.embeddings, batch["user"])
-        histories = (self.item_embedding.embeddings, batch["history"])
-        if self.output_table == "shared":
-            return super().embedding_rows(batch)
-        outputs = (self.output_embedding.embeddings, batch["candidates"])
-        biases = (self.output_bias.embeddings, batch["candidates"])
-        return [users, histories, outputs, biases]
-
-    def _image(self, history: tf.Tensor) -> tf.Tensor:
-        """The newest items' embeddings, zero where there is none: [B, window, D]."""
-        newest = history[:, -self.window :]
-        missing = self.window - tf.shape(newest)[1]
-        newest = tf.pad(newest, [[0, 0], [missing, 0]], constant_values=PADDING_ID)
-        newest = tf.ensure_shape(newest, [None, self.window])
-        mask = tf.not_equal(newest, PADDING_ID)[..., None]
-        items = self.item_embedding(newest)
-        return tf.where(mask, items, tf.zeros_like(items))
-
-
-def _table(rows: int, size: int, stddev: float) -> keras.layers.Embedding:
-    normal = keras.initializers.RandomNormal(stddev=stddev)
-    return keras.layers.Embedding(rows, size, embeddings_initializer=normal)
+        candidates, items = batch["candidates"], self.newest_items(batch["history"])
+        if self.form != "paper":
+            items = tf.concat([items, candidates], axis=1)
+        rows = [(self.item_embedding.embeddings, items)]
+        if self.form != "mlp":
+            rows.append((self.user_embedding.embeddings, batch["user"]))
+        if self.form == "paper":
+            rows.append((self.output_embedding.embeddings, candidates))
+            rows.append((self.output_bias.embeddings, candidates))
+        return rows

@@ -1,7 +1,7 @@
-"""Mean pooling: the history is the average of its items.
+"""Mean pooling: the simplest model of a history that learns item embeddings.
 
-Not in MGNM's paper. It knows neither order nor interests, so that what a sequential
-model adds can be read off the table.
+A baseline of ours, without a paper, and not in Table 2. What a sequence model, an
+attention or an interest adds is the difference to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from mgnm_tf.recommender import SequentialRecommender
 
 
 class MeanPooling(SequentialRecommender):
-    """Scores candidates against the mean of the history's embeddings.
+    """Scores candidates against the mean embedding of the history.
+
+    A repeated item counts each time; order does not matter.
 
     Shapes:
         Batch -> logits [B, C] float32
@@ -26,7 +28,7 @@ class MeanPooling(SequentialRecommender):
         num_users: the shared signature; not read.
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
-        embedding_dim: D.
+        embedding_dim: of the items.
         embedding_stddev: of the table's normal initialisation.
     """
 
@@ -47,12 +49,13 @@ class MeanPooling(SequentialRecommender):
         )
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """The mean [B, D] of the real items; zero for an empty history."""
+        """The mean of the real items [B, D]; zero for an empty history."""
         history = self.item_embedding(batch["history"])  # [B, T, D]
-        mask = tf.cast(tf.not_equal(batch["history"], PADDING_ID), history.dtype)
-        total = tf.reduce_sum(history * mask[..., None], axis=1)
-        count = tf.reduce_sum(mask, axis=1, keepdims=True)
-        return total / tf.maximum(count, 1.0)
+        # In float32: a sum over a long history rounds too much in float16.
+        real = tf.cast(tf.not_equal(batch["history"], PADDING_ID), tf.float32)  # [B, T]
+        total = tf.einsum("bt,btd->bd", real, tf.cast(history, tf.float32))
+        count = tf.reduce_sum(real, axis=1, keepdims=True)  # [B, 1]
+        return tf.cast(total / tf.maximum(count, 1.0), history.dtype)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         items = self.item_embedding(candidates)  # [B, C, D]
