@@ -16,13 +16,9 @@ OWN: dict[str, dict[str, list[Any]]] = {
     "caser": {"window": [3, 5, 10], "dropout": [0.2, 0.5]},
     "a2svd": {},
     "gru4rec": {"dropout": [0.0, 0.2]},
-    "sli_rec": {},
-    "tgsrec": {"dropout": [0.1, 0.3]},
-    "mimn": {"num_slots": [4, 8]},
     "mind": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
     "comirec_dr": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
     "comirec_sa": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
-    "surge": {"num_clusters": [10, 20, 30]},
     "mean_pooling": {},
     "sasrec": {"num_blocks": [1, 2], "dropout": [0.0, 0.2, 0.5]},
 }
