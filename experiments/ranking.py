@@ -17,7 +17,7 @@ from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
 
 # Scores kept at a time, whole users together, for the pooled lists of `user` grouping.
-_SLAB_INSTANCES = 16_384
+_SLAB_INSTANCES = 4_096
 # Catalogue items scored at a time in full ranking.
 _CATALOGUE_CHUNK = 1_024
 
