@@ -116,8 +116,17 @@ class SequentialRecommender(keras.Model):
         tables = self.embedding_rows(batch)
         names = {table.ref() for table, _ in tables}
         dense = [w for w in self.trainable_variables if w.ref() not in names]
-        touched = [
-            tf.gather(table, tf.unique(tf.reshape(ids, [-1])).y)
-            for table, ids in tables
-        ]
+        touched = [self._touched_rows(table, ids) for table, ids in tables]
         return tf.add_n([tf.nn.l2_loss(w) for w in [*dense, *touched]])
+
+    def _touched_rows(self, table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+        """The rows that a batch looks up, each once: a repeated one is zero or gone."""
+        ids = tf.reshape(ids, [-1])
+        if not self.jit_compile:
+            return tf.gather(table, tf.unique(ids).y)
+        # XLA compiles tf.unique, whose length it cannot know, to wrong gradients.
+        # Sorting has a fixed length, but takes longer than a hash table on a CPU.
+        ids = tf.sort(ids)
+        first = tf.concat([[True], ids[1:] != ids[:-1]], axis=0)
+        rows = tf.reshape(tf.gather(table, ids), [tf.size(ids), -1])
+        return tf.where(first[:, None], rows, tf.zeros_like(rows))

@@ -215,3 +215,17 @@ def test_adapting_or_training_changes_the_scores(name, batch):
         users, items = np.full(4, 1, np.int32), np.array([3, 4, 5, 5], np.int32)
         model.adapt(TrainEvents(users, items, None))
     assert np.abs(score(model, batch) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.5])
+def test_xla_trains_as_well_as_without(batch, l2):
+    losses = []
+    for jit_compile in (False, True):
+        model = make("mean_pooling", l2=l2)
+        model.compile(optimizer=lazy_adam(0.05), jit_compile=jit_compile)
+        step = tf.function(model.train_step, jit_compile=jit_compile)
+        for _ in range(3):
+            model.reset_metrics()
+            loss = step(tensors(batch))["loss"]
+        losses.append(float(loss))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
