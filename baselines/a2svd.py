@@ -18,19 +18,16 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import MLPHead
+from baselines.layers import BagAttention, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.ops import masked_softmax
 from mgnm_tf.recommender import SequentialRecommender
 
 
 class A2SVD(SequentialRecommender):
     """Scores [user; candidate] by a perceptron; a user is an attentive bag of items.
 
-        a = softmax_t(tanh(x_t W + b) . tau),  user = sum_t a_t x_t
-
-    The attention does not see the candidate. There is no user embedding and no order;
-    a repeated item counts each time.
+    The attention, `BagAttention`, does not see the candidate. There is no user
+    embedding and no order; a repeated item counts each time.
 
     Shapes:
         Batch -> logits [B, C] float32
@@ -66,24 +63,13 @@ class A2SVD(SequentialRecommender):
             num_items, embedding_dim, embeddings_initializer=normal
         )
         size = embedding_dim if attention_size is None else attention_size
-        self.attention_layer = keras.layers.Dense(size, activation="tanh")
-        self.attention_vector = keras.layers.Dense(1, use_bias=False)  # tau
+        self.attention = BagAttention(size)
         self.mlp = MLPHead()
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """The user [B, D], Eq. 20; zero for an empty history."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
-        history = self.item_embedding(batch["history"])  # [B, T, D]
-        weights = self.attend(history, mask)
-        # In float32, as the softmax: many small shares round too much in float16.
-        user = tf.einsum("bt,btd->bd", weights, tf.cast(history, tf.float32))
-        return tf.cast(user, history.dtype)
-
-    def attend(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Shares of the items [B, T] float32, Eq. 18-19; zero at padding."""
-        hidden = self.attention_layer(history)  # [B, T, A]
-        logits = self.attention_vector(hidden)[..., 0]
-        return masked_softmax(tf.cast(logits, tf.float32), mask)
+        return self.attention(self.item_embedding(batch["history"]), mask=mask)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        return self.mlp(state, items=self.item_embedding(candidates))
+        return self.mlp((state, self.item_embedding(candidates)))

@@ -159,7 +159,7 @@ class Caser(SequentialRecommender):
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         if self.form == "mlp":
-            return self.mlp(state, items=self.item_embedding(candidates))
+            return self.mlp((state, self.item_embedding(candidates)))
         if self.form == "shared":
             items = self.item_embedding(candidates)  # [B, C, D]
             return tf.cast(inner_products(state, items), tf.float32)

@@ -84,4 +84,4 @@ class GRU4Rec(SequentialRecommender):
         items = self.item_embedding(candidates)  # [B, C, D]
         if self.head == "dot":
             return tf.cast(inner_products(state, items), tf.float32)
-        return self.mlp(state, items=items)
+        return self.mlp((state, items))

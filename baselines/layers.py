@@ -13,26 +13,33 @@ READOUTS = ("hard", "soft")
 
 
 class MLPHead(keras.layers.Layer):
-    """Scores [state; item] by a perceptron with ReLU, as zepingyu0512/sli_rec does.
+    """Scores [state; item] by a perceptron, as zepingyu0512/sli_rec does.
 
     The first layer is applied to state and item apart, which is the same, so that a
     state is multiplied once for all its candidates.
 
     Shapes:
-        states [B, S], or [B, C, S] if they differ by candidate, items [B, C, D]
+        states [B, S], or [B, C, S] if they differ by candidate, and items [B, C, D]
         -> logits [B, C] float32
 
     Args:
         units: of the hidden layers.
+        activation: of Keras; "prelu" has a slope for each unit that starts at 0.1.
     """
 
-    def __init__(self, units: tuple[int, ...] = (100, 64), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        units: tuple[int, ...] = (100, 64),
+        activation: str = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
+        self.activation = activation
 
-    def build(self, states_shape: tf.TensorShape) -> None:
-        # Glorot's limit of the joined layer, whose halves these are (S = D).
-        limit = (6.0 / (2 * states_shape[-1] + self.units[0])) ** 0.5
+    def build(self, shapes: list[tf.TensorShape]) -> None:
+        width = sum(shape[-1] for shape in shapes)
+        limit = _glorot_limit(width, self.units[0])
         self.state_layer, self.item_layer = (
             keras.layers.Dense(
                 self.units[0],
@@ -42,23 +49,126 @@ class MLPHead(keras.layers.Layer):
             )
             for name in ("state", "item")
         )
-        self.hidden = [
-            keras.layers.Dense(units, activation="relu") for units in self.units[1:]
+        self.hidden = [keras.layers.Dense(units) for units in self.units[1:]]
+        self.activations = [
+            keras.layers.PReLU(
+                alpha_initializer=keras.initializers.Constant(0.1), shared_axes=[1]
+            )
+            if self.activation == "prelu"
+            else keras.layers.Activation(self.activation)
+            for _ in self.units
         ]
         self.last = keras.layers.Dense(1)
-        super().build(states_shape)
+        super().build(shapes)
 
-    def call(self, states: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        states, items = inputs
         projected = self.state_layer(states)
         if states.shape.rank == 2:
             projected = projected[:, None]
-        outputs = tf.nn.relu(projected + self.item_layer(items))  # [B, C, units]
-        for layer in self.hidden:
-            outputs = layer(outputs)
-        return tf.cast(self.last(outputs)[..., 0], tf.float32)
+        outputs = projected + self.item_layer(items)  # [B, C, units]
+        for activation, layer in zip(self.activations, [*self.hidden, self.last]):
+            outputs = layer(activation(outputs))
+        return tf.cast(outputs[..., 0], tf.float32)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units}
+        own = {"units": self.units, "activation": self.activation}
+        return {**super().get_config(), **own}
+
+
+class PairAttention(keras.layers.Layer):
+    """Perceptron of [key; query; key - query; key * query], a scalar.
+
+    It has no last bias, which would cancel in the softmax over keys that reads it.
+
+    Shapes:
+        keys [..., T, D] and queries [..., T, D], of which each may have 1 where the
+        other has more -> [..., T]
+
+    Args:
+        units: of the two hidden layers.
+        activation: of both.
+    """
+
+    def __init__(
+        self, units: tuple[int, int] = (80, 40), activation: str = "relu", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = activation
+        policy = {"dtype": self.dtype_policy}
+        self.second = keras.layers.Dense(units[1], activation=activation, **policy)
+        self.last = keras.layers.Dense(1, use_bias=False, **policy)
+
+    def build(self, shapes: list[tf.TensorShape]) -> None:
+        size = shapes[0][-1]
+        limit = _glorot_limit(4 * size, self.units[0])
+        self.kernel = self.add_weight(
+            "kernel",
+            (4, size, self.units[0]),
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+        )
+        self.bias = self.add_weight("bias", (self.units[0],), initializer="zeros")
+        super().build(shapes)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        keys, queries = inputs
+        products = keys * queries
+        shape = tf.shape(products)
+        # The differences are in the kernel. One product of matrices, with what follows
+        # it in the same kernel, is faster than the sum of three, whose terms for a key
+        # or a query alone have to be spread over all pairs.
+        pairs = [
+            products,
+            tf.broadcast_to(keys, shape),
+            tf.broadcast_to(queries, shape),
+        ]
+        joined = tf.reshape(tf.concat(pairs, axis=-1), [-1, 3 * keys.shape[-1]])
+        key, query, difference, product = tf.unstack(tf.cast(self.kernel, keys.dtype))
+        kernel = tf.concat([product, key + difference, query - difference], axis=0)
+        hidden = tf.nn.bias_add(
+            tf.matmul(joined, kernel), tf.cast(self.bias, keys.dtype)
+        )
+        hidden = keras.activations.get(self.activation)(hidden)
+        return tf.reshape(self.last(self.second(hidden)), shape[:-1])
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"units": self.units, "activation": self.activation}
+        return {**super().get_config(), **own}
+
+
+class BagAttention(keras.layers.Layer):
+    """A2SVD's user, an attentive bag of items (Yu et al., IJCAI 2019, Eq. 18-20).
+
+        a = softmax_t(tanh(x_t W + b) . tau),  user = sum_t a_t x_t
+
+    Shapes:
+        history [B, T, D], mask bool [B, T] -> [B, D]; zero for an empty history
+
+    Args:
+        size: width of the attention.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+        self.hidden_layer = keras.layers.Dense(size, activation="tanh")
+        self.vector = keras.layers.Dense(1, use_bias=False)  # tau
+
+    def call(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        weights = self.attend(history, mask)
+        # In float32, as the softmax: many small shares round too much in float16.
+        user = tf.einsum("bt,btd->bd", weights, tf.cast(history, tf.float32))
+        return tf.cast(user, history.dtype)
+
+    def attend(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Shares of the items [B, T] float32, Eq. 18-19; zero at padding."""
+        hidden = self.hidden_layer(history)  # [B, T, A]
+        logits = self.vector(hidden)[..., 0]
+        return masked_softmax(tf.cast(logits, tf.float32), mask)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
 
 
 class CountedDropout(keras.layers.Layer):
@@ -130,3 +240,8 @@ def read_interests(
     if readout == "hard":
         return tf.reduce_max(tf.where(active, scores, scores.dtype.min), axis=1)
     return tf.reduce_sum(masked_softmax(scores, active, axis=1) * scores, axis=1)
+
+
+def _glorot_limit(inputs: int, units: int) -> float:
+    """Of the uniform distribution for a layer that is applied in parts."""
+    return (6.0 / (inputs + units)) ** 0.5

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 # Below any sum of squares that matters; keeps the gradient of a zero norm finite.
 _TINY = 1e-9
+# The largest tensor while candidates are scored: 32 MB, and half of it is as fast.
+_CHUNK_FLOATS = 2**23
 
 
 def squash(vectors: tf.Tensor) -> tf.Tensor:
@@ -45,17 +47,25 @@ def inner_products(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
 
 
 def score_in_chunks(
-    score: Callable[[tf.Tensor], tf.Tensor], candidates: tf.Tensor, size: tf.Tensor
+    score: Callable[[tf.Tensor], tf.Tensor],
+    candidates: tf.Tensor,
+    floats: int | tf.Tensor,
 ) -> tf.Tensor:
-    """Scores `size` candidates of each row at a time, to bound memory.
+    """Scores as many candidates of each row at a time as bounded memory allows.
 
     For models that read the history again for each candidate. A training batch, whose
-    candidates are fewer, is scored at once.
+    candidates are few, is scored at once.
 
     Shapes:
-        score: ids [B, c] -> logits [B, c] float32; candidates [B, C] -> [B, C]
+        candidates [B, C] -> [B, C]
+
+    Args:
+        score: ids [B, c] -> logits [B, c] float32.
+        candidates: ids.
+        floats: for each of the c, in the largest tensor of `score`, over all B rows.
     """
     rows, count = tf.unstack(tf.shape(candidates))
+    size = tf.maximum(1, _CHUNK_FLOATS // tf.maximum(1, floats))
 
     def loop() -> tf.Tensor:
         chunks = -(-count // size)

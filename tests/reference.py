@@ -154,6 +154,34 @@ def mlp_head(head, state, item):
     """The logit of one [state; item] by the weights of an `MLPHead`."""
     first = np.concatenate([head.state_layer.kernel, head.item_layer.kernel])
     hidden = np.concatenate([state, item]) @ first + head.state_layer.bias.numpy()
-    for layer in [*head.hidden, head.last]:
-        hidden = np.maximum(hidden, 0) @ layer.kernel.numpy() + layer.bias.numpy()
+    layers = [*head.hidden, head.last]
+    for activation, layer in zip(head.activations, layers):
+        if head.activation == "relu":
+            hidden = np.maximum(hidden, 0)
+        elif head.activation == "sigmoid":
+            hidden = sigmoid(hidden)
+        else:
+            hidden = np.where(hidden > 0, hidden, activation.alpha.numpy()[0] * hidden)
+        hidden = hidden @ layer.kernel.numpy() + layer.bias.numpy()
     return hidden[0]
+
+
+def pair_attention(layer, key, query):
+    """The score of one key by one query, by the weights of a `PairAttention`."""
+    joined = np.concatenate([key, query, key - query, key * query])
+    first = layer.kernel.numpy().reshape(len(joined), -1)
+    kernel, bias = (w.numpy() for w in layer.second.weights)
+
+    def activate(hidden):
+        return sigmoid(hidden) if layer.activation == "sigmoid" else hidden.clip(0)
+
+    hidden = activate(activate(joined @ first + layer.bias.numpy()) @ kernel + bias)
+    return (hidden @ layer.last.kernel.numpy())[0]
+
+
+def bag_attention(layer, items):
+    """Eq. 18-20 of SLi_Rec's paper, by the weights of a `BagAttention`."""
+    kernel, bias = (w.numpy().astype(float) for w in layer.hidden_layer.weights)
+    tau = layer.vector.kernel.numpy()[:, 0]
+    shares = softmax([np.tanh(x @ kernel + bias) @ tau for x in items])
+    return sum(share * x for share, x in zip(shares, items))

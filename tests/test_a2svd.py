@@ -33,27 +33,18 @@ def model(batch):
 
 def shares(model, mask=HISTORY > 0, history=HISTORY):
     items = model.item_embedding(history)
-    return model.attend(items, tf.constant(mask)).numpy()
+    return model.attention.attend(items, tf.constant(mask)).numpy()
 
 
 def expected_users(model):
     """Eq. 18-20, item by item."""
     table = model.item_embedding.embeddings.numpy().astype(float)
-    kernel, bias = (w.numpy().astype(float) for w in model.attention_layer.weights)
-    tau = model.attention_vector.kernel.numpy()[:, 0]
-    users = []
-    for row in HISTORY:
-        items = [table[item] for item in row if item > 0]
-        logits = []
-        for x in items:
-            hidden = [
-                np.tanh(sum(x[d] * kernel[d, a] for d in range(D)) + bias[a])
-                for a in range(A)
-            ]
-            logits.append(sum(hidden[a] * tau[a] for a in range(A)))
-        weights = reference.softmax(logits)
-        users.append(sum(weight * x for weight, x in zip(weights, items)))
-    return np.array(users)
+    return np.array(
+        [
+            reference.bag_attention(model.attention, table[row[row > 0]])
+            for row in HISTORY
+        ]
+    )
 
 
 def test_the_user_is_the_attentive_sum_of_the_items(model, batch):
@@ -70,7 +61,7 @@ def test_the_perceptron_reads_user_and_candidate(model, batch):
 
 
 def test_without_tau_the_user_is_the_mean_of_the_real_items(model, batch):
-    model.attention_vector.kernel.assign(tf.zeros([A, 1]))
+    model.attention.vector.kernel.assign(tf.zeros([A, 1]))
     table = model.item_embedding.embeddings.numpy()
     expected = [table[row[row > 0]].mean(axis=0) for row in HISTORY]
     np.testing.assert_allclose(model.encode(batch), expected, rtol=1e-5)
@@ -101,8 +92,8 @@ def test_shares_by_hand():
     table = np.zeros((M, 1), np.float32)
     table[:3] = [[7], [1], [2]]
     model.item_embedding.embeddings.assign(table)
-    model.attention_layer.set_weights([np.ones((1, 1)), np.zeros(1)])
-    model.attention_vector.kernel.assign([[1.0]])
+    model.attention.hidden_layer.set_weights([np.ones((1, 1)), np.zeros(1)])
+    model.attention.vector.kernel.assign([[1.0]])
     # exp(tanh 1) and exp(tanh 2) over their sum.
     expected = [[0, 0.4496, 0.5504]]
     history = batch["history"].numpy()
@@ -123,7 +114,7 @@ def test_an_empty_history_has_the_zero_user(model, batch):
 def test_the_attention_is_as_wide_as_the_items_unless_told(batch):
     model = A2SVD(4, M, embedding_dim=D)
     model(batch)
-    assert model.attention_layer.kernel.shape == (D, D)
+    assert model.attention.hidden_layer.kernel.shape == (D, D)
 
 
 def test_half_precision_scores_alike(model, batch):

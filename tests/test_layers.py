@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mgnm_tf import ops
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
@@ -272,19 +273,27 @@ def test_softmax_of_nothing_is_zero():
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 @pytest.mark.parametrize("traced", [False, True])
-def test_chunks_score_as_one(size, traced):
+def test_chunks_score_as_one(size, traced, monkeypatch):
     seen = []
 
     def score(candidates):
         seen.append(candidates.shape[1])
         return tf.cast(candidates, tf.float32) * 2
 
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 50 * size + 49)
     candidates = tf.random.stateless_uniform([4, 7], [1, 2], 0, 99, tf.int32)
     run = tf.function(score_in_chunks) if traced else score_in_chunks
-    found = run(score, candidates, tf.constant(size))
+    found = run(score, candidates, floats=tf.constant(50))
     np.testing.assert_array_equal(found, candidates * 2)
     if not traced:
-        assert max(seen) <= min(size, 7)
+        assert max(seen) == min(size, 7)
+
+
+def test_a_candidate_that_fills_memory_alone_is_a_chunk(monkeypatch):
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 1)
+    candidates = tf.constant([[1, 2, 3]])
+    found = score_in_chunks(lambda ids: tf.cast(ids, tf.float32), candidates, 50)
+    np.testing.assert_array_equal(found, candidates)
 
 
 # Every layer
