@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import metrics, statistics
+from experiments.configs import NO_TIMES
 from experiments.paper import ADDED_NAMES, METRICS, MODEL_NAMES, TABLE2
 
 LEVEL = 0.05  # of significance, as in the paper
@@ -113,22 +114,28 @@ def write_report(
 
 
 def display_name(model: str) -> str:
-    """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM x"."""
+    """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)"."""
     base, _, variant = model.partition("-")
     name = {**MODEL_NAMES, **ADDED_NAMES}.get(base, base)
     return f"{name} ({variant})" if variant else name
 
 
 def is_added(model: str) -> bool:
-    """Whether a model is not in the paper's Table 2."""
-    return model not in MODEL_NAMES
+    """Whether a model is not in the paper's Table 2; without times it still is."""
+    base, _, variant = model.partition("-")
+    return base not in MODEL_NAMES or variant not in ("", NO_TIMES)
 
 
 def ordered(models: Any) -> list[str]:
-    """Models of the paper in its order, then the others."""
+    """Models of the paper in its order, then the others, each with its variants."""
     order = [*MODEL_NAMES, *ADDED_NAMES]
-    known = [model for model in order if model in models]
-    return known + sorted(model for model in models if model not in order)
+
+    def place(model: str) -> tuple[bool, int, str]:
+        base = model.partition("-")[0]
+        number = order.index(base) if base in order else len(order)
+        return is_added(model), number, model
+
+    return sorted(models, key=place)
 
 
 def title(table: DatasetTable) -> str:
@@ -176,7 +183,11 @@ def to_markdown(tables: list[DatasetTable]) -> str:
         heads = ["model", *(metric.upper() for metric in METRICS)]
         heads += [f"paper {metric.upper()}" for metric in METRICS] if paper else []
         lines += [f"## {title(table)}", "", _row(heads), _row(["---"] * len(heads))]
+        ruled = False
         for model in ordered(table.cells):
+            if is_added(model) and not ruled:
+                lines.append(_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
+                ruled = True
             name = display_name(model) + (" ‡" if is_added(model) else "")
             cells = [_markdown_cell(table.cells[model][metric]) for metric in METRICS]
             lines.append(_row([name, *cells, *paper.get(model, [])]))
@@ -374,6 +385,11 @@ def _warnings(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
         if missing:
             names = ", ".join(map(str, missing))
             found.append(f"{display_name(model)} lacks the seeds {names}.")
+        if model.endswith(f"-{NO_TIMES}"):
+            found.append(
+                f"{display_name(model)}: the data has no times, which this model is "
+                "made for; it runs with all of them zero."
+            )
     return found
 
 

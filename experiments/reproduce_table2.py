@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     profile = configs.PROFILES[_PROFILE.value]
     try:
-        models = _chosen(_MODELS.value, list(configs.MODEL_ARGUMENTS), "models")
+        models = _chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
         datasets = _prepare(profile)
         failed = _run_grid(profile, models, datasets)
         _write_table(datasets)
@@ -115,41 +115,46 @@ def _run_grid(
     """Makes every run in a process of its own; returns the folders that failed."""
     seeds = range(1, _SEEDS.value + 1) if _SEEDS.value else profile.seeds
     grid = [
-        (name, split, seed, model)
+        (name, split, seed, model, variant)
         for name, split in datasets
         for seed in seeds
-        for model in _without_those_that_need_times(models, name, split)
+        for model, variant in _with_variants(models, name, split)
     ]
     failed = []
     started = time.monotonic()
-    for number, (name, split, seed, model) in enumerate(grid, start=1):
-        folder = configs.run_dir(_RUNS_DIR.value, name, split, model, "paper", seed)
+    for number, (name, split, seed, model, variant) in enumerate(grid, start=1):
+        folder = configs.run_dir(_RUNS_DIR.value, name, split, model, variant, seed)
         minutes = (time.monotonic() - started) / 60
         logging.info("[%d/%d, %.1f min] %s", number, len(grid), minutes, folder)
         if (Path(folder) / "passport.json").exists():
             continue
-        if _run_to_end(_command(profile, name, split, model, seed, folder)):
+        command = _command(profile, name, split, model, variant, seed, folder)
+        if _run_to_end(command):
             failed.append(folder)
     return failed
 
 
-def _without_those_that_need_times(
-    models: list[str], name: str, split: str
-) -> list[str]:
-    """The models that can run on a data set; the others are said."""
+def _with_variants(models: list[str], name: str, split: str) -> list[tuple[str, str]]:
+    """The models that can run on a data set, with variants; the others are said."""
     from data import prepared
     from experiments.models import MODELS
 
-    if prepared.load(Path(_PREPARED_DIR.value), name, split).has_times:
-        return models
-    left_out = [model for model in models if MODELS[model].needs_times]
+    has_times = prepared.load(Path(_PREPARED_DIR.value), name, split).has_times
+    runs, left_out = [], []
+    for model in models:
+        if has_times or not MODELS[model].needs_times:
+            runs.append((model, "paper"))
+        elif model in configs.WITHOUT_TIMES:
+            runs.append((model, configs.NO_TIMES))
+        else:
+            left_out.append(model)
     if left_out:
         logging.warning(
-            "%s has no times, which %s need: they are left out of its table.",
+            "%s has no times, which %s needs: left out of its table.",
             name,
             ", ".join(left_out),
         )
-    return [model for model in models if model not in left_out]
+    return runs
 
 
 def _run_to_end(command: list[str]) -> int:
@@ -163,7 +168,13 @@ def _run_to_end(command: list[str]) -> int:
 
 
 def _command(
-    profile: configs.Profile, name: str, split: str, model: str, seed: int, folder: str
+    profile: configs.Profile,
+    name: str,
+    split: str,
+    model: str,
+    variant: str,
+    seed: int,
+    folder: str,
 ) -> list[str]:
     """The command of one run: a process each, so that memory and seeds are its own."""
     changes = dict(profile.changes)
@@ -178,6 +189,8 @@ def _command(
         "data_dir": _PREPARED_DIR.value,
         **changes,
     }
+    if variant == configs.NO_TIMES:
+        given["variant"] = variant
     command = [sys.executable, "-m", "experiments.train"]
     return command + [f"--{key}={value}" for key, value in given.items()]
 

@@ -22,7 +22,7 @@ from data.candidates import candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from experiments import machine, metrics, training
-from experiments.configs import Config
+from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
 from experiments.models import MODELS
 from experiments.ranking import Ranker, Ranking
 from mgnm_tf.recommender import SequentialRecommender
@@ -113,10 +113,6 @@ def set_up_tensorflow(config: Config, seed: int) -> None:
 def build_model(config: Config, data: PreparedData, seed: int) -> SequentialRecommender:
     """A model with its weights made, compiled, and adapted to the training events."""
     kind = MODELS[config.model]
-    if kind.needs_times and not data.has_times:
-        raise ValueError(
-            f"{config.model} reads when events happened, and {data.name} has no times."
-        )
     arguments = {**config.arguments}
     if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed
@@ -127,6 +123,8 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
         l2=config.l2,
         **arguments,
     )
+    if model.needs_times and not data.has_times:
+        raise ValueError(_needs_times(config.model, data.name))
     model.compile(
         optimizer=lazy_adam(_learning_rate(config, len(data.instances["train"]))),
         jit_compile=config.jit_compile,
@@ -137,6 +135,14 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
     model({key: tf.convert_to_tensor(value) for key, value in batch.items()})
     model.adapt(data.train_events())
     return model
+
+
+def _needs_times(model: str, dataset: str) -> str:
+    """What to say to someone whose data has no times."""
+    message = f"{model} reads when events happened, and {dataset} has no times."
+    if model in WITHOUT_TIMES:
+        message += f" A form without times runs with --variant={NO_TIMES}."
+    return message
 
 
 def _learning_rate(config: Config, num_instances: int) -> Any:

@@ -16,9 +16,18 @@ OWN: dict[str, dict[str, list[Any]]] = {
     "caser": {"window": [3, 5, 10], "dropout": [0.2, 0.5]},
     "a2svd": {},
     "gru4rec": {"dropout": [0.0, 0.2]},
+    "sli_rec": {},
+    # At the shared rates its loss stays where it starts.
+    "tgsrec": {
+        "learning_rate": [1e-3, 2e-3, 5e-3, 1e-2],
+        "num_neighbors": [10, 20],
+        "dropout": [0.1, 0.3],
+    },
+    "mimn": {"num_slots": [4, 8], "balance_weight": [0.0, 1e-6, 1e-4]},
     "mind": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
     "comirec_dr": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
     "comirec_sa": {"num_interests": [2, 4, 8], "readout": ["hard", "soft"]},
+    "surge": {"pooled_length": [10, 20, 30]},
     "mean_pooling": {},
     "sasrec": {"num_blocks": [1, 2], "dropout": [0.0, 0.2, 0.5]},
 }

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from experiments import configs
 
 _MODEL = flags.DEFINE_enum(
-    "model", None, sorted(configs.MODEL_ARGUMENTS), "Which model.", required=True
+    "model", None, sorted(configs.MODEL_SETTINGS), "Which model.", required=True
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
@@ -57,6 +57,12 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
 _MAX_HISTORY = flags.DEFINE_integer(
     "max_history", None, "Newest events that a model is shown.", lower_bound=1
 )
+_VALID_INSTANCES = flags.DEFINE_integer(
+    "valid_instances",
+    None,
+    "Most validation instances ranked after an epoch, a seeded sample.",
+    lower_bound=1,
+)
 _SET = flags.DEFINE_multi_string(
     "set",
     [],
@@ -84,6 +90,7 @@ def main(argv: list[str]) -> None:
         "l2": _L2.value,
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
+        "valid_instances": _VALID_INSTANCES.value,
         "mixed_precision": _MIXED_PRECISION.value,
         "jit_compile": _JIT_COMPILE.value,
         "deterministic": _DETERMINISTIC.value,

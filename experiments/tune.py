@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from data.prepared import PreparedData
 
 _MODEL = flags.DEFINE_enum(
-    "model", None, sorted(configs.MODEL_ARGUMENTS), "Which model.", required=True
+    "model", None, sorted(configs.MODEL_SETTINGS), "Which model.", required=True
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Name under which `data.prepare` wrote the data.", required=True

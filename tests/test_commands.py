@@ -109,7 +109,7 @@ def test_a_user_s_error_is_one_line(module, arguments, message):
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    """The public profile over one small file, two models, one seed."""
+    """The public profile over one small file without times, one seed."""
     folder = tmp_path_factory.mktemp("grid")
     (folder / "csv").mkdir()
     rows = [(u, (u * t) % 23 + 1, t) for u in range(1, 31) for t in range(1, 8)]
@@ -121,7 +121,7 @@ def grid(tmp_path_factory):
         f"--prepared_dir={folder}/prepared",
         f"--runs_dir={folder}/runs",
         f"--reports_dir={folder}/reports",
-        *("--models=gru4rec,item_knn", "--seeds=1", "--max_epochs=1"),
+        *("--models=gru4rec,item_knn,sli_rec,tgsrec", "--seeds=1", "--max_epochs=1"),
     ]
     return folder, arguments, run("experiments.reproduce_table2", *arguments)
 
@@ -130,7 +130,17 @@ def test_the_grid_ends_in_a_table(grid):
     folder, _, done = grid
     assert done.returncode == 0, done.stderr
     assert "| GRU4Rec |" in done.stdout
+    assert "| SLi_Rec (no_times) |" in done.stdout
     assert (folder / "reports/table2.md").read_text() in done.stdout
+
+
+def test_a_model_that_needs_times_is_left_out_of_a_table_without(grid):
+    folder, _, done = grid
+    assert "shop has no times, which tgsrec need" in done.stderr
+    run_dir = folder / "runs/shop/leave_one_out/sli_rec-no_times/seed-1"
+    passport = json.loads((run_dir / "passport.json").read_text())
+    assert passport["config"]["arguments"]["use_times"] is False
+    assert not list(folder.glob("runs/**/tgsrec*"))
 
 
 def test_a_finished_grid_runs_nothing_again(grid):
@@ -139,7 +149,7 @@ def test_a_finished_grid_runs_nothing_again(grid):
     before = [path.stat().st_mtime_ns for path in passports]
     done = run("experiments.reproduce_table2", *arguments)
     assert done.returncode == 0
-    assert len(passports) == 2
+    assert len(passports) == 3
     assert [path.stat().st_mtime_ns for path in passports] == before
 
 
@@ -184,4 +194,14 @@ def test_arguments_are_read_from_text():
 
 
 def test_micro_video_has_the_paper_s_embedding_size():
-    assert configs.get_config("mgnm", "micro_video").arguments["embedding_dim"] == 40
+    for dataset in ("micro_video", "kuairand_likes_hates"):
+        config = configs.get_config("sli_rec", dataset)
+        assert config.arguments == {"embedding_dim": 40, "time_unit": 60.0}
+    assert configs.get_config("mgnm", "toys").arguments == {}
+
+
+def test_a_form_without_times_is_of_the_model_that_has_one():
+    config = configs.get_config("sli_rec", "toys", variant="no_times")
+    assert config.arguments == {"use_times": False}
+    with pytest.raises(ValueError, match="gru4rec has no variant no_times"):
+        configs.get_config("gru4rec", "toys", variant="no_times")

@@ -74,7 +74,7 @@ def test_every_model_takes_the_shared_arguments(name, batch):
 
 
 def test_every_model_has_a_configuration():
-    assert set(configs.MODEL_ARGUMENTS) == set(MODELS)
+    assert set(configs.MODEL_SETTINGS) == set(MODELS)
 
 
 def test_logits_are_float32_one_a_candidate(model, batch):

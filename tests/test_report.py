@@ -111,8 +111,8 @@ def test_no_difference_is_no_mark(tmp_path):
 def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
     text = report.to_markdown([report.make_table(runs, "shop", "global_time")])
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    names = [row.split("|")[1].strip() for row in rows[2:5]]
-    assert names == ["GRU4Rec", "MGNM", "Popularity ‡"]
+    names = [row.split("|")[1].strip() for row in rows[2:6]]
+    assert names == ["GRU4Rec", "MGNM", "*ours to add:*", "Popularity ‡"]
     assert "not comparable" in text
     assert "seeds 1, 2, 3" in text
 
@@ -175,6 +175,19 @@ def test_missing_seeds_and_several_commits_are_said(runs):
     found = " ".join(report.make_table(runs, "shop", "global_time").warnings)
     assert "MIND lacks the seeds 2, 3." in found
     assert "several commits: abc, def" in found
+
+
+def test_a_form_without_times_keeps_its_place_and_is_said(runs):
+    for model in ("sli_rec-no_times", "mgnm-mine"):
+        write_run(runs, model, 1, 0)
+    table = report.make_table(runs, "shop", "global_time")
+    assert report.ordered(table.cells) == [
+        *("gru4rec", "sli_rec-no_times", "mgnm", "mgnm-mine", "popularity")
+    ]
+    assert "SLi_Rec (no_times): the data has no times" in " ".join(table.warnings)
+    text = report.to_markdown([table])
+    assert "| SLi_Rec (no_times) |" in text
+    assert "| MGNM (mine) ‡ |" in text
 
 
 def test_no_run_is_said(tmp_path):

@@ -185,4 +185,7 @@ def test_a_model_that_reads_times_is_refused_data_without(
     config = configs.get_config("gru4rec", tiny_data.name)
     with pytest.raises(ValueError, match="gru4rec reads when events happened"):
         runner.run(config, undated, tmp_path / "run", SEED)
+    config = configs.get_config("sli_rec", tiny_data.name)
+    with pytest.raises(ValueError, match="runs with --variant=no_times"):
+        runner.run(config, undated, tmp_path / "run", SEED)
     assert not (tmp_path / "run").exists()
