@@ -93,14 +93,17 @@ class MIMN(SequentialRecommender):
         self.mlp = MLPHead(units=(200, 80), activation="prelu")
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """As ever `score` of `encode`, but training needs no chunks."""
         state = self.encode(batch, training=training)
-        if training and self.balance_weight:
+        if not training:
+            return self.score(state, batch["candidates"])
+        if self.balance_weight:
             usage = state[0].usage  # [B, M]
             variance = tf.math.reduce_variance(usage, axis=1) * usage.shape[1]
             # The train step divides by the number of rows: a mean over histories.
             rows = tf.cast(tf.size(batch["candidates"]), usage.dtype)
             self.add_loss(rows * self.balance_weight * tf.reduce_mean(variance))
-        return self.score(state, batch["candidates"])
+        return self._score(state, batch["candidates"])
 
     def encode(
         self, batch: Batch, training: bool | None = None

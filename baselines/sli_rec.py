@@ -90,6 +90,11 @@ class SLiRec(SequentialRecommender):
         self.fusion = MLPHead(units=(80, 40), activation="sigmoid")
         self.mlp = MLPHead()
 
+    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """As ever `score` of `encode`, but training needs no chunks."""
+        score = self._score if training else self.score
+        return score(self.encode(batch, training=training), batch["candidates"])
+
     def encode(self, batch: Batch, training: bool | None = None) -> _State:
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         items = self.item_embedding(batch["history"])  # [B, T, D]

@@ -125,6 +125,8 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
     )
     if model.needs_times and not data.has_times:
         raise ValueError(_needs_times(config.model, data.name))
+    if config.jit_compile and not model.fits_xla:
+        raise ValueError(f"XLA cannot compile {config.model}: leave out --jit_compile.")
     model.compile(
         optimizer=lazy_adam(_learning_rate(config, len(data.instances["train"]))),
         jit_compile=config.jit_compile,

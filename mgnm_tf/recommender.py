@@ -37,9 +37,11 @@ class SequentialRecommender(keras.Model):
     Attributes:
         needs_times: whether `encode` reads times; such a model is refused data that
             has none.
+        fits_xla: whether XLA can compile its train step.
     """
 
     needs_times = False
+    fits_xla = True
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)

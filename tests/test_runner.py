@@ -176,6 +176,13 @@ def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
     assert 0.0 < passport["metrics"]["test"]["uni1000"]["instance"]["gauc"] <= 1.0
 
 
+def test_a_model_that_xla_cannot_compile_is_refused_it(tiny_data, tmp_path):
+    config = configs.get_config("tgsrec", tiny_data.name, jit_compile=True)
+    with pytest.raises(ValueError, match="leave out --jit_compile"):
+        runner.run(config, tiny_data, tmp_path / "run", SEED)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_that_reads_times_is_refused_data_without(
     tiny_data, tmp_path, monkeypatch
 ):
