@@ -118,11 +118,27 @@ def batch_signature(data: PreparedData) -> dict[str, Any]:
     return signature
 
 
-def training_dataset(data: PreparedData, **arguments: Any) -> Any:
-    """`training_batches` as a `tf.data.Dataset`, gathered ahead of the model."""
+def training_dataset(
+    data: PreparedData,
+    replicas: int = 1,
+    own_replicas: range = range(1),
+    **arguments: Any,
+) -> Any:
+    """`training_batches` as a `tf.data.Dataset`, gathered ahead of the model.
+
+    Of `replicas` that share each batch, `own_replicas` get their shares one by one;
+    all shares are as long as the batch's longest history.
+    """
     import tensorflow as tf
 
+    def shares() -> Iterator[NumpyBatch]:
+        for batch in training_batches(data, **arguments):
+            for number in own_replicas:
+                yield {
+                    key: np.array_split(value, replicas)[number]
+                    for key, value in batch.items()
+                }
+
     return tf.data.Dataset.from_generator(
-        lambda: training_batches(data, **arguments),
-        output_signature=batch_signature(data),
+        shares, output_signature=batch_signature(data)
     ).prefetch(4)

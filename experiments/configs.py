@@ -15,6 +15,7 @@ CANDIDATE_SEED = 2022
 
 
 SCHEDULES = ("cosine", "constant")
+STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Config:
         mixed_precision: float16 compute, float32 weights; for GPUs.
         jit_compile: the train step through XLA.
         deterministic: deterministic kernels where TensorFlow has others.
+        strategy: of `tf.distribute`; a batch is shared among the replicas.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Config:
     mixed_precision: bool = False
     jit_compile: bool = False
     deterministic: bool = False
+    strategy: str = "none"
 
 
 # What differs from the defaults of `Config`, and of the constructors, which are the
@@ -108,7 +111,7 @@ PROFILES: dict[str, Profile] = {
     "quick": Profile(
         datasets=(("ml-100k", "global_time"),),
         seeds=(1,),
-        changes={"max_epochs": 5, "max_history": 20, "valid_instances": 1_000},
+        changes={"max_epochs": 4, "max_history": 20, "valid_instances": 1_000},
     ),
     "paper": Profile(
         datasets=(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from data.candidates import candidate_negatives
 from data.pipeline import batch_signature, gather_histories, targets
 from data.prepared import PreparedData
-from experiments import metrics
+from experiments import distribution, metrics
 from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -36,6 +36,12 @@ class Ranking:
     instances: np.ndarray
     ranks: metrics.Ranks
     users: metrics.UserRanks | None
+
+    def gathered(self) -> Ranking:
+        """The ranks of all workers, on every worker: metrics are never averaged."""
+        users = self.users and distribution.gathered_fields(self.users)
+        ranks = distribution.gathered_fields(self.ranks)
+        return Ranking(distribution.gathered(self.instances), ranks, users)
 
 
 class Ranker:
@@ -81,6 +87,14 @@ class Ranker:
         """
         instances = self._data.instances[part]
         rows = np.arange(len(instances)) if rows is None else rows
+        own = self._rank(part, protocol, group_users, _share(instances[rows, 0], rows))
+        return own.gathered()
+
+    def _rank(
+        self, part: str, protocol: str, group_users: bool, rows: np.ndarray
+    ) -> Ranking:
+        """Ranks on this worker."""
+        instances = self._data.instances[part]
         if protocol == "full":
             return Ranking(instances[rows], self._rank_full(instances[rows]), None)
         negatives = candidate_negatives(
@@ -193,6 +207,15 @@ def _check_finite(scores: np.ndarray) -> None:
 
 def _tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
     return {key: tf.convert_to_tensor(value) for key, value in batch.items()}
+
+
+def _share(users: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows, ordered by user, that this worker ranks: a user's on one worker."""
+    workers = distribution.num_workers()
+    if workers == 1:
+        return rows
+    mine = np.array_split(np.unique(users), workers)[distribution.worker()]
+    return rows[np.isin(users, mine)]
 
 
 def _whole_users(users: np.ndarray, size: int) -> Iterator[slice]:

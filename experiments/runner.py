@@ -21,7 +21,7 @@ from tensorflow import keras
 from data.candidates import candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from experiments import machine, metrics, training
+from experiments import distribution, machine, metrics, training
 from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
 from experiments.models import MODELS
 from experiments.ranking import Ranker, Ranking
@@ -49,10 +49,25 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
     if _is_finished(run_dir, identity):
         logging.info("%s is finished already.", run_dir)
         return json.loads((run_dir / PASSPORT).read_text())
-    set_up_tensorflow(config, seed)
-    model = build_model(config, data, seed)  # Refuses what does not fit.
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / CONFIG, identity)
+    strategy = set_up_tensorflow(config, seed)
+    with strategy.scope():
+        model = build_model(config, data, seed)  # Refuses what does not fit.
+        return _run(model, config, data, run_dir, identity)
+
+
+def _run(
+    model: SequentialRecommender,
+    config: Config,
+    data: PreparedData,
+    run_dir: Path,
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    """Trains and evaluates; the chief of several workers writes."""
+    seed = identity["seed"]
+    chief = distribution.worker() == 0
+    if chief:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir / CONFIG, identity)
     ranker = make_ranker(model, data, config)
     if model.trainable_variables:
         trained = training.train(model, data, config, ranker, run_dir, seed)
@@ -74,6 +89,7 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
         "commit": machine.commit(),
         "versions": machine.versions(),
         "machine": machine.describe(),
+        "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
         "data": {**data.meta["statistics"], "sha256": data.meta["sha256"]},
         "config": {**dataclasses.asdict(config), "split_rule": data.meta["split_rule"]},
         "candidates": {"seed": config.candidate_seed},
@@ -89,6 +105,20 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
             "test": {"uni1000": summarise(ranking)},
         },
     }
+    if chief:
+        _write_run(run_dir, model, data, ranking, config, passport)
+    return passport
+
+
+def _write_run(
+    run_dir: Path,
+    model: SequentialRecommender,
+    data: PreparedData,
+    ranking: Ranking,
+    config: Config,
+    passport: dict[str, Any],
+) -> None:
+    """Writes what a finished run keeps, its passport last."""
     model.save_weights(run_dir / WEIGHTS)
     write_ranks(run_dir, ranks_table(data, ranking, "uni1000"))
     for path in run_dir.glob("epoch-*.weights.h5"):
@@ -96,18 +126,19 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[st
     shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
     _write_hparams(run_dir, config, passport)
     write_json(run_dir / PASSPORT, passport)
-    return passport
 
 
-def set_up_tensorflow(config: Config, seed: int) -> None:
+def set_up_tensorflow(config: Config, seed: int) -> tf.distribute.Strategy:
     """Seeds everything, and applies the configuration's switches."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
+    strategy = distribution.make_strategy(config.strategy)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     policy = "mixed_float16" if config.mixed_precision else "float32"
     keras.mixed_precision.set_global_policy(policy)
     keras.utils.set_random_seed(seed)
+    return strategy
 
 
 def build_model(config: Config, data: PreparedData, seed: int) -> SequentialRecommender:
@@ -227,7 +258,8 @@ def read_run(run_dir: Path) -> tuple[Config, dict[str, Any]]:
         )
     fields = {field.name for field in dataclasses.fields(Config)}
     stored = json.loads((run_dir / CONFIG).read_text())
-    config = Config(**{key: stored[key] for key in fields})
+    # A run from before a field existed had its default.
+    config = Config(**{key: stored[key] for key in fields & stored.keys()})
     return config, json.loads((run_dir / PASSPORT).read_text())
 
 
@@ -235,6 +267,7 @@ def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
     """Whether the folder's run is done; refuses a folder of another run."""
     path = run_dir / CONFIG
     found = json.loads(path.read_text()) if path.exists() else identity
+    found = {**_defaults(), **found}  # Of fields that came later.
     if found != identity:
         names = sorted(
             key for key in {*found, *identity} if found.get(key) != identity.get(key)
@@ -244,6 +277,12 @@ def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
             "Choose another --run_dir, or delete that folder."
         )
     return (run_dir / PASSPORT).exists()
+
+
+def _defaults() -> dict[str, Any]:
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(Config)
+    return {f.name: f.default for f in fields if f.default is not missing}
 
 
 def _adapted() -> dict[str, Any]:

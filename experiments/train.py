@@ -75,6 +75,13 @@ _JIT_COMPILE = flags.DEFINE_bool("jit_compile", None, "Train step through XLA.")
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", None, "Only deterministic kernels; matters on GPUs."
 )
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    None,
+    list(configs.STRATEGIES),
+    "Share each batch among this machine's GPUs (mirrored) or the workers that "
+    "TF_CONFIG names (multi_worker). Default: none.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -94,6 +101,7 @@ def main(argv: list[str]) -> None:
         "mixed_precision": _MIXED_PRECISION.value,
         "jit_compile": _JIT_COMPILE.value,
         "deterministic": _DETERMINISTIC.value,
+        "strategy": _STRATEGY.value,
     }
     try:
         config = configs.get_config(_MODEL.value, _DATASET.value, **changes)

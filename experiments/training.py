@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data import pipeline
 from data.prepared import PreparedData
-from experiments import metrics
+from experiments import distribution, metrics
 from experiments.configs import Config
 from experiments.ranking import Ranker
 from mgnm_tf.recommender import SequentialRecommender
@@ -68,7 +68,8 @@ def train(
     """Trains to the best validation metric and leaves its weights in the model.
 
     Goes on from the checkpoint in `run_dir` if there is one: the weights then are, on
-    a CPU, bit for bit those of a run that was never stopped.
+    a CPU, bit for bit those of a run that was never stopped. Of several workers the
+    chief writes `run_dir`, which all must be able to read.
 
     Returns:
         The passport's `training` entry, and under "valid_metrics" the best epoch's.
@@ -80,27 +81,28 @@ def train(
     checkpoint = tf.train.Checkpoint(
         model=model, optimizer=model.optimizer, progress=progress
     )
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(run_dir / "checkpoint"), max_to_keep=1
-    )
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+    stored = tf.train.latest_checkpoint(str(run_dir / "checkpoint"))
+    if stored:
+        checkpoint.restore(stored).expect_partial()
         logging.info("Going on after epoch %d.", progress.values["epoch"])
     now = progress.values
-    writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
     first_step_s = None
-    with writer.as_default(), _stop_on_signals() as stopping:
-        while now["stopped_because"] is None:
-            first_step_s = (
-                _epoch(model, data, config, seed, now, stopping) or first_step_s
-            )
-            if stopping():
+    with distribution.own_folder(run_dir) as folder, _stop_on_signals() as stopping:
+        manager = tf.train.CheckpointManager(
+            checkpoint, str(folder / "checkpoint"), max_to_keep=1
+        )
+        with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default():
+            while now["stopped_because"] is None:
+                seconds, stopped = _epoch(model, data, config, seed, now, stopping)
+                first_step_s = seconds or first_step_s
+                if stopped:
+                    manager.save()
+                    raise Interrupted
+                _validate(model, config, ranker, data, now, folder)
                 manager.save()
-                raise Interrupted
-            _validate(model, config, ranker, data, now, run_dir)
-            manager.save()
-            _forget_old_weights(run_dir, now["best_epoch"])
-    model.load_weights(_weights(run_dir, now["best_epoch"]))
+                _forget_old_weights(folder, now["best_epoch"])
+        distribution.wait_for_all()  # The chief has written the weights.
+        model.load_weights(_weights(run_dir, now["best_epoch"]))
     return {
         "epochs": now["epoch"],
         "max_epochs": config.max_epochs,
@@ -123,12 +125,18 @@ def _epoch(
     seed: int,
     now: dict[str, Any],
     stopping: Callable[[], bool],
-) -> float | None:
-    """Runs the rest of the epoch under way; returns the seconds of a first step."""
+) -> tuple[float | None, bool]:
+    """Runs the rest of the epoch under way.
+
+    Returns:
+        The seconds of the first step, None if there was none; whether it was stopped.
+    """
     total = -(-len(data.instances["train"]) // config.batch_size)
-    batches = iter(
-        pipeline.training_dataset(
+    dataset = distribution.distributed(
+        lambda replicas, own_replicas: pipeline.training_dataset(
             data,
+            replicas,
+            own_replicas,
             epoch=now["epoch"],
             seed=seed,
             batch_size=config.batch_size,
@@ -137,6 +145,7 @@ def _epoch(
             first_step=now["step"],
         )
     )
+    batches = iter(dataset)
     train_function = model.make_train_function()
     model.reset_metrics()
     bar = tqdm(
@@ -149,6 +158,7 @@ def _epoch(
     )
     started, first_step_s = time.perf_counter(), None
     first_step, done = now["step"], 0
+    alone = distribution.num_workers() == 1
     with bar:
         for _ in range(first_step, total):
             logs = train_function(batches)
@@ -158,12 +168,14 @@ def _epoch(
             now["step"] += 1
             done += 1
             bar.update()
-            if done % _LOG_EVERY == 0 or stopping():
+            due = done % _LOG_EVERY == 0
+            if due:
                 loss = float(logs["loss"])
                 speed = done * config.batch_size / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {loss:.4f}, {speed:,.0f} positives/s")
-                if stopping():
-                    break
+            # Workers must stop at the same step, and asking takes a message.
+            if (due or alone) and distribution.any_worker(stopping()):
+                break
     values = {key: float(value) for key, value in logs.items()} if done else {}
     elapsed = time.perf_counter() - started
     now["seconds"] += elapsed
@@ -175,7 +187,8 @@ def _epoch(
             f"The loss is not a finite number in epoch {now['epoch'] + 1}. "
             "Lower `--learning_rate`."
         )
-    if not stopping():
+    stopped = distribution.any_worker(stopping())
+    if not stopped:
         now["epoch"], now["step"] = now["epoch"] + 1, 0
         for key, value in values.items():
             tf.summary.scalar(f"train/{key}", value, step=now["epoch"])
@@ -187,7 +200,7 @@ def _epoch(
             values.get("loss", float("nan")),
             f"{speed:,.0f}",
         )
-    return first_step_s
+    return first_step_s, stopped
 
 
 def _validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -86,17 +87,22 @@ class SequentialRecommender(keras.Model):
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """One step of the objective; Keras calls it, within `fit` or without."""
+        # Replicas each hold a share of the batch: what they add up is divided by the
+        # rows of all, and the optimizer sums their gradients.
+        replica = tf.distribute.get_replica_context()
+        sum_of_all = functools.partial(replica.all_reduce, tf.distribute.ReduceOp.SUM)
         with tf.GradientTape() as tape:
             logits = self.training_logits(data)
             rows = tf.cast(tf.size(data["candidates"]), logits.dtype)
+            rows = sum_of_all(rows)
             entropies = self._cross_entropies(logits)  # [B, C] or [B, L, C]
             penalty = self.l2 * self._l2_penalty(data) if self.l2 else 0.0
             loss = (tf.reduce_sum(entropies) + tf.add_n([penalty, *self.losses])) / rows
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        self.loss_tracker.update_state(loss)
+        self.loss_tracker.update_state(sum_of_all(loss))
         logs = {"loss": self.loss_tracker.result()}
         if logits.shape.rank == 3:
-            level_losses = tf.reduce_sum(entropies, axis=[0, 2]) / rows  # [L]
+            level_losses = sum_of_all(tf.reduce_sum(entropies, axis=[0, 2])) / rows
             for level, level_loss in enumerate(tf.unstack(level_losses)):
                 logs[f"level_{level}_loss"] = level_loss
         return logs
@@ -113,6 +119,11 @@ class SequentialRecommender(keras.Model):
         return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
 
     def _l2_penalty(self, batch: Batch) -> tf.Tensor:
+        """Of the whole batch: this replica's equal share of it."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return self._l2_of_all(batch) / replicas
+
+    def _l2_of_all(self, batch: Batch) -> tf.Tensor:
         if self.l2_scope == "all":
             return tf.add_n([tf.nn.l2_loss(w) for w in self.trainable_variables])
         tables = self.embedding_rows(batch)
@@ -124,6 +135,8 @@ class SequentialRecommender(keras.Model):
     def _touched_rows(self, table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
         """The rows that a batch looks up, each once: a repeated one is zero or gone."""
         ids = tf.reshape(ids, [-1])
+        # A row that two replicas touch is still penalised once.
+        ids = tf.distribute.get_replica_context().all_gather(ids, axis=0)
         if not self.jit_compile:
             return tf.gather(table, tf.unique(ids).y)
         # XLA compiles tf.unique, whose length it cannot know, to wrong gradients.
