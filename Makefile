@@ -4,12 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test check reproduce-table2 tensorboard clean
+.PHONY: help setup test check reproduce-table2 bench bench-peers tensorboard clean
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 PROFILE ?= quick
 DATA_DIR ?=
+PEERS ?= .venv-peers
+TORCH_INDEX ?=
 RUNS_DIR ?= runs
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
@@ -56,9 +58,25 @@ reproduce-table2: $(VENV)/.installed ## Table 2: PROFILE=quick (default), paper,
 	@$(PYTHON) -m experiments.reproduce_table2 --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
 	  $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
 
+bench: $(VENV)/.installed ## speeds of every model beside the machine's limit
+	@$(PYTHON) -m benchmarks.bench $(ARGS)
+
+bench-peers: $(VENV)/.installed $(PEERS)/.installed ## our GRU4Rec, SASRec and Caser beside RecBole's
+	@$(PYTHON) -m benchmarks.peers --peer_python=$(PEERS)/bin/python $(ARGS)
+
+# RecBole needs other versions than ours. TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# spares the CUDA packages that PyPI's torch brings on Linux.
+$(PEERS)/.installed: $(VENV)/.installed
+	@rm -f $@
+	$(PYTHON) -m venv --clear $(PEERS)
+	pip="$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check"
+	$$pip torch==2.13.0 'numpy<2' $(if $(TORCH_INDEX),--index-url=$(TORCH_INDEX))
+	$$pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
+	touch $@
+
 tensorboard: $(VENV)/.installed ## TensorBoard over the runs
 	@$(PYTHON) -m tensorboard.main --logdir $(RUNS_DIR) $(ARGS)
 
 clean: ## removes the environment and caches, not data, runs or reports
-	@rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(PEERS) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

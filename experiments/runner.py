@@ -141,9 +141,21 @@ def set_up_tensorflow(config: Config, seed: int) -> tf.distribute.Strategy:
     return strategy
 
 
-def build_model(config: Config, data: PreparedData, seed: int) -> SequentialRecommender:
-    """A model with its weights made, compiled, and adapted to the training events."""
-    kind = MODELS[config.model]
+def build_model(
+    config: Config,
+    data: PreparedData,
+    seed: int,
+    kind: type[SequentialRecommender] | None = None,
+) -> SequentialRecommender:
+    """A model with its weights made, compiled, and adapted to the training events.
+
+    Args:
+        config: the configuration.
+        data: whose vocabularies and training events.
+        seed: of what the model draws by itself.
+        kind: the class to build, if not the configured model's.
+    """
+    kind = kind or MODELS[config.model]
     arguments = {**config.arguments}
     if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed
@@ -166,8 +178,20 @@ def build_model(config: Config, data: PreparedData, seed: int) -> SequentialReco
     batch = gather_histories(data, instances, config.max_history)
     batch["candidates"] = np.repeat(targets(data, instances)[:, None], 2, axis=1)
     model({key: tf.convert_to_tensor(value) for key, value in batch.items()})
+    _make_slots(model)
     model.adapt(data.train_events())
     return model
+
+
+def _make_slots(model: SequentialRecommender) -> None:
+    """Lets the optimizer make its variables: in the first step it would trace twice."""
+    # Under mixed precision it is wrapped in one that scales the loss.
+    optimizer: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    nothing = [(tf.zeros_like(w), w) for w in model.trainable_variables]
+    if nothing:
+        # No gradient, no moment, no change.
+        tf.distribute.get_strategy().run(lambda: optimizer.apply_gradients(nothing))
+        optimizer.iterations.assign(0)
 
 
 def _needs_times(model: str, dataset: str) -> str:

@@ -13,6 +13,16 @@ from mgnm_tf.batch import Batch, TrainEvents
 L2_SCOPES = ("batch", "all")
 
 
+class _RunningMean(keras.metrics.Mean):
+    """A mean that is not kept with a model's weights, being none of them."""
+
+    def save_own_variables(self, store: Any) -> None:
+        del store
+
+    def load_own_variables(self, store: Any) -> None:
+        del store
+
+
 class SequentialRecommender(keras.Model):
     """Encodes a history once, then scores any number of candidates against it.
 
@@ -54,7 +64,7 @@ class SequentialRecommender(keras.Model):
             )
         self.l2 = l2
         self.l2_scope = l2_scope
-        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.loss_tracker = _RunningMean(name="loss")
 
     def encode(self, batch: Batch, training: bool | None = None) -> Any:
         """Reads the histories [B, T]; everything that no candidate changes."""

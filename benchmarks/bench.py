@@ -1,0 +1,234 @@
+"""Speeds of every model, beside what the machine could do at most.
+
+Example: python -m benchmarks.bench --output=bench
+         python -m benchmarks.bench --models=mgnm --baseline=bench.json
+
+Models start untrained, for no speed depends on the weights. All are built first; then
+rounds over all models are measured, so that a change of the machine's own speed meets
+all alike. Figures are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import app, flags
+
+from experiments import configs
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
+
+_WORKLOADS = flags.DEFINE_list(
+    "workloads", ["toys", "micro_video"], "Seeded data, of benchmarks/workloads.py."
+)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "A data set that `data.prepare` wrote, in place of the workloads."
+)
+_SPLIT = flags.DEFINE_string("split", None, "Which of its splits.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_MODELS = flags.DEFINE_list("models", None, "Which models, by comma. Default: all.")
+_INSTANCES = flags.DEFINE_integer("instances", 1_024, "Most test instances a round.", 1)
+_STEPS = flags.DEFINE_integer("steps", 16, "Most training steps a round.", 1)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 8.0, "A slow model does less a round, to take about this long.", 0.1
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each measurement.", 1)
+_BASELINE = flags.DEFINE_string(
+    "baseline", None, "JSON file of an earlier run, whose ratios are printed."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Writes OUTPUT.json and OUTPUT.md; none by default."
+)
+
+# Not a model of the tables: MGNM as it would first be composed.
+PLAIN = "mgnm_plain"
+_COLUMNS = {
+    "parameters": "parameters",
+    "first_step_s": "first step, s",
+    "positives_per_s": "positives/s",
+    "gflops_per_s": "GFLOP/s",
+    "limit_positives_per_s": "limit, positives/s",
+    "limit_share": "of the limit",
+    "ranked_per_s": "ranked/s",
+    "peak_mb": "peak, MB",
+}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    try:
+        baseline = _read_baseline(_BASELINE.value)
+        models = _chosen_models()
+        with tempfile.TemporaryDirectory() as folder:
+            result = _measure_all(models, Path(folder))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    text = markdown(result)
+    sys.stdout.write(text)
+    if baseline:
+        sys.stdout.write(ratios(result, baseline))
+    if _OUTPUT.value:
+        Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
+        Path(f"{_OUTPUT.value}.md").write_text(text)
+
+
+def _chosen_models() -> list[str]:
+    known = [*configs.MODEL_SETTINGS, PLAIN]
+    wanted = _MODELS.value or known
+    unknown = sorted({*wanted} - {*known})
+    if unknown:
+        raise ValueError(f"--models: no {unknown}; there are {known}.")
+    return wanted
+
+
+def _read_baseline(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        found = json.loads(Path(path).read_text())
+        found["workloads"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"--baseline: {path} is not a file that --output wrote ({error})."
+        ) from error
+    return found
+
+
+def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
+    from benchmarks import workloads
+    from data import prepared
+    from experiments import machine
+
+    result = {
+        "commit": machine.commit(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "workloads": {},
+    }
+    if _DATASET.value:
+        data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
+        result["workloads"][data.name] = measure(data, data.name, models)
+        return result
+    for name in _WORKLOADS.value:
+        if name not in workloads.WORKLOADS:
+            raise ValueError(
+                f"--workloads: no {name}; there are {list(workloads.WORKLOADS)}."
+            )
+        data = workloads.build(name, folder)
+        settings = workloads.WORKLOADS[name].settings_of
+        result["workloads"][name] = measure(data, settings, models)
+    return result
+
+
+def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, Any]:
+    """Figures of the models on one data set."""
+    from benchmarks import limits, plain
+    from benchmarks.trial import Trial
+
+    trials = []
+    for model in models:
+        try:
+            is_plain = model == PLAIN
+            config = configs.get_config("mgnm" if is_plain else model, settings)
+            trial = Trial(
+                data,
+                model,
+                config,
+                kind=plain.PlainMGNM if is_plain else None,
+                steps=_STEPS.value,
+                instances=_INSTANCES.value,
+                seconds=_SECONDS.value,
+            )
+            trials.append(trial)
+        except ValueError as error:  # It needs times, say.
+            sys.stderr.write(f"{error}\n")
+    for number in range(_ROUNDS.value):
+        for trial in trials:
+            trial.round(number + 1)
+        sys.stderr.write(f"round {number + 1} of {_ROUNDS.value} done\n")
+    rates = limits.measure_rates(_size(settings))
+    lengths = np.minimum(data.instances["train"][:, 1], trials[0].config.max_history)
+    return {
+        "users": data.num_users - 1,
+        "items": data.num_items - 1,
+        "mean_history": round(float(lengths.mean()), 1),
+        "rates": {
+            "gemm_gflops": round(rates.gemm / 1e9, 1),
+            "large_gemm_gflops": round(rates.large_gemm / 1e9, 1),
+            "copy_gb_per_s": round(rates.copy / 1e9, 1),
+        },
+        "models": {trial.name: trial.figures(rates) for trial in trials},
+    }
+
+
+def _size(settings: str) -> int:
+    return configs.get_config("mgnm", settings).arguments.get("embedding_dim", 16)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The tables of a result, with the machine."""
+    machine = result["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"GPU: {machine['gpu'] or 'none'}; commit {result['commit'][:12]}, "
+        f"TensorFlow {result['versions']['tensorflow']}.",
+        "",
+    ]
+    for name, found in result["workloads"].items():
+        rates = found["rates"]
+        lines += [
+            f"**{name}**: {found['users']:,} users, {found['items']:,} items, mean "
+            f"history {found['mean_history']}; measured product of the step's shape "
+            f"{rates['gemm_gflops']} GFLOP/s, of 1024³ {rates['large_gemm_gflops']}, "
+            f"copy {rates['copy_gb_per_s']} GB/s.",
+            "",
+            "| model | " + " | ".join(_COLUMNS.values()) + " |",
+            "| --- |" + " --- |" * len(_COLUMNS),
+        ]
+        for model, figures in found["models"].items():
+            cells = [_cell(figures.get(key), key) for key in _COLUMNS]
+            lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, key: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if key == "limit_share" else f"{value:,}"
+
+
+def ratios(result: dict[str, Any], baseline: dict[str, Any]) -> str:
+    """This run's speeds over those of the baseline, where both have them."""
+    lines = [
+        "This run over the baseline:",
+        "",
+        "| model | positives/s | ranked/s |",
+        "| --- | --- | --- |",
+    ]
+    for name, found in result["workloads"].items():
+        before = baseline["workloads"].get(name, {}).get("models", {})
+        for model, figures in found["models"].items():
+            if model not in before:
+                continue
+            cells = [
+                f"{figures[key] / before[model][key]:.2f}"
+                if key in figures and key in before[model]
+                else "–"
+                for key in ("positives_per_s", "ranked_per_s")
+            ]
+            lines.append(f"| {name}: {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    app.run(main)

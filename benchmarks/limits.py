@@ -1,0 +1,220 @@
+"""How fast a train step could be: its products, and what the machine multiplies."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a step must do at least.
+
+    Attributes:
+        flops: of its matrix products and convolutions, a multiply-add being two.
+        bytes: that these products read and write; all else as if fused into them.
+    """
+
+    flops: float
+    bytes: float
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+    def __mul__(self, times: int) -> Work:
+        return Work(self.flops * times, self.bytes * times)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What the machine does, measured.
+
+    Attributes:
+        gemm: FLOP/s of a [4096, d] x [d, 4d] product, the shape of a recurrent step
+            of a batch of 256 with 16 sequences each.
+        large_gemm: FLOP/s of a 1024 x 1024 x 1024 product.
+        copy: bytes/s read and written while copying 256 MB.
+    """
+
+    gemm: float
+    large_gemm: float
+    copy: float
+
+    def seconds(self, work: Work) -> float:
+        """The time of the work if nothing else took any."""
+        return max(work.flops / self.gemm, work.bytes / self.copy)
+
+
+def measure_rates(size: int) -> Rates:
+    """Rates of TensorFlow's kernels with all its threads; `size` is d."""
+    import tensorflow as tf
+
+    def gemm(rows: int, inner: int, columns: int) -> float:
+        left, right = tf.ones([rows, inner]), tf.ones([inner, columns])
+        return 2 * rows * inner * columns / _seconds(lambda: tf.matmul(left, right))
+
+    block = tf.ones([2**26])  # 256 MB, far beyond any cache.
+    copied = 2 * block.shape[0] * 4 / _seconds(lambda: tf.negative(block), number=3)
+    return Rates(gemm(4096, size, 4 * size), gemm(1024, 1024, 1024), copied)
+
+
+def _seconds(function: Callable[[], Any], number: int = 200) -> float:
+    """Median over batches of calls of the time of one."""
+    import tensorflow as tf
+
+    @tf.function
+    def chain() -> Any:
+        result = function()
+        for _ in range(number - 1):
+            # Each call waits for the one before.
+            with tf.control_dependencies([result]):
+                result = function()
+        return result
+
+    options = {"disable_meta_optimizer": True}  # Which would fold them into one.
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(options)
+    run = chain.get_concrete_function()
+    run()
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    restored = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
+    tf.config.optimizer.set_experimental_options(restored)
+    return float(np.median(times)) / number
+
+
+def step_work(step: Any, batch: dict[str, Any]) -> Work:
+    """Counts the products of a compiled step from the shapes in its XLA graph.
+
+    Args:
+        step: a `tf.function` with `jit_compile=True`, of a batch.
+        batch: tensors.
+    """
+    text = step.experimental_get_compiler_ir(batch)(stage="hlo")
+    return count(text, loop_steps=int(batch["history"].shape[1]))
+
+
+# Of one instruction: its dtype and sizes; a tuple has several.
+Shapes = list[tuple[str, list[int]]]
+_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "f64": 8, "s32": 4, "s64": 8, "pred": 1}
+_NONE = Work(0, 0)
+
+
+def count(hlo: str, loop_steps: int) -> Work:
+    """The work of a module's entry computation.
+
+    Loops are those over a history, and run `loop_steps` times.
+    """
+    computations, entry = _computations(hlo)
+    known: dict[str, Work] = {}
+
+    def cost(name: str) -> Work:
+        if name not in known:
+            shapes: dict[str, Shapes] = {}
+            operands: dict[str, list[str]] = {}
+            works: dict[str, Work] = {}
+            root = ""
+            for line in computations[name]:
+                result, used, work = _read(line, shapes, cost, loop_steps)
+                operands[result], works[result] = used, work
+                root = result if line.lstrip().startswith("ROOT ") else root
+            known[name] = sum((works[each] for each in _live(root, operands)), _NONE)
+        return known[name]
+
+    return cost(entry)
+
+
+def _live(root: str, operands: dict[str, list[str]]) -> set[str]:
+    """What the root needs: XLA drops the rest, as Keras's trial step of a loop."""
+    live, pending = set(), [root]
+    while pending:
+        name = pending.pop()
+        if name not in live:
+            live.add(name)
+            pending += operands[name]
+    return live
+
+
+def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+    found: dict[str, list[str]] = {}
+    entry, current = "", ""
+    for line in hlo.splitlines():
+        header = re.match(
+            r"^(ENTRY )?%?([\w.\-]+) .*\{$|^(ENTRY )?%?([\w.\-]+) \{$", line
+        )
+        if header and not line.startswith("HloModule"):
+            current = header.group(2) or header.group(4)
+            found[current] = []
+            if line.startswith("ENTRY"):
+                entry = current
+        elif current and " = " in line:
+            found[current].append(line)
+    return found, entry
+
+
+def _read(
+    line: str,
+    shapes: dict[str, Shapes],
+    cost: Callable[[str], Work],
+    loop_steps: int,
+) -> tuple[str, list[str], Work]:
+    """An instruction's name, the names it uses, and its work; notes its shapes."""
+    name, rest = re.match(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*)$", line).groups()
+    kind = re.search(r"(?:^|[\s)}])([a-z][\w\-]*)\(", rest)
+    head, operation = rest[: kind.start(1)], kind.group(1)
+    shapes[name] = [
+        (dtype, [int(size) for size in sizes.split(",") if size])
+        for dtype, sizes in re.findall(r"(\w+)\[([\d,]*)\]", head)
+    ]
+    words = re.findall(r"%([\w.\-]+)", rest)
+    used = [word for word in words if word in shapes and word != name]
+    return (
+        name,
+        used,
+        _work(operation, rest, shapes[name], used, shapes, cost, loop_steps),
+    )
+
+
+def _work(
+    operation: str,
+    text: str,
+    result: Shapes,
+    used: list[str],
+    shapes: dict[str, Shapes],
+    cost: Callable[[str], Work],
+    loop_steps: int,
+) -> Work:
+    if operation == "while":
+        return cost(_attribute(text, "body")) * loop_steps
+    if operation == "call":
+        return cost(_attribute(text, "to_apply"))
+    if operation == "conditional":
+        named = re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", text)
+        listed = re.search(r"branch_computations=\{([^}]*)\}", text)
+        branches = listed.group(1).replace("%", "").split(", ") if listed else named
+        return max((cost(branch) for branch in branches), key=lambda work: work.flops)
+    if operation not in ("dot", "convolution"):
+        return _NONE
+    (left, right), out = [shapes[each][0] for each in used], result[0]
+    if operation == "dot":
+        axes = re.search(r"lhs_contracting_dims=\{([\d,]+)\}", text).group(1)
+        inner = math.prod(left[1][int(axis)] for axis in axes.split(","))
+    else:
+        # For each output: the whole kernel but its output features.
+        labels = re.search(r"dim_labels=\w+_(\w+)->", text).group(1)
+        inner = math.prod(right[1]) // right[1][labels.index("o")]
+    moved = sum(_BYTES[dtype] * math.prod(size) for dtype, size in (left, right, out))
+    return Work(2.0 * inner * math.prod(out[1]), moved)
+
+
+def _attribute(text: str, name: str) -> str:
+    return re.search(rf"{name}=%?([\w.\-]+)", text).group(1)

@@ -1,0 +1,136 @@
+"""Two workers train what one would have trained on their joint batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import distribution, metrics, runner
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(folder, run_dir, output, strategy, tf_config=None):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if tf_config:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    arguments = [str(folder), str(run_dir), str(output), strategy]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.distributed_worker", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def results(tiny_data, tmp_path_factory):
+    """(weights, what was found) of a worker alone, and of two together."""
+    folder = tmp_path_factory.mktemp("distributed")
+    prepared_dir = tiny_data.folder.parent.parent
+    alone = start(prepared_dir, folder / "one", folder / "one.npz", "none")
+    finish(alone)
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    workers = [
+        start(
+            prepared_dir,
+            folder / "two",
+            folder / f"two-{index}.npz",
+            "multi_worker",
+            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}},
+        )
+        for index in (0, 1)
+    ]
+    try:
+        for process in workers:
+            finish(process)
+    finally:
+        for process in workers:
+            process.kill()
+            process.communicate()
+    names = ["one", "two-0", "two-1"]
+    found = {
+        name: (
+            dict(np.load(folder / f"{name}.npz")),
+            json.loads((folder / f"{name}.json").read_text()),
+        )
+        for name in names
+    }
+    return folder, found
+
+
+def test_both_workers_end_with_the_same_weights(results):
+    _, found = results
+    first, second = found["two-0"][0], found["two-1"][0]
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def test_two_workers_train_like_one_on_the_joint_batch(results):
+    _, found = results
+    one, two = found["one"][1], found["two-0"][1]
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-4)
+    for name, value in found["one"][0].items():
+        np.testing.assert_allclose(
+            found["two-0"][0][name], value, rtol=0.02, atol=1e-3, err_msg=name
+        )
+
+
+def test_ranks_are_gathered_not_averaged(results, tiny_data):
+    folder, found = results
+    assert found["two-0"][1]["metrics"] == found["two-1"][1]["metrics"]
+    passport = json.loads((folder / "two" / runner.PASSPORT).read_text())
+    assert passport["evaluation"]["instances"] == len(tiny_data.instances["test"])
+    import pandas as pd
+
+    ranks = pd.read_parquet(folder / "two" / runner.RANKS)
+    assert sorted(ranks["user"]) == sorted(tiny_data.instances["test"][:, 0])
+    recomputed = metrics.instance_metrics(
+        metrics.Ranks(
+            pessimistic=ranks["rank_pessimistic"].to_numpy(),
+            optimistic=ranks["rank_optimistic"].to_numpy(),
+            negatives=ranks["candidates"].to_numpy() - 1,
+        )
+    )
+    stored = passport["metrics"]["test"]["uni1000"]["instance"]
+    assert stored == pytest.approx(recomputed)
+
+
+def test_only_the_chief_leaves_files(results):
+    folder, _ = results
+    kept = {path.name for path in (folder / "two").iterdir()}
+    assert kept == {path.name for path in (folder / "one").iterdir()}
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"cluster": {}}'])
+def test_a_cluster_that_cannot_be_joined_is_refused(monkeypatch, text):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        distribution.make_strategy("multi_worker")
