@@ -206,8 +206,8 @@ def _work(
         return _NONE
     (left, right), out = [shapes[each][0] for each in used], result[0]
     if operation == "dot":
-        axes = re.search(r"lhs_contracting_dims=\{([\d,]+)\}", text).group(1)
-        inner = math.prod(left[1][int(axis)] for axis in axes.split(","))
+        axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", text).group(1)
+        inner = math.prod(left[1][int(axis)] for axis in axes.split(",") if axis)
     else:
         # For each output: the whole kernel but its output features.
         labels = re.search(r"dim_labels=\w+_(\w+)->", text).group(1)

@@ -102,10 +102,11 @@ class Trial:
         }
 
     def train(self, steps: int, epoch: int) -> float:
-        """Positives a second of the first steps of an epoch."""
+        """Positives a second of an epoch's first steps, after one."""
         full = len(self._data.instances["train"]) // self.config.batch_size
-        steps = max(1, min(steps, full))
+        steps = max(1, min(steps, full - 1))
         batches = iter(training_dataset(self._data, **self._pipeline(epoch)))
+        float(self._train_function(batches)["loss"])  # Waits for the epoch's order.
         started = time.perf_counter()
         for _ in range(steps):
             loss = self._train_function(batches)["loss"]
