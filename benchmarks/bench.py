@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -50,16 +51,6 @@ _OUTPUT = flags.DEFINE_string(
 
 # Not a model of the tables: MGNM as it would first be composed.
 PLAIN = "mgnm_plain"
-_COLUMNS = {
-    "parameters": "parameters",
-    "first_step_s": "first step, s",
-    "positives_per_s": "positives/s",
-    "gflops_per_s": "GFLOP/s",
-    "limit_positives_per_s": "limit, positives/s",
-    "limit_share": "of the limit",
-    "ranked_per_s": "ranked/s",
-    "peak_mb": "peak, MB",
-}
 
 
 def main(argv: list[str]) -> None:
@@ -72,10 +63,10 @@ def main(argv: list[str]) -> None:
             result = _measure_all(models, Path(folder))
     except ValueError as error:
         sys.exit(f"error: {error}")
-    text = markdown(result)
+    text = tables.speeds(result)
     sys.stdout.write(text)
     if baseline:
-        sys.stdout.write(ratios(result, baseline))
+        sys.stdout.write(tables.ratios(result, baseline))
     if _OUTPUT.value:
         Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
         Path(f"{_OUTPUT.value}.md").write_text(text)
@@ -172,62 +163,6 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
 
 def _size(settings: str) -> int:
     return configs.get_config("mgnm", settings).arguments.get("embedding_dim", 16)
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The tables of a result, with the machine."""
-    machine = result["machine"]
-    lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"GPU: {machine['gpu'] or 'none'}; commit {result['commit'][:12]}, "
-        f"TensorFlow {result['versions']['tensorflow']}.",
-        "",
-    ]
-    for name, found in result["workloads"].items():
-        rates = found["rates"]
-        lines += [
-            f"**{name}**: {found['users']:,} users, {found['items']:,} items, mean "
-            f"history {found['mean_history']}; measured product of the step's shape "
-            f"{rates['gemm_gflops']} GFLOP/s, of 1024³ {rates['large_gemm_gflops']}, "
-            f"copy {rates['copy_gb_per_s']} GB/s.",
-            "",
-            "| model | " + " | ".join(_COLUMNS.values()) + " |",
-            "| --- |" + " --- |" * len(_COLUMNS),
-        ]
-        for model, figures in found["models"].items():
-            cells = [_cell(figures.get(key), key) for key in _COLUMNS]
-            lines.append(f"| {model} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | None, key: str) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0%}" if key == "limit_share" else f"{value:,}"
-
-
-def ratios(result: dict[str, Any], baseline: dict[str, Any]) -> str:
-    """This run's speeds over those of the baseline, where both have them."""
-    lines = [
-        "This run over the baseline:",
-        "",
-        "| model | positives/s | ranked/s |",
-        "| --- | --- | --- |",
-    ]
-    for name, found in result["workloads"].items():
-        before = baseline["workloads"].get(name, {}).get("models", {})
-        for model, figures in found["models"].items():
-            if model not in before:
-                continue
-            cells = [
-                f"{figures[key] / before[model][key]:.2f}"
-                if key in figures and key in before[model]
-                else "–"
-                for key in ("positives_per_s", "ranked_per_s")
-            ]
-            lines.append(f"| {name}: {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from benchmarks import tables
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def main(argv: list[str]) -> None:
         "batch_size": _BATCH_SIZE.value,
         "models": models,
     }
-    text = markdown(models)
+    text = tables.peers(models)
     sys.stdout.write(text)
     if _OUTPUT.value:
         Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -153,7 +154,9 @@ def _compare(
         "loss_type": "BPR",
         "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
         "train_batch_size": _BATCH_SIZE.value,
-        "eval_batch_size": 256 * 1_001,
+        # RecBole scores a history anew for every candidate: larger batches need
+        # more memory than common machines have.
+        "eval_batch_size": 16 * 1_001,
         "eval_args": {
             "split": {"LS": "valid_and_test"},
             "order": "TO",
@@ -219,21 +222,6 @@ class Peer:
                 "benchmarks/recbole_peer.py by hand to see why."
             )
         return line
-
-
-def markdown(models: dict[str, dict[str, float]]) -> str:
-    lines = [
-        "| model | RecBole: positives/s | ours | ratio "
-        "| RecBole: ranked/s | ours | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, found in models.items():
-        cells = [name]
-        for kind in ("train", "rank"):
-            ours, theirs = found[f"our_{kind}"], found[f"their_{kind}"]
-            cells += [f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

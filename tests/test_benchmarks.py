@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import bench, limits, plain, workloads
+from benchmarks import limits, plain, tables, workloads
 from data.pipeline import training_dataset
 from experiments import configs, runner
 from mgnm_tf.model import MGNM
@@ -170,21 +170,15 @@ def test_bench_prints_ratios_to_a_stored_run(result):
     found, _ = result
     faster = json.loads(json.dumps(found))
     faster["workloads"]["toys"]["models"]["mgnm"]["ranked_per_s"] *= 2
-    text = bench.ratios(faster, found)
+    text = tables.ratios(faster, found)
     assert "| toys: mgnm | 1.00 | 2.00 |" in text
     assert "| toys: popularity | – | 1.00 |" in text
 
 
 def test_ratios_to_peers_are_ours_over_theirs():
-    # In a process of its own, whose flags bench.py's do not meet.
     figures = {"our_train": 30, "their_train": 10, "our_rank": 8, "their_rank": 2}
-    code = (
-        f"from benchmarks import peers; print(peers.markdown({{'sasrec': {figures}}}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "| sasrec | 10 | 30 | 3.0 | 2 | 8 | 4.0 |" in done.stdout
+    text = tables.peers({"sasrec": figures})
+    assert "| sasrec | 10 | 30 | 3.0 | 2 | 8 | 4.0 |" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""What the benchmarks print, as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_COLUMNS = {
+    "parameters": "parameters",
+    "first_step_s": "first step, s",
+    "positives_per_s": "positives/s",
+    "gflops_per_s": "GFLOP/s",
+    "limit_positives_per_s": "limit, positives/s",
+    "limit_share": "of the limit",
+    "ranked_per_s": "ranked/s",
+    "peak_mb": "peak, MB",
+}
+
+
+def speeds(result: dict[str, Any]) -> str:
+    """The tables of a result, with the machine."""
+    machine = result["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"GPU: {machine['gpu'] or 'none'}; commit {result['commit'][:12]}, "
+        f"TensorFlow {result['versions']['tensorflow']}.",
+        "",
+    ]
+    for name, found in result["workloads"].items():
+        rates = found["rates"]
+        lines += [
+            f"**{name}**: {found['users']:,} users, {found['items']:,} items, mean "
+            f"history {found['mean_history']}; measured product of the step's shape "
+            f"{rates['gemm_gflops']} GFLOP/s, of 1024³ {rates['large_gemm_gflops']}, "
+            f"copy {rates['copy_gb_per_s']} GB/s.",
+            "",
+            "| model | " + " | ".join(_COLUMNS.values()) + " |",
+            "| --- |" + " --- |" * len(_COLUMNS),
+        ]
+        for model, figures in found["models"].items():
+            cells = [_cell(figures.get(key), key) for key in _COLUMNS]
+            lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, key: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if key == "limit_share" else f"{value:,}"
+
+
+def ratios(result: dict[str, Any], baseline: dict[str, Any]) -> str:
+    """This run's speeds over those of the baseline, where both have them."""
+    lines = [
+        "This run over the baseline:",
+        "",
+        "| model | positives/s | ranked/s |",
+        "| --- | --- | --- |",
+    ]
+    for name, found in result["workloads"].items():
+        before = baseline["workloads"].get(name, {}).get("models", {})
+        for model, figures in found["models"].items():
+            if model not in before:
+                continue
+            cells = [
+                f"{figures[key] / before[model][key]:.2f}"
+                if key in figures and key in before[model]
+                else "–"
+                for key in ("positives_per_s", "ranked_per_s")
+            ]
+            lines.append(f"| {name}: {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def peers(models: dict[str, dict[str, float]]) -> str:
+    """Speeds of RecBole's models and of ours, and ours over theirs."""
+    lines = [
+        "| model | RecBole: positives/s | ours | ratio "
+        "| RecBole: ranked/s | ours | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in models.items():
+        cells = [name]
+        for kind in ("train", "rank"):
+            ours, theirs = found[f"our_{kind}"], found[f"their_{kind}"]
+            cells += [f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
