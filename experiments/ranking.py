@@ -18,6 +18,8 @@ from mgnm_tf.recommender import SequentialRecommender
 
 # Scores kept at a time, whole users together, for the pooled lists of `user` grouping.
 _SLAB_INSTANCES = 4_096
+# The longest history of a batch, from its shortest: a factor, and events on top.
+_STRETCH, _SLACK = 1.25, 4
 # Catalogue items scored at a time in full ranking.
 _CATALOGUE_CHUNK = 1_024
 
@@ -150,11 +152,8 @@ class Ranker:
         self, instances: np.ndarray
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Rows and batches, shortest histories first."""
-        order = np.argsort(
-            np.minimum(instances[:, 1], self._max_history), kind="stable"
-        )
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
+        lengths = np.minimum(instances[:, 1], self._max_history)
+        for rows in like_lengths(lengths, self._batch_size):
             yield rows, gather_histories(self._data, instances[rows], self._max_history)
 
     def _score_candidates(self, batch: Any) -> tf.Tensor:
@@ -216,6 +215,22 @@ def _share(users: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return rows
     mine = np.array_split(np.unique(users), workers)[distribution.worker()]
     return rows[np.isin(users, mine)]
+
+
+def like_lengths(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Rows in batches of at most `size`, shortest first.
+
+    A few long histories would make padding of all the short ones in their batch.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ordered = lengths[order]
+    start = 0
+    while start < len(order):
+        longest = ordered[start] * _STRETCH + _SLACK
+        stop = int(np.searchsorted(ordered, longest, side="right"))
+        stop = min(stop, start + size)
+        yield order[start:stop]
+        start = stop
 
 
 def _whole_users(users: np.ndarray, size: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from data.candidates import candidate_negatives
 from data.pipeline import gather_histories, targets
-from experiments.ranking import Ranker
+from experiments.ranking import Ranker, like_lengths
 from mgnm_tf.recommender import SequentialRecommender
 
 
@@ -67,6 +67,17 @@ def test_ranks_do_not_depend_on_the_batches(scores, tiny_data):
     other = make_ranker(scores, tiny_data, batch_size=64).rank("test", "uni1000", True)
     np.testing.assert_array_equal(one.ranks.pessimistic, other.ranks.pessimistic)
     np.testing.assert_array_equal(one.users.pessimistic, other.users.pessimistic)
+
+
+def test_batches_hold_each_instance_once_and_little_padding():
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(rng.geometric(0.1, 500), 100)
+    batches = list(like_lengths(lengths, 64))
+    rows = np.concatenate(batches)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(500))
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert padded < 1.25 * lengths.sum()
+    assert len(batches) < 16
 
 
 def test_a_few_rows_rank_as_they_do_among_all(scores, tiny_data):
