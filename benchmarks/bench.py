@@ -11,6 +11,7 @@ all alike. Figures are medians over the rounds.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -42,6 +43,12 @@ _SECONDS = flags.DEFINE_float(
     "seconds", 8.0, "A slow model does less a round, to take about this long.", 0.1
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each measurement.", 1)
+_PREPARE_USERS = flags.DEFINE_integer(
+    "prepare_users",
+    6_081,
+    "Size of the log whose preparation is timed: a tenth of Micro-video's; 0: none.",
+    0,
+)
 _BASELINE = flags.DEFINE_string(
     "baseline", None, "JSON file of an earlier run, whose ratios are printed."
 )
@@ -109,15 +116,26 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
         data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
         result["workloads"][data.name] = measure(data, data.name, models)
         return result
+    unknown = sorted({*_WORKLOADS.value} - {*workloads.WORKLOADS})
+    if unknown:
+        known = list(workloads.WORKLOADS)
+        raise ValueError(f"--workloads: no {unknown}; there are {known}.")
+    if _PREPARE_USERS.value:
+        result["prepare"] = _measure_prepare(folder)
     for name in _WORKLOADS.value:
-        if name not in workloads.WORKLOADS:
-            raise ValueError(
-                f"--workloads: no {name}; there are {list(workloads.WORKLOADS)}."
-            )
         data = workloads.build(name, folder)
         settings = workloads.WORKLOADS[name].settings_of
         result["workloads"][name] = measure(data, settings, models)
     return result
+
+
+def _measure_prepare(folder: Path) -> dict[str, Any]:
+    """Figures of `benchmarks.prepare`, in a process whose memory is its own."""
+    output = folder / "prepare.json"
+    command = [sys.executable, "-m", "benchmarks.prepare", f"--output={output}"]
+    command += [f"--users={_PREPARE_USERS.value}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads(output.read_text())
 
 
 def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, Any]:

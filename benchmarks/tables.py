@@ -12,6 +12,7 @@ _COLUMNS = {
     "limit_positives_per_s": "limit, positives/s",
     "limit_share": "of the limit",
     "ranked_per_s": "ranked/s",
+    "full_per_s": "full/s",
     "peak_mb": "peak, MB",
 }
 
@@ -25,6 +26,13 @@ def speeds(result: dict[str, Any]) -> str:
         f"TensorFlow {result['versions']['tensorflow']}.",
         "",
     ]
+    if "prepare" in result:
+        prepare = result["prepare"]
+        lines += [
+            f"`data.prepare` of {prepare['interactions']:,} interactions: "
+            f"{prepare['prepare_s']} s, {prepare['peak_memory_gb']} GB at its peak.",
+            "",
+        ]
     for name, found in result["workloads"].items():
         rates = found["rates"]
         lines += [

@@ -17,6 +17,8 @@ from experiments import machine, runner
 from experiments.configs import Config
 from mgnm_tf.recommender import SequentialRecommender
 
+_FULL_BATCH = 64
+
 
 class Trial:
     """One model on one data set, warmed up.
@@ -50,6 +52,7 @@ class Trial:
         self._steps = self._train_function = None
         self.train_speeds: list[float] = []
         self.rank_speeds: list[float] = []
+        self.full_speeds: list[float] = []
         if self._model.trainable_variables:
             self._train_function = self._model.make_train_function()
             self.train(steps=1, epoch=0)
@@ -62,12 +65,19 @@ class Trial:
         affordable = seconds / 2 * speed
         self._instances = int(np.clip(affordable, 64, instances))
         self.rank(self._instances)
+        # The whole catalogue, where a batch of histories can be ranked within a round.
+        affordable = seconds / 2 * speed * 1_001 / data.num_items
+        self._full_instances = int(np.clip(affordable, 0, instances))
+        if self._full_instances >= _FULL_BATCH:
+            self.rank(_FULL_BATCH, "full")
         self.peak_mb = machine.peak_memory_mb() - before
 
     def round(self, number: int) -> None:
         if self._train_function is not None:
             self.train_speeds.append(self.train(self._steps, epoch=number))
         self.rank_speeds.append(self.rank(self._instances))
+        if self._full_instances >= _FULL_BATCH:
+            self.full_speeds.append(self.rank(self._full_instances, "full"))
 
     def figures(self, rates: limits.Rates) -> dict[str, float]:
         found = {
@@ -75,6 +85,8 @@ class Trial:
             "ranked_per_s": round(statistics.median(self.rank_speeds)),
             "peak_mb": round(self.peak_mb),
         }
+        if self.full_speeds:
+            found["full_per_s"] = round(statistics.median(self.full_speeds))
         if self._train_function is None:
             return found
         speed = statistics.median(self.train_speeds)
@@ -113,12 +125,12 @@ class Trial:
         float(loss)  # Waits for the last step.
         return steps * self.config.batch_size / (time.perf_counter() - started)
 
-    def rank(self, count: int) -> float:
+    def rank(self, count: int, protocol: str = "uni1000") -> float:
         """Test instances a second, spread over users, whose histories differ."""
         total = len(self._data.instances["test"])
         rows = np.linspace(0, total - 1, min(count, total), dtype=int)
         started = time.perf_counter()
-        self._ranker.rank("test", "uni1000", rows=rows)
+        self._ranker.rank("test", protocol, rows=rows)
         return len(rows) / (time.perf_counter() - started)
 
     def _work(self) -> limits.Work:

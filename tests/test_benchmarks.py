@@ -163,6 +163,7 @@ def test_bench_measures_every_model_beside_its_limit(result):
     assert mgnm["limit_share"] == pytest.approx(share, abs=0.01)
     assert "limit_share" not in models["tgsrec"]  # XLA cannot count it.
     assert "positives_per_s" not in models["popularity"]
+    assert models["popularity"]["full_per_s"] > 0
     assert "| mgnm |" in output.with_suffix(".md").read_text()
 
 
@@ -186,7 +187,7 @@ def test_ratios_to_peers_are_ours_over_theirs():
     [
         ("benchmarks.bench", "--models=nobody", "--models: no ['nobody']"),
         ("benchmarks.bench", "--baseline=nowhere.json", "--baseline: nowhere.json"),
-        ("benchmarks.bench", "--workloads=nowhere", "--workloads: no nowhere"),
+        ("benchmarks.bench", "--workloads=nowhere", "--workloads: no ['nowhere']"),
         ("benchmarks.peers", "--peer_python=nowhere", "--peer_python"),
     ],
 )
