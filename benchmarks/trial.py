@@ -17,7 +17,7 @@ from experiments import machine, runner
 from experiments.configs import Config
 from mgnm_tf.recommender import SequentialRecommender
 
-_FULL_BATCH = 64
+_FEWEST_FULL = 6
 
 
 class Trial:
@@ -65,18 +65,18 @@ class Trial:
         affordable = seconds / 2 * speed
         self._instances = int(np.clip(affordable, 64, instances))
         self.rank(self._instances)
-        # The whole catalogue, where a batch of histories can be ranked within a round.
-        affordable = seconds / 2 * speed * 1_001 / data.num_items
-        self._full_instances = int(np.clip(affordable, 0, instances))
-        if self._full_instances >= _FULL_BATCH:
-            self.rank(_FULL_BATCH, "full")
+        # The whole catalogue, unless this must take far longer than a round.
+        self._full_instances = 0
+        if affordable * 1_001 / data.num_items >= _FEWEST_FULL:
+            speed = self.rank(64, "full")
+            self._full_instances = int(np.clip(seconds / 2 * speed, 64, instances))
         self.peak_mb = machine.peak_memory_mb() - before
 
     def round(self, number: int) -> None:
         if self._train_function is not None:
             self.train_speeds.append(self.train(self._steps, epoch=number))
         self.rank_speeds.append(self.rank(self._instances))
-        if self._full_instances >= _FULL_BATCH:
+        if self._full_instances:
             self.full_speeds.append(self.rank(self._full_instances, "full"))
 
     def figures(self, rates: limits.Rates) -> dict[str, float]:
