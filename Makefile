@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help setup test check reproduce-table2 bench bench-peers tensorboard clean
+.PHONY: help setup test check reproduce-all reproduce-table1 reproduce-table2 \
+  reproduce-table3 reproduce-table4 figures bench bench-peers tensorboard clean
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
@@ -54,9 +55,26 @@ check: $(VENV)/.installed ## tests, format, lint and types
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest $(ARGS)
 
+REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
+  $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
+
 reproduce-table2: $(VENV)/.installed ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR
-	@$(PYTHON) -m experiments.reproduce_table2 --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
-	  $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
+	$(REPRODUCE) --what=table2
+
+reproduce-table1: $(VENV)/.installed ## Table 1, statistics of the data; profiles as for Table 2
+	$(REPRODUCE) --what=table1
+
+reproduce-table3: $(VENV)/.installed ## Table 3, ablations
+	$(REPRODUCE) --what=table3
+
+reproduce-table4: $(VENV)/.installed ## Table 4, what training takes, of every model
+	$(REPRODUCE) --what=table4
+
+figures: $(VENV)/.installed ## Figures 3 to 7
+	$(REPRODUCE) --what=figures
+
+reproduce-all: $(VENV)/.installed ## all tables and figures
+	$(REPRODUCE) --what=all
 
 bench: $(VENV)/.installed ## speeds of every model beside the machine's limit
 	@$(PYTHON) -m benchmarks.bench $(ARGS)

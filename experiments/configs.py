@@ -1,4 +1,4 @@
-"""Hyper-parameters of every model, and the profiles of Table 2. No TensorFlow here."""
+"""Hyper-parameters of every model, and the profiles of `make`. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -93,17 +93,21 @@ MODEL_SETTINGS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """What `make reproduce-table2 PROFILE=...` runs.
+    """What `make reproduce-... PROFILE=...` runs.
 
     Attributes:
         datasets: (name, split) of prepared data.
         seeds: of the runs.
         changes: of `Config`, to bound the work.
+        layers: values of L in Figure 3.
+        interests: values of K in Figure 4.
     """
 
     datasets: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    interests: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 PROFILES: dict[str, Profile] = {
@@ -112,6 +116,8 @@ PROFILES: dict[str, Profile] = {
         datasets=(("ml-100k", "global_time"),),
         seeds=(1,),
         changes={"max_epochs": 4, "max_history": 20, "valid_instances": 1_000},
+        layers=(0, 1, 3, 5),
+        interests=(1, 2, 4, 8),
     ),
     "paper": Profile(
         datasets=(
@@ -140,6 +146,19 @@ WITHIN_HOURS = ("micro_video", "ml-100k")
 # What a model that needs times does on data without; other such models are left out.
 NO_TIMES = "no_times"
 WITHOUT_TIMES: dict[str, dict[str, Any]] = {"sli_rec": {"use_times": False}}
+
+
+# The released code's computation, for measuring: `mgnm_tf/released.py`. Its rows are
+# read one by one, so that few validation instances are ranked after an epoch.
+RELEASED = "released"
+RELEASED_SETTINGS: dict[str, Any] = {
+    "batch_size": 42,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "l2": 1e-5,
+    "max_epochs": 50,
+    "valid_instances": 200,
+}
 
 
 def csv_files(folder: str | None) -> dict[str, Path]:
@@ -180,7 +199,8 @@ def get_config(model: str, dataset: str, tuned: bool = True, **changes: Any) -> 
     `tuned` is false.
 
     Raises:
-        ValueError: if the model has no variant `NO_TIMES` and that is asked for.
+        ValueError: if the model has no variant `NO_TIMES` or `RELEASED` and that is
+            asked for.
     """
     config = with_settings(Config(model=model, arguments={}), MODEL_SETTINGS[model])
     known = KNOWN_FILES.get(dataset, {}).get("dataset", dataset)
@@ -189,8 +209,13 @@ def get_config(model: str, dataset: str, tuned: bool = True, **changes: Any) -> 
         config = with_settings(config, {"embedding_dim": 40})
     if known in WITHIN_HOURS and model == "sli_rec":
         config = with_settings(config, {"time_unit": 60.0})
-    if tuned:
+    released = changes.get("variant") == RELEASED
+    if released and model != "mgnm":
+        raise ValueError(f"{model} has no variant {RELEASED}; mgnm has.")
+    if tuned and not released:
         config = with_settings(config, tuned_settings(model, dataset))
+    if released:
+        config = with_settings(config, RELEASED_SETTINGS)
     given = {key: value for key, value in changes.items() if value is not None}
     if given.get("variant") == NO_TIMES:
         if model not in WITHOUT_TIMES:
@@ -241,8 +266,11 @@ def run_dir(
     runs_dir: str, dataset: str, split: str, model: str, variant: str, seed: int
 ) -> str:
     """Where a run belongs; a variant of a model has a folder of its own."""
-    folder = model if variant == "paper" else f"{model}-{variant}"
-    return f"{runs_dir}/{dataset}/{split}/{folder}/seed-{seed}"
+    return f"{runs_dir}/{dataset}/{split}/{run_folder(model, variant)}/seed-{seed}"
+
+
+def run_folder(model: str, variant: str) -> str:
+    return model if variant == "paper" else f"{model}-{variant}"
 
 
 def _parse(text: str) -> Any:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from baselines import BASELINES
+from experiments.configs import RELEASED
 from mgnm_tf.model import MGNM
 from mgnm_tf.recommender import SequentialRecommender
+from mgnm_tf.released import ReleasedMGNM
 
 MODELS: dict[str, type[SequentialRecommender]] = {"mgnm": MGNM, **BASELINES}
+
+
+def model_class(model: str, variant: str) -> type[SequentialRecommender]:
+    """What a configuration builds; the released computation is no model of `MODELS`."""
+    if variant == RELEASED:
+        return ReleasedMGNM
+    return MODELS[model]

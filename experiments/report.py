@@ -1,8 +1,9 @@
-"""Table 2 from stored runs: Markdown, CSV, LaTeX and a page with charts.
+"""Tables 2 to 4 and Figures 3 to 7 again, as far as stored runs go.
 
 Example: python -m experiments.report --runs_dir=runs --output_dir=reports
 
-Reads passports and ranks only; no model is loaded and nothing is trained.
+Table 2 comes as Markdown, CSV, LaTeX and a page with charts. Reads passports, ranks and
+what `experiments.levels` left; no model is loaded and nothing is trained.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from experiments import metrics, statistics
-from experiments.configs import NO_TIMES
+from experiments import metrics, statistics, studies
+from experiments.configs import NO_TIMES, RELEASED
 from experiments.paper import ADDED_NAMES, METRICS, MODEL_NAMES, TABLE2
 
 LEVEL = 0.05  # of significance, as in the paper
@@ -32,7 +33,8 @@ class Cell:
     Attributes:
         mean, sd: over seeds; sd is None for one seed.
         place: 1 for the best of the column, 2 for the second, else 0.
-        by_seeds: the best is better, paired t-test over seeds, Holm-corrected.
+        by_seeds: the best, or what the others are compared with, differs, paired
+            t-test over seeds, Holm-corrected.
         by_users: the same by the paired bootstrap over users.
     """
 
@@ -69,10 +71,55 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
     Raises:
         ValueError: if there is none, or they were made from other data or candidates.
     """
-    passports = _passports(runs_dir, dataset, split)
+    passports = models_passports(runs_dir, dataset, split)
     every = [passport for runs in passports.values() for passport in runs]
-    if not every:
+    return DatasetTable(
+        dataset=dataset,
+        split=split,
+        passports=passports,
+        cells=compare(passports),
+        is_papers_data=every[0]["data"].get("matches_table1", False),
+        warnings=[*_warnings(passports), *_left_out(runs_dir, dataset, split)],
+    )
+
+
+def models_passports(
+    runs_dir: Path, dataset: str, split: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Those of `read_passports` that belong in Table 2.
+
+    All but the studies', and those that see labels through the batch.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = read_passports(runs_dir, dataset, split)
+    kept = {
+        folder: runs
+        for folder, runs in found.items()
+        if not (studies.is_study(folder) or any(map(is_leaky, runs)))
+    }
+    if not kept:
         raise ValueError(f"{runs_dir}/{dataset}/{split} holds no finished run.")
+    return kept
+
+
+def read_passports(
+    runs_dir: Path, dataset: str, split: str
+) -> dict[str, list[dict[str, Any]]]:
+    """The finished runs of a data set by the name of their folder, one a seed.
+
+    Each has its own folder under "folder".
+
+    Raises:
+        ValueError: if they were made from several data or candidates.
+    """
+    found = defaultdict(list)
+    for path in sorted((runs_dir / dataset / split).glob("*/seed-*/passport.json")):
+        passport = json.loads(path.read_text())
+        if passport["status"] == "complete":
+            found[path.parent.parent.name].append({**passport, "folder": path.parent})
+    every = [passport for runs in found.values() for passport in runs]
     for what, values in {
         "prepared data": {passport["data"]["sha256"] for passport in every},
         "candidate seeds": {passport["candidates"]["seed"] for passport in every},
@@ -82,14 +129,10 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
                 f"The runs in {runs_dir}/{dataset}/{split} have different {what}; they "
                 "cannot share a table. Delete the ones that are out of date."
             )
-    return DatasetTable(
-        dataset=dataset,
-        split=split,
-        passports=passports,
-        cells=_cells(passports),
-        is_papers_data=every[0]["data"].get("matches_table1", False),
-        warnings=_warnings(passports),
-    )
+    return {
+        model: sorted(runs, key=lambda run: run["seed"])
+        for model, runs in found.items()
+    }
 
 
 def write_report(
@@ -100,17 +143,25 @@ def write_report(
 
     tables = [make_table(runs_dir, dataset, split) for dataset, split in datasets]
     markdown = to_markdown(tables)
+    write_files(
+        output_dir,
+        {
+            "table2.md": markdown,
+            "table2.csv": to_csv(tables),
+            "table2.tex": to_latex(tables),
+            "table2.html": to_html(tables),
+        },
+    )
+    return markdown
+
+
+def write_files(output_dir: Path, texts: dict[str, str]) -> None:
+    """Writes each text under its name, whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    for name, text in {
-        "table2.md": markdown,
-        "table2.csv": to_csv(tables),
-        "table2.tex": to_latex(tables),
-        "table2.html": to_html(tables),
-    }.items():
+    for name, text in texts.items():
         partial = output_dir / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, output_dir / name)
-    return markdown
 
 
 def display_name(model: str) -> str:
@@ -182,15 +233,20 @@ def to_markdown(tables: list[DatasetTable]) -> str:
         paper = _paper_columns(table)
         heads = ["model", *(metric.upper() for metric in METRICS)]
         heads += [f"paper {metric.upper()}" for metric in METRICS] if paper else []
-        lines += [f"## {title(table)}", "", _row(heads), _row(["---"] * len(heads))]
+        lines += [
+            f"## {title(table)}",
+            "",
+            markdown_row(heads),
+            markdown_row(["---"] * len(heads)),
+        ]
         ruled = False
         for model in ordered(table.cells):
             if is_added(model) and not ruled:
-                lines.append(_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
+                lines.append(markdown_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
                 ruled = True
             name = display_name(model) + (" ‡" if is_added(model) else "")
-            cells = [_markdown_cell(table.cells[model][metric]) for metric in METRICS]
-            lines.append(_row([name, *cells, *paper.get(model, [])]))
+            cells = [markdown_cell(table.cells[model][metric]) for metric in METRICS]
+            lines.append(markdown_row([name, *cells, *paper.get(model, [])]))
         lines += ["", caption(table), ""]
         if any(is_added(model) for model in table.cells):
             lines += ["‡ Not in the paper's Table 2.", ""]
@@ -234,10 +290,10 @@ def to_latex(tables: list[DatasetTable]) -> str:
             if is_added(model) and not ruled:
                 lines.append(r"\midrule")
                 ruled = True
-            cells = [_latex_cell(table.cells[model][metric]) for metric in METRICS]
-            lines.append(" & ".join([_tex(display_name(model)), *cells]) + r" \\")
+            cells = [latex_cell(table.cells[model][metric]) for metric in METRICS]
+            lines.append(" & ".join([tex(display_name(model)), *cells]) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\caption{{{_tex(title(table))}. {_tex(caption(table))}}}"]
+        lines += [rf"\caption{{{tex(title(table))}. {tex(caption(table))}}}"]
         parts.append("\n".join([*lines, r"\end{table}"]))
     return "\n\n".join(parts) + "\n"
 
@@ -278,23 +334,26 @@ def costs(table: DatasetTable) -> list[list[str]]:
     return rows
 
 
-def _passports(
-    runs_dir: Path, dataset: str, split: str
-) -> dict[str, list[dict[str, Any]]]:
-    found = defaultdict(list)
-    for path in sorted((runs_dir / dataset / split).glob("*/seed-*/passport.json")):
-        passport = json.loads(path.read_text())
-        if passport["status"] == "complete":
-            found[path.parent.parent.name].append({**passport, "folder": path.parent})
-    return {
-        model: sorted(runs, key=lambda run: run["seed"])
-        for model, runs in found.items()
-    }
+def is_leaky(run: dict[str, Any]) -> bool:
+    """Whether a row's place in its batch, and so its label, reaches the network."""
+    return run.get("leaky", False) or run.get("variant", "").startswith(RELEASED)
 
 
-def _cells(
-    passports: dict[str, list[dict[str, Any]]],
+def _left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
+    found = read_passports(runs_dir, dataset, split)
+    return [
+        f"{display_name(folder)} is left out: in the released computation a row's "
+        "place in its batch, and so its label, reaches the network "
+        "(docs/released_code.md). `python -m experiments.waterfall` measures it."
+        for folder, runs in found.items()
+        if any(map(is_leaky, runs))
+    ]
+
+
+def compare(
+    passports: dict[str, list[dict[str, Any]]], reference: str | None = None
 ) -> dict[str, dict[str, Cell]]:
+    """The cells of a table, each tested against the column's best or a reference."""
     cells: dict[str, dict[str, Cell]] = {model: {} for model in passports}
     ranks = {model: _mean_ranks(runs) for model, runs in passports.items()}
     for metric in METRICS:
@@ -304,9 +363,10 @@ def _cells(
         }
         means = {m: statistics.mean_and_sd([*v.values()]) for m, v in by_seed.items()}
         places = sorted(means, key=lambda model: -means[model][0])
-        best, others = places[0], places[1:]
-        by_seeds = _below(_seed_p_values(by_seed, best, others))
-        by_users = _below(_user_p_values(ranks, metric, best, others))
+        against = reference or places[0]
+        others = [model for model in places if model != against]
+        by_seeds = _below(_seed_p_values(by_seed, against, others))
+        by_users = _below(_user_p_values(ranks, metric, against, others))
         for model in passports:
             cells[model][metric] = Cell(
                 *means[model],
@@ -407,10 +467,14 @@ def _paper_columns(table: DatasetTable) -> dict[str, list[str]]:
 
 def _cost_lines(table: DatasetTable) -> list[str]:
     rows = costs(table)
-    return [_row(rows[0]), _row(["---"] * len(rows[0])), *map(_row, rows[1:])]
+    return [
+        markdown_row(rows[0]),
+        markdown_row(["---"] * len(rows[0])),
+        *map(markdown_row, rows[1:]),
+    ]
 
 
-def _row(cells: list[str]) -> str:
+def markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -421,17 +485,17 @@ def cell_text(cell: Cell) -> str:
     return f"{text} {marks}".strip()
 
 
-def _markdown_cell(cell: Cell) -> str:
+def markdown_cell(cell: Cell) -> str:
     text = cell_text(cell).replace("*", r"\*")
     return {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.place, text)
 
 
-def _latex_cell(cell: Cell) -> str:
+def latex_cell(cell: Cell) -> str:
     text = cell_text(cell).replace(" ± ", r" $\pm$ ").replace("†", r"$^\dagger$")
     return {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.place, text)
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     for plain, escaped in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("±", r"$\pm$")):
         text = text.replace(plain, escaped)
     return text.replace("†", r"$\dagger$")
@@ -440,18 +504,46 @@ def _tex(text: str) -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    runs_dir = Path(flags.FLAGS.runs_dir)
-    passports = runs_dir.glob("*/*/*/seed-*/passport.json")
-    found = sorted({(path.parts[-5], path.parts[-4]) for path in passports})
     try:
-        if not found:
-            raise ValueError(
-                f"{runs_dir} holds no finished run. `make reproduce-table2` makes them."
-            )
-        text = write_report(Path(flags.FLAGS.output_dir), runs_dir, found)
+        text = _write_all(Path(flags.FLAGS.output_dir), Path(flags.FLAGS.runs_dir))
     except ValueError as error:
         sys.exit(f"error: {error}")
     sys.stdout.write(text)
+
+
+def _write_all(output_dir: Path, runs_dir: Path) -> str:
+    """Every table and figure that has a run; returns the tables' Markdown."""
+    from experiments import figures, report_table3, report_table4
+
+    found = sorted(
+        (path.parts[-5], path.parts[-4], path.parts[-3])
+        for path in runs_dir.glob("*/*/*/seed-*/passport.json")
+    )
+    if not found:
+        raise ValueError(
+            f"{runs_dir} holds no finished run. `make reproduce-table2` makes them."
+        )
+    folders: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for dataset, split, folder in found:
+        folders[dataset, split].add(folder)
+    compared = [
+        pair for pair, names in folders.items() if not all(map(studies.is_study, names))
+    ]
+    studied = [
+        pair
+        for pair, names in folders.items()
+        if any(map(studies.is_study, names)) and studies.full(pair[0]).folder in names
+    ]
+    parts = []
+    if compared:
+        parts.append(write_report(output_dir, runs_dir, compared))
+    if studied:
+        parts.append(report_table3.write(output_dir, runs_dir, studied))
+    if compared:
+        parts.append(report_table4.write(output_dir, runs_dir, compared))
+    if studied:
+        figures.write(output_dir, runs_dir, studied)
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

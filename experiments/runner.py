@@ -23,7 +23,7 @@ from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from experiments import distribution, machine, metrics, training
 from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
-from experiments.models import MODELS
+from experiments.models import model_class
 from experiments.ranking import Ranker, Ranking
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -82,6 +82,7 @@ def _run(
     passport = {
         "model": config.model,
         "variant": config.variant,
+        "leaky": model.leaky,
         "dataset": data.name,
         "split": data.split,
         "seed": seed,
@@ -155,7 +156,7 @@ def build_model(
         seed: of what the model draws by itself.
         kind: the class to build, if not the configured model's.
     """
-    kind = kind or MODELS[config.model]
+    kind = kind or model_class(config.model, config.variant)
     arguments = {**config.arguments}
     if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed

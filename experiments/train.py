@@ -35,7 +35,10 @@ _SEED = flags.DEFINE_integer(
     "seed", 1, "Seeds initialisation, order and negatives.", lower_bound=0
 )
 _VARIANT = flags.DEFINE_string(
-    "variant", None, "Name of a departure, kept in the passport. Default: paper."
+    "variant",
+    None,
+    "Name of a departure, kept in the passport. `released` (of mgnm) trains what the "
+    "released code computes, see docs/released_code.md. Default: paper.",
 )
 _MAX_EPOCHS = flags.DEFINE_integer(
     "max_epochs", None, "Most passes over the training instances.", lower_bound=1

@@ -16,6 +16,9 @@ _HOMES = {
     "SharedGCN": "mgnm_tf.layers.shared_gcn",
     "SequentialCapsule": "mgnm_tf.layers.sequential_capsule",
     "LevelScorer": "mgnm_tf.layers.level_scorer",
+    "BiLSTMInterest": "mgnm_tf.layers.interest_extractors",
+    "SumInterest": "mgnm_tf.layers.interest_extractors",
+    "SelfAttentionInterests": "mgnm_tf.layers.interest_extractors",
 }
 __all__ = sorted(["__version__", *_HOMES])
 

@@ -8,13 +8,26 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.layers.interest_extractors import (
+    BiLSTMInterest,
+    SelfAttentionInterests,
+    SumInterest,
+)
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
+from mgnm_tf.ops import score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 
 LEVEL_POOLINGS = ("max", "sum")
+# What Table 3 puts in the capsules' place.
+_OTHER_EXTRACTORS: dict[str, type[keras.layers.Layer]] = {
+    "bilstm": BiLSTMInterest,
+    "sum": SumInterest,
+    "self_attention": SelfAttentionInterests,
+}
+INTEREST_EXTRACTORS = ("capsule", *_OTHER_EXTRACTORS)
 
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
@@ -33,7 +46,8 @@ class MGNM(SequentialRecommender):
         num_items: size of the item vocabulary, 0 = padding included.
         max_history: m, the longest history.
         embedding_dim: d; the paper has 16 for Amazon, 40 for Micro-video.
-        num_layers: L; there are L + 1 levels.
+        num_layers: L; there are L + 1 levels. With 0, Table 3's "w/o UGCN", there is
+            neither a graph nor, since only the graph reads it, a user table.
         num_interests: K.
         num_iterations: tau.
         l1: theta_1, of the adjacency's L1 norm.
@@ -41,6 +55,9 @@ class MGNM(SequentialRecommender):
         routing_axis: see `SequentialCapsule`.
         stop_routing_gradient: see `SequentialCapsule`.
         sequence_encoder: see `SequentialCapsule`.
+        interest_extractor: "capsule", or what Table 3 puts in its place: "bilstm",
+            "sum" or "self_attention"; these take no notice of the arguments of
+            capsules, and have no Eq. 11.
         level_pooling: Eq. 15, or the sum over levels of Figure 7; inference only.
         embedding_stddev: of the normal initialisation of both tables.
         seed: of the routing draws.
@@ -61,6 +78,7 @@ class MGNM(SequentialRecommender):
         routing_axis: str = "items",
         stop_routing_gradient: bool = True,
         sequence_encoder: str = "bilstm",
+        interest_extractor: str = "capsule",
         level_pooling: str = "max",
         embedding_stddev: float = 0.1,
         seed: int = 0,
@@ -73,38 +91,69 @@ class MGNM(SequentialRecommender):
                 f"`level_pooling` must be one of {LEVEL_POOLINGS}. "
                 f"Received: level_pooling={level_pooling}"
             )
+        if interest_extractor not in INTEREST_EXTRACTORS:
+            raise ValueError(
+                f"`interest_extractor` must be one of {INTEREST_EXTRACTORS}. "
+                f"Received: interest_extractor={interest_extractor}"
+            )
         self.level_pooling = level_pooling
-        self.user_embedding = _table(num_users, embedding_dim, embedding_stddev)
+        self.interest_extractor = interest_extractor
+        if num_layers:
+            self.user_embedding = _table(num_users, embedding_dim, embedding_stddev)
+            self.graph = UserAwareGraph(l1=l1)
         self.item_embedding = _table(num_items, embedding_dim, embedding_stddev)
-        self.graph = UserAwareGraph(l1=l1)
         self.gcn = SharedGCN(num_layers=num_layers, normalization=normalization)
-        self.capsule = SequentialCapsule(
-            num_interests=num_interests,
-            max_history=max_history,
-            num_iterations=num_iterations,
-            routing_axis=routing_axis,
-            stop_routing_gradient=stop_routing_gradient,
-            sequence_encoder=sequence_encoder,
-            seed=seed,
-        )
+        if interest_extractor == "capsule":
+            self.capsule = SequentialCapsule(
+                num_interests=num_interests,
+                max_history=max_history,
+                num_iterations=num_iterations,
+                routing_axis=routing_axis,
+                stop_routing_gradient=stop_routing_gradient,
+                sequence_encoder=sequence_encoder,
+                seed=seed,
+            )
+        else:
+            self.extractor = _OTHER_EXTRACTORS[interest_extractor]()
         self.scorer = LevelScorer()
 
-    def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """Interests [B, L, K, D]."""
+    def encode(self, batch: Batch, training: bool | None = None) -> Any:
+        """Interests [B, L, K, D]; with self-attention, and which are real [B, T]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
-        known = tf.not_equal(batch["user"], 0)[:, None]  # [B, 1]
         history = self.item_embedding(batch["history"])  # [B, T, D]
-        # An unknown user is the origin: every pair of items relates by one half.
-        user = tf.where(known, self.user_embedding(batch["user"]), 0.0)  # [B, D]
-        adjacency = self.graph(history, user=user, mask=mask)  # [B, T, T]
+        adjacency = self._adjacency(batch["user"], history, mask)  # [B, T, T]
         levels = self.gcn(history, adjacency=adjacency, mask=mask)  # [B, L, T, D]
-        return self.capsule(levels, mask=mask, training=training)
+        if self.interest_extractor == "capsule":
+            return self.capsule(levels, mask=mask, training=training)
+        interests = self.extractor(levels, mask=mask)
+        if self.interest_extractor == "self_attention":
+            return interests, mask
+        return interests
 
-    def level_logits(self, interests: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def _adjacency(
+        self, users: tf.Tensor, history: tf.Tensor, mask: tf.Tensor
+    ) -> tf.Tensor | None:
+        if not self.gcn.num_layers:
+            return None
+        known = tf.not_equal(users, 0)[:, None]  # [B, 1]
+        # An unknown user is the origin: every pair of items relates by one half.
+        user = tf.where(known, self.user_embedding(users), 0.0)  # [B, D]
+        return self.graph(history, user=user, mask=mask)
+
+    def level_logits(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
         """Each level's logits [B, L, C] of the candidate ids [B, C]."""
-        return self.scorer(interests, candidates=self.item_embedding(candidates))
+        interests, mask = state if isinstance(state, tuple) else (state, None)
+        items = self.item_embedding(candidates)  # [B, C, D]
+        return self.scorer(interests, candidates=items, mask=mask)
 
-    def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def score(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
+        if not isinstance(state, tuple):
+            return self._pooled(state, candidates)
+        # Every item is an interest: the scorer's tensor is [B, T, L, C].
+        floats = tf.size(state[0]) // state[0].shape[-1]
+        return score_in_chunks(lambda c: self._pooled(state, c), candidates, floats)
+
+    def _pooled(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
         logits = self.level_logits(state, candidates)  # [B, L, C]
         if self.level_pooling == "sum":
             return tf.reduce_sum(logits, axis=1)
@@ -121,9 +170,9 @@ class MGNM(SequentialRecommender):
         training: bool | None = None,
         return_levels: bool = False,
     ) -> tf.Tensor:
-        interests = self.encode(batch, training=training)
+        state = self.encode(batch, training=training)
         read = self.level_logits if return_levels else self.score
-        return read(interests, batch["candidates"])
+        return read(state, batch["candidates"])
 
 
 def _table(rows: int, size: int, stddev: float) -> keras.layers.Embedding:

@@ -49,10 +49,13 @@ class SequentialRecommender(keras.Model):
         needs_times: whether `encode` reads times; such a model is refused data that
             has none.
         fits_xla: whether XLA can compile its train step.
+        leaky: whether a score depends on the rest of the batch; kept in passports,
+            and no table of results takes such a run.
     """
 
     needs_times = False
     fits_xla = True
+    leaky = False
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)

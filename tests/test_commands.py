@@ -18,9 +18,12 @@ COMMANDS = [
     "data.prepare",
     "experiments.train",
     "experiments.evaluate",
+    "experiments.reproduce",
     "experiments.reproduce_table2",
+    "experiments.levels",
     "experiments.report",
     "experiments.tune",
+    "experiments.waterfall",
 ]
 
 
@@ -73,6 +76,16 @@ def test_an_unknown_model_lists_the_known():
             "error: `--set` takes name=value",
         ),
         (
+            "experiments.waterfall",
+            ["--dataset=absent"],
+            "error: absent is not prepared",
+        ),
+        (
+            "experiments.train",
+            ["--model=mind", "--dataset=x", "--variant=released"],
+            "error: mind has no variant released",
+        ),
+        (
             "experiments.evaluate",
             ["--run_dir=nowhere"],
             "error: nowhere holds no finished run",
@@ -83,6 +96,12 @@ def test_an_unknown_model_lists_the_known():
             "error: x is not prepared",
         ),
         ("experiments.report", ["--runs_dir=nowhere"], "error: nowhere holds no"),
+        ("experiments.levels", ["--run_dir=nowhere"], "error: nowhere holds no"),
+        (
+            "experiments.reproduce",
+            ["--what=table3", "--profile=public", "--data_dir=nowhere"],
+            "error: There is no .csv",
+        ),
         (
             "experiments.reproduce_table2",
             ["--profile=public"],

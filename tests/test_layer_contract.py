@@ -11,6 +11,11 @@ import pytest
 import tensorflow as tf
 
 import mgnm_tf.layers
+from mgnm_tf.layers.interest_extractors import (
+    BiLSTMInterest,
+    SelfAttentionInterests,
+    SumInterest,
+)
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SEQUENCE_ENCODERS, SequentialCapsule
 from mgnm_tf.layers.shared_gcn import NORMALIZATIONS, SharedGCN
@@ -60,6 +65,10 @@ CALLS = {
         "levels": (levels, [None, L, None, D]),
         "mask": (mask, [None, None]),
     },
+    **{
+        kind: {"levels": (levels, [None, L, None, D]), "mask": (mask, [None, None])}
+        for kind in (BiLSTMInterest, SumInterest, SelfAttentionInterests)
+    },
     LevelScorer: {
         "interests": (
             lambda batch, length: levels(batch, 7)[:, :, :K],
@@ -76,6 +85,7 @@ VARIANTS = [
         for encoder in SEQUENCE_ENCODERS
         for axis in ("items", "capsules")
     ),
+    *((kind, {}) for kind in (BiLSTMInterest, SumInterest, SelfAttentionInterests)),
     (LevelScorer, {}),
 ]
 over_variants = pytest.mark.parametrize(

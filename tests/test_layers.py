@@ -7,6 +7,11 @@ import pytest
 import tensorflow as tf
 
 from mgnm_tf import ops
+from mgnm_tf.layers.interest_extractors import (
+    BiLSTMInterest,
+    SelfAttentionInterests,
+    SumInterest,
+)
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
@@ -311,6 +316,9 @@ LAYERS = {
         "seed": 5,
     },
     LevelScorer: {},
+    BiLSTMInterest: {},
+    SumInterest: {},
+    SelfAttentionInterests: {},
 }
 
 
@@ -319,7 +327,7 @@ def call(layer, history, user, levels):
         return layer(history, user=user, mask=PADDED)
     if isinstance(layer, SharedGCN):
         return layer(history, adjacency=tf.ones([B, T, T]), mask=PADDED)
-    if isinstance(layer, SequentialCapsule):
+    if not isinstance(layer, LevelScorer):
         return layer(levels, mask=PADDED)
     return layer(levels[:, :, :K], candidates=history)
 

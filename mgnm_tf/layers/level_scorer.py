@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mgnm_tf.ops import masked_softmax
+
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
 class LevelScorer(keras.layers.Layer):
@@ -17,10 +19,16 @@ class LevelScorer(keras.layers.Layer):
     encoded history.
 
     Shapes:
-        interests [B, L, K, D], candidates [B, C, D] -> level logits [B, L, C] float32
+        interests [B, L, K, D], candidates [B, C, D], mask [B, K] bool or None: which
+        interests there are -> level logits [B, L, C] float32
     """
 
-    def call(self, interests: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        interests: tf.Tensor,
+        candidates: tf.Tensor,
+        mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         batch, levels, count, size = tf.unstack(tf.shape(interests))
         # K outermost: a softmax over it is then K-way arithmetic on whole planes.
         queries = tf.transpose(interests, [0, 2, 1, 3])
@@ -28,6 +36,9 @@ class LevelScorer(keras.layers.Layer):
         scores = tf.matmul(queries, candidates, transpose_b=True)  # [B, K * L, C]
         scores = tf.cast(scores, tf.float32)
         scores = tf.reshape(scores, [batch, count, levels, -1])
+        if mask is not None:
+            weights = masked_softmax(scores, mask[:, :, None, None], axis=1)
+            return tf.reduce_sum(weights * scores, axis=1)
         weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
         weighted = tf.reduce_sum(weights * scores, axis=1)
         return weighted / tf.reduce_sum(weights, axis=1)

@@ -24,7 +24,7 @@ class SharedGCN(keras.layers.Layer):
     - "none": A itself.
 
     Shapes:
-        history [B, T, D], adjacency [B, T, T], mask [B, T] bool
+        history [B, T, D], adjacency [B, T, T] (None without layers), mask [B, T] bool
         -> levels [B, L, T, D], L = num_layers + 1, zero at padding
 
     Departs from the authors' code, whose layers all read H[0], so that its levels 1
@@ -66,7 +66,7 @@ class SharedGCN(keras.layers.Layer):
         super().build(history_shape)
 
     def call(
-        self, history: tf.Tensor, adjacency: tf.Tensor, mask: tf.Tensor
+        self, history: tf.Tensor, adjacency: tf.Tensor | None, mask: tf.Tensor
     ) -> tf.Tensor:
         valid = tf.cast(mask, history.dtype)[:, :, None]  # [B, T, 1]
         levels = [history * valid]

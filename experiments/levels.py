@@ -1,0 +1,163 @@
+"""What the levels of a finished MGNM do: which wins the maximum, what their sum ranks.
+
+Example: python -m experiments.levels --run_dir=runs/toys/global_time/mgnm/seed-1
+
+Figures 5 to 7 are drawn from the folder `levels` that this leaves in the run's. Nothing
+is trained: the run's weights are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data.prepared import PreparedData
+    from mgnm_tf.model import MGNM
+
+NUM_USERS = 50  # as in the paper
+_SEED = 56
+FOLDER, WINS, SUM = "levels", "wins.csv", "sum.json"
+
+
+def look(run_dir: Path, data_dir: Path) -> Path:
+    """Writes `<run_dir>/levels/`, whole or not at all, if it is not there yet.
+
+    `wins.csv` has the columns user, kind ("positive" or "negative"), level and wins:
+    how many of a user's test items, and of their `uni1000` negatives, have their
+    highest score (Eq. 15) at a level. `sum.json` holds the test metrics where the sum
+    of the levels takes the maximum's place, `ranks.parquet` the ranks behind them.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: if there is no finished run of MGNM with levels, or its data are
+            not the ones prepared.
+    """
+    folder = run_dir / FOLDER
+    if folder.exists():
+        logging.info("%s is there already.", folder)
+        return folder
+    from data import prepared
+    from experiments import machine, runner
+
+    config, passport = runner.read_run(run_dir)
+    if config.model != "mgnm":
+        raise ValueError(f"{run_dir} is a run of {config.model}, which has no levels.")
+    data = prepared.load(data_dir, passport["dataset"], passport["split"])
+    if data.meta["sha256"] != passport["data"]["sha256"]:
+        raise ValueError(
+            f"The data prepared in {data.folder} are not those of the run {run_dir}."
+        )
+    runner.set_up_tensorflow(config, passport["seed"])
+    model: Any = runner.build_model(config, data, passport["seed"])
+    model.load_weights(run_dir / runner.WEIGHTS)
+    wins = count_wins(model, data, config.max_history, config.candidate_seed)
+    model.level_pooling = "sum"
+    ranking = runner.make_ranker(model, data, config).rank(
+        "test", "uni1000", group_users=True
+    )
+    found = {
+        "level_pooling": "sum",
+        "commit": machine.commit(),
+        "metrics": {"test": {"uni1000": runner.summarise(ranking)}},
+    }
+    partial = run_dir / f".{FOLDER}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    wins.to_csv(partial / WINS, index=False)
+    (partial / SUM).write_text(json.dumps(found, indent=2) + "\n")
+    runner.write_ranks(partial, runner.ranks_table(data, ranking, "uni1000"))
+    os.replace(partial, folder)
+    return folder
+
+
+def count_wins(
+    model: MGNM, data: PreparedData, max_history: int, candidate_seed: int
+) -> pd.DataFrame:
+    """Which level has the highest score, for the test items of `NUM_USERS` users.
+
+    The users are drawn by a seed from those who have test instances; all of them if
+    there are fewer. Where levels tie, the lowest one has won.
+    """
+    import pandas as pd
+
+    from data.candidates import candidate_negatives
+    from data.pipeline import targets
+    from experiments.ranking import like_lengths
+    from mgnm_tf.batch import PADDING_ID
+
+    instances = data.instances["test"]
+    rows = _rows_of_some_users(instances[:, 0])
+    negatives = candidate_negatives(data, "test", "uni1000", candidate_seed)
+    counts: dict[tuple[int, str], np.ndarray] = {}
+    for part in like_lengths(np.minimum(instances[rows, 1], max_history), 16):
+        chosen = rows[part]
+        positives = targets(data, instances[chosen])[:, None]
+        candidates = np.concatenate([positives, negatives[chosen]], axis=1)
+        logits = _level_logits(model, data, instances[chosen], max_history, candidates)
+        winners = logits.argmax(axis=1)  # [B, 1 + C]
+        for user, row, ids in zip(instances[chosen, 0], winners, candidates):
+            for kind, won in (
+                ("positive", row[:1]),
+                ("negative", row[1:][ids[1:] != PADDING_ID]),
+            ):
+                found = np.bincount(won, minlength=logits.shape[1])
+                counts[user, kind] = counts.get((user, kind), 0) + found
+    table = [
+        {"user": user, "kind": kind, "level": level, "wins": wins}
+        for (user, kind), by_level in sorted(counts.items())
+        for level, wins in enumerate(by_level)
+    ]
+    return pd.DataFrame(table)
+
+
+def _rows_of_some_users(users: np.ndarray) -> np.ndarray:
+    known = np.unique(users)
+    rng = np.random.default_rng(_SEED)
+    some = rng.choice(known, min(NUM_USERS, len(known)), replace=False)
+    return np.flatnonzero(np.isin(users, some))
+
+
+def _level_logits(
+    model: MGNM,
+    data: PreparedData,
+    instances: np.ndarray,
+    max_history: int,
+    candidates: np.ndarray,
+) -> np.ndarray:
+    """Logits [B, L, C]."""
+    from data.pipeline import gather_histories
+
+    batch: dict[str, Any] = gather_histories(data, instances, max_history)
+    batch["candidates"] = candidates
+    found = model(batch, training=False, return_levels=True)
+    return found.numpy()
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    try:
+        folder = look(Path(flags.FLAGS.run_dir), Path(flags.FLAGS.data_dir))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    logging.info("Written: %s", folder)
+
+
+if __name__ == "__main__":
+    # Here, since other commands import this module and have flags of these names.
+    flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
+    flags.DEFINE_string("data_dir", "data/prepared", "Where `data.prepare` wrote.")
+    app.run(main)

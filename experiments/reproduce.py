@@ -1,0 +1,203 @@
+"""Runs what a table or a figure of the paper needs and lacks, then writes it.
+
+Example: python -m experiments.reproduce --what=table3 --profile=quick
+
+Finished runs are kept, so that the same command goes on after a stop, and adds to a
+table what it lacks. What several tables need is run once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from experiments import configs, grid, studies
+
+_PROFILE = flags.DEFINE_enum(
+    "profile",
+    "quick",
+    sorted(configs.PROFILES),
+    "quick: MovieLens-100K, bounded work. paper: the paper's data sets, 5 seeds, full "
+    "budget. public: every CSV file of --data_dir.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of CSV files, for --profile=public."
+)
+_PREPARED_DIR = flags.DEFINE_string(
+    "prepared_dir", "data/prepared", "Where prepared data are written."
+)
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Where runs are written.")
+_REPORTS_DIR = flags.DEFINE_string("reports_dir", "reports", "Where tables go.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Which models of Tables 2 and 4, by comma. Default: all of them."
+)
+_DATASETS = flags.DEFINE_list(
+    "datasets", None, "Which of the profile's data sets, by comma. Default: all."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", None, "How many seeds: 1, 2, ... Default: the profile's.", lower_bound=1
+)
+_MAX_EPOCHS = flags.DEFINE_integer(
+    "max_epochs", None, "Most epochs a run. Default: the profile's.", lower_bound=1
+)
+
+Datasets = list[tuple[str, str]]
+
+
+def reproduce(*wanted: str) -> None:
+    """Reproduces the named tables and figures with the options of the flags."""
+    logging.set_verbosity(logging.INFO)
+    options = grid.Options(
+        profile=_PROFILE.value,
+        csv_dir=_DATA_DIR.value,
+        prepared_dir=Path(_PREPARED_DIR.value),
+        runs_dir=Path(_RUNS_DIR.value),
+        reports_dir=Path(_REPORTS_DIR.value),
+        datasets=_DATASETS.value,
+        num_seeds=_SEEDS.value,
+        max_epochs=_MAX_EPOCHS.value,
+    )
+    failed: list[str] = []
+    try:
+        grid.chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
+        datasets = grid.prepare(options)
+        for name in wanted:
+            failed += _STAGES[name](options, datasets)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on from here.")
+    if failed:
+        sys.exit(f"error: {len(failed)} runs failed: {', '.join(failed)}")
+
+
+def _table1(options: grid.Options, datasets: Datasets) -> list[str]:
+    from experiments import report_table1
+
+    _show(options, "table1", report_table1.write(options, datasets))
+    return []
+
+
+def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
+    failed = _make_table2_s_runs(options, datasets)
+    from experiments import report
+
+    table = report.write_report(options.reports_dir, options.runs_dir, datasets)
+    import tensorflow as tf
+
+    folder = str(options.runs_dir / "table2")
+    with tf.summary.create_file_writer(folder).as_default():
+        tf.summary.text("table2", table, step=0)
+    _show(options, "table2", table)
+    return failed
+
+
+def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
+    failed = _make_studies(
+        options, datasets, lambda name: [*studies.table3(name).values()]
+    )
+    from experiments import report_table3
+
+    text = report_table3.write(options.reports_dir, options.runs_dir, datasets)
+    _show(options, "table3", text)
+    return failed
+
+
+def _table4(options: grid.Options, datasets: Datasets) -> list[str]:
+    failed = _make_table2_s_runs(options, datasets)
+    from experiments import report_table4
+
+    text = report_table4.write(options.reports_dir, options.runs_dir, datasets)
+    _show(options, "table4", text)
+    return failed
+
+
+def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
+    profile = configs.PROFILES[options.profile]
+
+    def variants(name: str) -> list[studies.Variant]:
+        by_layers = [studies.with_layers(name, count) for count in profile.layers]
+        by_interests = [studies.with_interests(name, k) for k in profile.interests]
+        return [studies.full(name), *by_layers, *by_interests]
+
+    failed = _make_studies(options, datasets, variants)
+    failed += _look_at_levels(options, datasets)
+    from experiments import figures
+
+    written = figures.write(options.reports_dir, options.runs_dir, datasets)
+    sys.stdout.write(f"\nWritten: {', '.join(map(str, written))}\n")
+    return failed
+
+
+_STAGES: dict[str, Callable[[grid.Options, Datasets], list[str]]] = {
+    "table1": _table1,
+    "table2": _table2,
+    "table3": _table3,
+    "table4": _table4,
+    "figures": _figures,
+}
+
+
+def _make_table2_s_runs(options: grid.Options, datasets: Datasets) -> list[str]:
+    models = grid.chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
+    runs = [
+        grid.GridRun(name, split, seed, model, variant)
+        for name, split in datasets
+        for seed in options.seeds
+        for model, variant in grid.with_variants(options, models, name, split)
+    ]
+    return grid.make(options, runs)
+
+
+def _make_studies(
+    options: grid.Options,
+    datasets: Datasets,
+    variants: Callable[[str], list[studies.Variant]],
+) -> list[str]:
+    runs = [
+        grid.GridRun(name, split, seed, "mgnm", variant.name, variant.arguments)
+        for name, split in datasets
+        for seed in options.seeds
+        for variant in variants(name)
+    ]
+    return grid.make(options, runs)
+
+
+def _look_at_levels(options: grid.Options, datasets: Datasets) -> list[str]:
+    """Figures 5 to 7 look into the full model's weights."""
+    commands: dict[str, list[str] | None] = {}
+    for name, split in datasets:
+        for seed in options.seeds:
+            variant = studies.full(name).name
+            run = grid.GridRun(name, split, seed, "mgnm", variant)
+            folder = run.folder(options)
+            if not (folder / "passport.json").exists():
+                continue  # It failed, which is said.
+            done = (folder / "levels").exists()
+            command = [sys.executable, "-m", "experiments.levels"]
+            command += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
+            commands[f"{folder}/levels"] = None if done else command
+    return grid.run_commands(commands)
+
+
+def _show(options: grid.Options, name: str, text: str) -> None:
+    paths = sorted(options.reports_dir.glob(f"{name}.*"))
+    sys.stdout.write(f"\n{text}\nWritten: {', '.join(map(str, paths))}\n")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    what = flags.FLAGS.what
+    reproduce(*(_STAGES if what == "all" else [what]))
+
+
+if __name__ == "__main__":
+    # Here, since `reproduce_table2` has the other flags and not this one.
+    flags.DEFINE_enum(
+        "what", None, [*_STAGES, "all"], "Which table, or the figures.", required=True
+    )
+    app.run(main)
