@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from experiments import metrics, statistics, studies
+from experiments import metrics, sealed, statistics, studies
 from experiments.configs import NO_TIMES, RELEASED
 from experiments.paper import ADDED_NAMES, METRICS, MODEL_NAMES, TABLE2
 
@@ -445,6 +445,15 @@ def _warnings(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
         if missing:
             names = ", ".join(map(str, missing))
             found.append(f"{display_name(model)} lacks the seeds {names}.")
+        looks = sealed.looks(passports[model][0]["folder"].parent)
+        for run in passports[model]:
+            own = [look for look in looks if look["run"] == run["folder"].name]
+            trainings = {look["weights_sha256"] for look in own}
+            if len(trainings) > 1:
+                found.append(
+                    f"{display_name(model)}, seed {run['seed']}: the ledger says that "
+                    f"the test instances were ranked for {len(trainings)} trainings."
+                )
         if model.endswith(f"-{NO_TIMES}"):
             found.append(
                 f"{display_name(model)}: the data has no times, which this model is "

@@ -18,10 +18,10 @@ import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
-from data.candidates import candidate_negatives
+from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from experiments import distribution, machine, metrics, training
+from experiments import distribution, machine, metrics, sealed, training
 from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
 from experiments.models import model_class
 from experiments.ranking import Ranker, Ranking
@@ -75,10 +75,14 @@ def _run(
     else:
         trained = _adapted()
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
-    candidate_negatives(data, "test", "uni1000", config.candidate_seed)  # Not timed.
-    started = time.perf_counter()
-    ranking = ranker.rank("test", "uni1000", group_users=True)
-    seconds = time.perf_counter() - started
+    if chief:
+        model.save_weights(run_dir / WEIGHTS)
+        sealed.seal(run_dir / CONFIG, run_dir / WEIGHTS)
+    rankings, evaluation = {}, {}
+    for protocol in PROTOCOLS:
+        rankings[protocol], evaluation[protocol] = look_at_test(
+            ranker, data, config, run_dir, protocol
+        )
     passport = {
         "model": config.model,
         "variant": config.variant,
@@ -95,33 +99,46 @@ def _run(
         "config": {**dataclasses.asdict(config), "split_rule": data.meta["split_rule"]},
         "candidates": {"seed": config.candidate_seed},
         "training": {**trained, "parameters": int(model.count_params())},
-        "evaluation": {
-            "seconds": round(seconds, 3),
-            "instances_per_s": round(len(ranking.instances) / seconds, 1),
-            "instances": len(ranking.instances),
-        },
+        "evaluation": {**evaluation["uni1000"], "protocols": evaluation},
         "peak_memory_mb": round(machine.peak_memory_mb(), 1),
         "metrics": {
             "valid": valid,
-            "test": {"uni1000": summarise(ranking)},
+            "test": {name: summarise(found) for name, found in rankings.items()},
         },
     }
     if chief:
-        _write_run(run_dir, model, data, ranking, config, passport)
+        tables = [ranks_table(data, found, name) for name, found in rankings.items()]
+        write_ranks(run_dir, pd.concat(tables, ignore_index=True))
+        _finish(run_dir, config, passport)
     return passport
 
 
-def _write_run(
-    run_dir: Path,
-    model: SequentialRecommender,
-    data: PreparedData,
-    ranking: Ranking,
-    config: Config,
-    passport: dict[str, Any],
-) -> None:
-    """Writes what a finished run keeps, its passport last."""
-    model.save_weights(run_dir / WEIGHTS)
-    write_ranks(run_dir, ranks_table(data, ranking, "uni1000"))
+def look_at_test(
+    ranker: Ranker, data: PreparedData, config: Config, run_dir: Path, protocol: str
+) -> tuple[Ranking, dict[str, float]]:
+    """Ranks the test instances of a sealed run under a protocol; and what it took.
+
+    Raises:
+        ValueError: if the run is not sealed.
+    """
+    if distribution.worker() == 0:
+        sealed.record_look(
+            run_dir / CONFIG, run_dir / WEIGHTS, protocol, machine.commit()
+        )
+    if protocol != "full":  # Drawn once for all models: not timed.
+        candidate_negatives(data, "test", protocol, config.candidate_seed)
+    started = time.perf_counter()
+    ranking = ranker.rank("test", protocol, group_users=protocol != "full")
+    seconds = time.perf_counter() - started
+    return ranking, {
+        "seconds": round(seconds, 3),
+        "instances_per_s": round(len(ranking.instances) / seconds, 1),
+        "instances": len(ranking.instances),
+    }
+
+
+def _finish(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
+    """Clears what only an unfinished run needs, and writes the passport last."""
     for path in run_dir.glob("epoch-*.weights.h5"):
         path.unlink()
     shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)

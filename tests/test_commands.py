@@ -173,7 +173,7 @@ def test_a_finished_grid_runs_nothing_again(grid):
 
 
 @pytest.mark.parametrize("protocol", ["full", "pop1000"])
-def test_evaluate_adds_a_protocol_and_keeps_the_others(grid, protocol):
+def test_evaluate_ranks_again_to_the_same_metrics(grid, protocol):
     folder, _, _ = grid
     run_dir = folder / "runs/shop/leave_one_out/gru4rec/seed-1"
     before = json.loads((run_dir / "passport.json").read_text())["metrics"]["test"]
@@ -185,10 +185,9 @@ def test_evaluate_adds_a_protocol_and_keeps_the_others(grid, protocol):
     )
     assert done.returncode == 0, done.stderr
     after = json.loads((run_dir / "passport.json").read_text())["metrics"]["test"]
-    assert after["uni1000"] == before["uni1000"]
-    assert 0.0 <= after[protocol]["instance"]["gauc"] <= 1.0
+    assert after == before
     ranks = pd.read_parquet(run_dir / "ranks.parquet")
-    assert {"uni1000", protocol} <= {*ranks["protocol"]}
+    assert {*ranks["protocol"]} == {*before}
     assert ranks.groupby("protocol").size().nunique() == 1
 
 
@@ -197,8 +196,6 @@ def test_under_a_small_catalogue_full_and_uniform_ranks_agree(grid):
     folder, _, _ = grid
     run_dir = folder / "runs/shop/leave_one_out/gru4rec/seed-1"
     ranks = pd.read_parquet(run_dir / "ranks.parquet")
-    if "full" not in {*ranks["protocol"]}:
-        pytest.skip("the test before adds it")
     full = ranks[ranks["protocol"] == "full"].set_index("user")
     uniform = ranks[ranks["protocol"] == "uni1000"].set_index("user")
     assert (full["rank_pessimistic"] == uniform["rank_pessimistic"]).all()

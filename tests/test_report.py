@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import metrics, paper, report
+from experiments import metrics, paper, report, sealed
 
 ROOT = Path(__file__).parent.parent
 NUM_INSTANCES = 200
@@ -225,3 +225,17 @@ def test_the_paper_s_bold_cells_follow_from_its_numbers(dataset):
 def test_tgsrec_has_no_micro_video_result():
     assert "tgsrec" not in paper.TABLE2["micro_video"]
     assert len(paper.TABLE2["toys"]) == len(paper.MODEL_NAMES)
+
+
+def test_a_second_training_that_was_tested_is_said(tmp_path):
+    write_run(tmp_path, "mgnm", 1, shift=0)
+    folder = tmp_path / "shop" / "global_time" / "mgnm" / "seed-1"
+    for number in range(2):
+        (folder / "config.json").write_text("{}")
+        (folder / "model.weights.h5").write_text(str(number))
+        sealed.seal(folder / "config.json", folder / "model.weights.h5")
+        sealed.record_look(
+            folder / "config.json", folder / "model.weights.h5", "uni1000", "abc"
+        )
+        warnings = report.make_table(tmp_path, "shop", "global_time").warnings
+        assert any("for 2 trainings" in text for text in warnings) == (number == 1)

@@ -17,7 +17,8 @@ import pytest
 
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
-from experiments import configs, runner, training
+from data.candidates import PROTOCOLS
+from experiments import configs, runner, sealed, training
 
 ROOT = Path(__file__).parent.parent
 SEED = 3
@@ -149,17 +150,20 @@ def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
 def test_the_table_of_ranks_gives_the_passport_s_metrics(finished):
     run_dir, passport = finished
     ranks = pd.read_parquet(run_dir / runner.RANKS)
-    found = passport["metrics"]["test"]["uni1000"]["instance"]
-    assert len(ranks) == passport["evaluation"]["instances"]
-    hit = float((ranks["rank_pessimistic"] < 5).mean())
-    assert found["hit@5"] == pytest.approx(hit)
+    assert [*passport["metrics"]["test"]] == [*PROTOCOLS]
+    for protocol in PROTOCOLS:
+        found = passport["metrics"]["test"][protocol]["instance"]
+        own = ranks[ranks["protocol"] == protocol]
+        assert len(own) == passport["evaluation"]["instances"]
+        hit = float((own["rank_pessimistic"] < 5).mean())
+        assert found["hit@5"] == pytest.approx(hit)
 
 
 def test_nothing_unfinished_stays_in_a_finished_run(finished):
     names = {path.name for path in finished[0].iterdir()}
     assert names == {
         *(runner.CONFIG, runner.PASSPORT, runner.RANKS, runner.WEIGHTS),
-        "tensorboard",
+        *(sealed.SEAL, "tensorboard"),
     }
 
 

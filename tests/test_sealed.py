@@ -1,0 +1,47 @@
+"""No look at the test instances without a seal, and none that the ledger lacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments import sealed
+
+
+@pytest.fixture
+def files(tmp_path):
+    """`config.json` and the weights of a run."""
+    run_dir = tmp_path / "mgnm" / "seed-1"
+    run_dir.mkdir(parents=True)
+    config, weights = run_dir / "config.json", run_dir / "model.weights.h5"
+    config.write_text('{"seed": 1}')
+    weights.write_bytes(b"weights")
+    return config, weights
+
+
+def test_a_run_without_a_seal_is_not_looked_at(files):
+    with pytest.raises(ValueError, match="is not sealed"):
+        sealed.record_look(*files, "uni1000", "abc")
+    assert sealed.looks(files[0].parent.parent) == []
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_run_that_was_changed_after_its_seal_is_not_looked_at(files, changed):
+    sealed.seal(*files)
+    files[changed].write_bytes(b"other")
+    with pytest.raises(ValueError, match="are not those that were sealed"):
+        sealed.record_look(*files, "uni1000", "abc")
+    assert sealed.looks(files[0].parent.parent) == []
+
+
+def test_the_ledger_holds_each_look_and_outlives_the_run(files):
+    hashes = sealed.seal(*files)
+    for what in ("uni1000", "full"):
+        sealed.record_look(*files, what, "abc")
+    for path in files[0].parent.iterdir():
+        path.unlink()
+    files[0].parent.rmdir()
+    found = sealed.looks(files[0].parent.parent)
+    assert [look["what"] for look in found] == ["uni1000", "full"]
+    for look in found:
+        assert (look["run"], look["commit"]) == ("seed-1", "abc")
+        assert hashes.items() <= look.items()
