@@ -34,6 +34,9 @@ _SPLIT = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
 )
+_VARIANT = flags.DEFINE_string(
+    "variant", None, f"`{configs.NO_TIMES}` for a model that has one, on such data."
+)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     str(configs.TUNED_DIR),
@@ -54,6 +57,7 @@ def main(argv: list[str]) -> None:
         best = search(
             prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
             model=_MODEL.value,
+            variant=_VARIANT.value,
             output_dir=Path(_OUTPUT_DIR.value),
             trials=_TRIALS.value,
             max_epochs=_MAX_EPOCHS.value,
@@ -73,6 +77,7 @@ def search(
     trials: int,
     max_epochs: int,
     seed: int,
+    variant: str | None = None,
 ) -> dict[str, Any]:
     """Runs the trials that the log lacks.
 
@@ -103,6 +108,7 @@ def search(
             model,
             data.name,
             tuned=False,
+            variant=variant,
             max_epochs=max_epochs,
             patience=max_epochs,
         )

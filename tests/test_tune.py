@@ -9,6 +9,7 @@ import pytest
 from experiments import configs, runner, search_space, tune
 from experiments.models import MODELS
 from experiments.ranking import Ranker
+from tests.conftest import make_prepared
 
 
 def search(data, folder, **changes):
@@ -99,6 +100,14 @@ def test_training_uses_the_best_trial_of_its_data_set(monkeypatch, tmp_path):
 def test_a_model_without_settings_says_so(tiny_data, tmp_path):
     with pytest.raises(ValueError, match="popularity has no settings to search"):
         search(tiny_data, tmp_path, model="popularity")
+
+
+def test_a_model_of_times_is_searched_without_them_only_by_its_variant(tmp_path):
+    undated = make_prepared(tmp_path, times=False)
+    with pytest.raises(ValueError, match="--variant=no_times"):
+        search(undated, tmp_path, model="sli_rec", trials=1)
+    found = search(undated, tmp_path, model="sli_rec", trials=1, variant="no_times")
+    assert found["settings"] == {}
 
 
 def test_draws_are_those_of_the_seed():
