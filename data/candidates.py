@@ -12,7 +12,8 @@ from data.prepared import PreparedData
 from data.store import SequenceStore
 
 # Names of the protocols; "full" ranks against the whole catalogue and draws nothing.
-PROTOCOLS = ("uni1000", "pop1000", "full")
+SAMPLED_PROTOCOLS = ("uni1000", "pop1000")
+PROTOCOLS = (*SAMPLED_PROTOCOLS, "full")
 NUM_NEGATIVES = 1_000
 _CHUNK = 256
 

@@ -58,7 +58,8 @@ def evaluate(
     model = runner.build_model(config, data, passport["seed"])
     model.load_weights(run_dir / runner.WEIGHTS)
     ranker = runner.make_ranker(model, data, config)
-    ranking, _ = runner.look_at_test(ranker, data, config, run_dir, protocol)
+    runner.record_look(run_dir, protocol)
+    ranking = ranker.rank("test", protocol, group_users=protocol != "full")
     found = runner.summarise(ranking)
     passport["metrics"]["test"][protocol] = found
     runner.write_ranks(run_dir, runner.ranks_table(data, ranking, protocol))

@@ -49,7 +49,7 @@ def look(run_dir: Path, data_dir: Path) -> Path:
         logging.info("%s is there already.", folder)
         return folder
     from data import prepared
-    from experiments import machine, runner, sealed
+    from experiments import machine, runner
 
     config, passport = runner.read_run(run_dir)
     if config.model != "mgnm":
@@ -62,14 +62,11 @@ def look(run_dir: Path, data_dir: Path) -> Path:
     runner.set_up_tensorflow(config, passport["seed"])
     model: Any = runner.build_model(config, data, passport["seed"])
     model.load_weights(run_dir / runner.WEIGHTS)
-    # Two looks at the test instances: at the levels, and at their sum.
-    sealed.record_look(
-        run_dir / runner.CONFIG, run_dir / runner.WEIGHTS, "levels", machine.commit()
-    )
+    runner.record_look(run_dir, "uni1000, by level and by their sum")
     wins = count_wins(model, data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"
     ranker = runner.make_ranker(model, data, config)
-    ranking, _ = runner.look_at_test(ranker, data, config, run_dir, "uni1000")
+    ranking = ranker.rank("test", "uni1000", group_users=True)
     found = {
         "level_pooling": "sum",
         "commit": machine.commit(),

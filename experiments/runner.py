@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import shutil
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
-from data.candidates import PROTOCOLS, candidate_negatives
+from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from experiments import distribution, machine, metrics, sealed, training
@@ -78,11 +77,11 @@ def _run(
     if chief:
         model.save_weights(run_dir / WEIGHTS)
         sealed.seal(run_dir / CONFIG, run_dir / WEIGHTS)
-    rankings, evaluation = {}, {}
-    for protocol in PROTOCOLS:
-        rankings[protocol], evaluation[protocol] = look_at_test(
-            ranker, data, config, run_dir, protocol
-        )
+        record_look(run_dir, " ".join(PROTOCOLS))
+    for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
+        candidate_negatives(data, "test", protocol, config.candidate_seed)
+    rankings = ranker.rank_protocols("test")
+    evaluation = {name: _took(ranking) for name, ranking in rankings.items()}
     passport = {
         "model": config.model,
         "variant": config.variant,
@@ -113,27 +112,21 @@ def _run(
     return passport
 
 
-def look_at_test(
-    ranker: Ranker, data: PreparedData, config: Config, run_dir: Path, protocol: str
-) -> tuple[Ranking, dict[str, float]]:
-    """Ranks the test instances of a sealed run under a protocol; and what it took.
+def record_look(run_dir: Path, what: str) -> None:
+    """Notes in the ledger what test instances are to be ranked for.
 
     Raises:
         ValueError: if the run is not sealed.
     """
-    if distribution.worker() == 0:
-        sealed.record_look(
-            run_dir / CONFIG, run_dir / WEIGHTS, protocol, machine.commit()
-        )
-    if protocol != "full":  # Drawn once for all models: not timed.
-        candidate_negatives(data, "test", protocol, config.candidate_seed)
-    started = time.perf_counter()
-    ranking = ranker.rank("test", protocol, group_users=protocol != "full")
-    seconds = time.perf_counter() - started
-    return ranking, {
-        "seconds": round(seconds, 3),
-        "instances_per_s": round(len(ranking.instances) / seconds, 1),
-        "instances": len(ranking.instances),
+    sealed.record_look(run_dir / CONFIG, run_dir / WEIGHTS, what, machine.commit())
+
+
+def _took(ranking: Ranking) -> dict[str, float]:
+    count = len(ranking.instances)
+    return {
+        "seconds": round(ranking.seconds, 3),
+        "instances_per_s": round(count / ranking.seconds, 1),
+        "instances": count,
     }
 
 

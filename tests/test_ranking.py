@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.candidates import candidate_negatives
+from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
+from experiments import ranking
 from experiments.ranking import Ranker, like_lengths
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -86,6 +87,40 @@ def test_a_few_rows_rank_as_they_do_among_all(scores, tiny_data):
     some = ranker.rank("valid", "uni1000", rows=rows).ranks
     every = ranker.rank("valid", "uni1000").ranks
     np.testing.assert_array_equal(some.pessimistic, every.pessimistic[rows])
+
+
+@pytest.mark.parametrize("small", [0, 2_000])
+def test_all_protocols_together_rank_as_each_alone(
+    scores, tiny_data, monkeypatch, small
+):
+    monkeypatch.setattr(ranking, "_SMALL_CATALOGUE", small)
+    ranker = make_ranker(scores, tiny_data)
+    found = ranker.rank_protocols("test")
+    assert [*found] == [*PROTOCOLS]
+    for protocol, together in found.items():
+        alone = ranker.rank("test", protocol, group_users=protocol != "full")
+        for field in ("pessimistic", "optimistic", "negatives"):
+            np.testing.assert_array_equal(
+                getattr(together.ranks, field), getattr(alone.ranks, field)
+            )
+        np.testing.assert_array_equal(together.instances, alone.instances)
+        assert together.seconds > 0
+    for protocol in ("uni1000", "pop1000"):
+        alone = ranker.rank("test", protocol, group_users=True)
+        np.testing.assert_array_equal(found[protocol].users.auc, alone.users.auc)
+
+
+def test_a_catalogue_too_large_for_all_is_ranked_for_a_fixed_sample(
+    scores, tiny_data, monkeypatch
+):
+    monkeypatch.setattr(ranking, "_SMALL_CATALOGUE", 0)
+    monkeypatch.setattr(ranking, "_FULL_SCORES", 7 * tiny_data.num_items)
+    ranker = make_ranker(scores, tiny_data)
+    found, again = (ranker.rank_protocols("test") for _ in range(2))
+    assert len(found["uni1000"].instances) == len(tiny_data.instances["test"])
+    sample = found["full"].instances
+    assert len({*map(tuple, sample)}) == 7
+    np.testing.assert_array_equal(sample, again["full"].instances)
 
 
 @pytest.mark.parametrize("protocol", ["uni1000", "full"])
