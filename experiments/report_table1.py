@@ -23,18 +23,20 @@ def write(options: Options, datasets: list[tuple[str, str]]) -> str:
     return text
 
 
-def implied_interactions(dataset: str) -> int | None:
+def implied_interactions(
+    dataset: str, positives: int = paper.POSITIVES_PER_ITERATION
+) -> int | None:
     """What Table 4 implies for a data set of Table 1; None where it says nothing.
 
-    An epoch's iterations, with as many positives each as the released code feeds, are
-    the training share of all instances; and each user's first event is no instance.
-    On Micro-video, split by day, that share is not known.
+    An epoch's iterations, with so many positives each, are the training share of all
+    instances; and each user's first event is no instance. On Micro-video, split by
+    day, that share is not known.
     """
     spec = DATASETS[dataset]
     if spec.table1 is None or spec.split != "global_time":
         return None
     iterations = paper.TABLE4[dataset][1]
-    instances = iterations * paper.POSITIVES_PER_ITERATION / paper.TRAINING_SHARE
+    instances = iterations * positives / paper.TRAINING_SHARE
     return round(instances) + spec.table1[0]
 
 
@@ -60,24 +62,28 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
         "",
         "## In the paper",
         "",
-        "| data | users | items | interactions | implied by Table 4 |",
-        "| --- | --- | --- | --- | --- |",
+        "| data | users | items | interactions | implied by Table 4, of "
+        f"{paper.POSITIVES_PER_ITERATION} positives | of {paper.BATCH_SIZE} |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, printed in paper.DATASET_NAMES.items():
         counts = DATASETS[name].table1 or ()
-        implied = implied_interactions(name)
         row = [printed, *(f"{count:,}" for count in counts)]
-        row.append(f"about {round(implied, -3):,}" if implied else "–")
+        for positives in (paper.POSITIVES_PER_ITERATION, paper.BATCH_SIZE):
+            implied = implied_interactions(name, positives)
+            row.append(f"about {round(implied, -3):,}" if implied else "–")
         lines.append(report.markdown_row(row))
     lines += [
         "",
-        "The interactions of the two Amazon data sets do not follow from their users "
-        "and items, which are the sizes of the released id maps. Table 4's iterations "
-        f"of an epoch, × {paper.POSITIVES_PER_ITERATION} positives (as the released "
-        f"code feeds them) / {paper.TRAINING_SHARE:g} (the share that trains) + users "
-        "(a first event is no instance), give the last column. We take users and items "
-        "as Table 1's facts and the interactions as unexplained: `data.prepare` checks "
-        "the former alone.",
+        "The users and items of the two Amazon data sets are the sizes of the released "
+        "id maps; their interactions follow from nothing else that is printed. Table "
+        "4's iterations of an epoch, × positives an iteration / "
+        f"{paper.TRAINING_SHARE:g} (the share that trains) + users (a first event is "
+        "no instance), give the last columns: the released code feeds "
+        f"{paper.POSITIVES_PER_ITERATION}, the paper's mini-batch is "
+        f"{paper.BATCH_SIZE}. Only the former is compatible with the sizes of the "
+        "published 5-cores (docs/REPRODUCTION.md, Section 4). `data.prepare` checks "
+        "users and items alone.",
     ]
     return "\n".join(lines) + "\n"
 
