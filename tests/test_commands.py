@@ -23,6 +23,7 @@ COMMANDS = [
     "experiments.levels",
     "experiments.report",
     "experiments.tune",
+    "experiments.paper_consistency",
     "experiments.waterfall",
 ]
 
@@ -97,6 +98,11 @@ def test_an_unknown_model_lists_the_known():
         ),
         ("experiments.report", ["--runs_dir=nowhere"], "error: nowhere holds no"),
         ("experiments.levels", ["--run_dir=nowhere"], "error: nowhere holds no"),
+        (
+            "experiments.paper_consistency",
+            ["table2"],
+            "Unexpected arguments: ['table2']",
+        ),
         (
             "experiments.reproduce",
             ["--what=table3", "--profile=public", "--data_dir=nowhere"],
