@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.candidates import PROTOCOLS, candidate_negatives
-from data.pipeline import batch_signature, gather_histories, targets
+from data.pipeline import NumpyBatch, batch_signature, gather_histories, targets
 from data.prepared import PreparedData
 from experiments import distribution, metrics
 from mgnm_tf.batch import PADDING_ID
@@ -127,6 +128,22 @@ class Ranker:
             for protocol in PROTOCOLS
         }
 
+    def altered(
+        self, data: PreparedData | None = None, batch_size: int | None = None
+    ) -> Ranker:
+        """The same model, already traced, on other data or in other batches.
+
+        `data` must have the vocabularies, and times or none, of the data before.
+        """
+        other = copy.copy(self)
+        other._data = data or self._data
+        other._batch_size = batch_size or self._batch_size
+        return other
+
+    def score(self, batch: NumpyBatch) -> np.ndarray:
+        """Scores [B, C] of a batch's own candidates."""
+        return self._sampled(_tensors(batch)).numpy()
+
     def _rank(
         self, part: str, protocol: str, group_users: bool, rows: np.ndarray
     ) -> Ranking:
@@ -140,12 +157,10 @@ class Ranker:
         ranks, pools = [], []
         for slab in _whole_users(instances[rows, 0], _SLAB_INSTANCES):
             chosen = rows[slab]
-            valid = negatives[chosen] != PADDING_ID
             positives = targets(self._data, instances[chosen])[:, None]
             candidates = np.concatenate([positives, negatives[chosen]], axis=1)
-            scores = self._scores(instances[chosen], candidates)
-            _check_finite(scores[:, 1:][valid])
-            _check_finite(scores[:, 0])
+            scores = self.score_lists(instances[chosen], candidates)
+            valid = negatives[chosen] != PADDING_ID
             ranks.append(metrics.rank_scores(scores[:, 0], scores[:, 1:], valid))
             if group_users:
                 users = instances[chosen, 0]
@@ -168,10 +183,8 @@ class Ranker:
             chosen = rows[slab]
             users = instances[chosen, 0]
             shape = (len(chosen), len(catalogue))
-            scores = self._scores(
-                instances[chosen], np.broadcast_to(catalogue, shape)
-            )  # By item id.
-            _check_finite(scores[:, 1:])
+            every = np.broadcast_to(catalogue, shape)
+            scores = self.score_lists(instances[chosen], every)  # By item id.
             wanted = targets(self._data, instances[chosen])[:, None]
             positives = np.take_along_axis(scores, wanted, axis=1)[:, 0]
             for name in PROTOCOLS:
@@ -198,12 +211,17 @@ class Ranker:
             for name in PROTOCOLS
         }
 
-    def _scores(self, instances: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Scores [n, C] of the candidates [n, C]."""
+    def score_lists(self, instances: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Scores [n, C] of the candidates [n, C] of each instance [n, 2].
+
+        Raises:
+            ValueError: if a score is not a finite number, padded candidates apart.
+        """
         scores = np.empty(candidates.shape, dtype=np.float32)
         for rows, batch in self._batches(instances):
             batch["candidates"] = candidates[rows]
-            scores[rows] = self._sampled(_tensors(batch)).numpy()
+            scores[rows] = self.score(batch)
+        _check_finite(scores[candidates != PADDING_ID])
         return scores
 
     def _rank_full(self, instances: np.ndarray) -> metrics.Ranks:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def build_model(
     config: Config,
     data: PreparedData,
     seed: int,
-    kind: type[SequentialRecommender] | None = None,
+    kind: Callable[..., SequentialRecommender] | None = None,
 ) -> SequentialRecommender:
     """A model with its weights made, compiled, and adapted to the training events.
 
@@ -164,7 +165,7 @@ def build_model(
         config: the configuration.
         data: whose vocabularies and training events.
         seed: of what the model draws by itself.
-        kind: the class to build, if not the configured model's.
+        kind: what to build, if not the configured model's class.
     """
     kind = kind or model_class(config.model, config.variant)
     arguments = {**config.arguments}

@@ -18,9 +18,7 @@ from data import prepared
 from data.candidates import candidate_negatives
 from data.pipeline import batch_signature, gather_histories, targets, training_dataset
 from data.prepared import PreparedData
-from data.split import split
-from data.store import SequenceStore
-from experiments import configs, machine, metrics, runner
+from experiments import configs, machine, metrics, runner, worlds
 from experiments.ranking import like_lengths
 from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
@@ -89,31 +87,20 @@ class _Lists:
 
 
 def noise(data_dir: Path) -> PreparedData:
-    """Items drawn uniformly, whoever the user: there is nothing to learn.
-
-    No user has an item twice. Negatives never stand in the past; a positive that may
-    would be known by that alone.
-    """
-    folder = data_dir / NOISE / "leave_one_out"
+    """Items drawn uniformly, whoever the user: there is nothing to learn."""
+    folder = data_dir / NOISE / worlds.SPLIT
     if (folder / "meta.json").exists():
         return prepared.load(data_dir, NOISE)
     rng = np.random.default_rng(_NOISE_SEED)
     lengths = rng.integers(5, 41, _NOISE_USERS)
-    items = [rng.permutation(_NOISE_ITEMS)[:length] + 1 for length in lengths]
-    users = np.repeat(np.arange(1, _NOISE_USERS + 1), lengths)
-    store = SequenceStore.build(
-        users, np.concatenate(items), None, _NOISE_USERS + 1, _NOISE_ITEMS + 1
+    return worlds.write(
+        folder,
+        users=np.repeat(np.arange(1, _NOISE_USERS + 1), lengths),
+        items=worlds.noise_items(rng, lengths, _NOISE_ITEMS),
+        times=None,
+        sizes=(_NOISE_USERS, _NOISE_ITEMS),
+        source=f"uniform noise, seed {_NOISE_SEED}",
     )
-    parts, rule = split(store, "leave_one_out")
-    counts = {"users": _NOISE_USERS, "items": _NOISE_ITEMS, "interactions": len(users)}
-    meta = {
-        "name": NOISE,
-        "split": "leave_one_out",
-        "split_rule": rule,
-        "source": {"name": f"uniform noise, seed {_NOISE_SEED}", "sha256": None},
-        "statistics": {**counts, **{key: len(rows) for key, rows in parts.items()}},
-    }
-    return prepared.write(folder, store, parts, meta, {})
 
 
 def run_step(

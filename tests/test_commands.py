@@ -25,6 +25,7 @@ COMMANDS = [
     "experiments.tune",
     "experiments.paper_consistency",
     "experiments.waterfall",
+    "experiments.audit",
 ]
 
 
@@ -128,6 +129,29 @@ def test_an_unknown_model_lists_the_known():
 def test_a_user_s_error_is_one_line(module, arguments, message):
     done = run(module, *arguments)
     assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: flag --model=None"),
+        (["--model=bert"], "error: There is no model bert. Registered are a2svd,"),
+        (["--model=nowhere:Mine"], "error: The module nowhere cannot be imported"),
+        (["--model=mgnm", "more"], "error: Unexpected arguments: ['more']"),
+        (["--model=all", "--variant=released"], "error: --variant and --set are of"),
+        (
+            ["--model=mgnm", "--output=table.txt"],
+            "error: --output ends in .md or .json",
+        ),
+        (["--model=mgnm", "--output=nowhere/a.md"], "error: --output: nowhere is no"),
+        (["--model=mind", "--variant=released"], "error: mind has no variant released"),
+    ],
+)
+def test_an_audit_that_cannot_be_ends_otherwise_than_a_leak(arguments, message):
+    done = run("experiments.audit", *arguments)
+    assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 

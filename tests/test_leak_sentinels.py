@@ -1,4 +1,4 @@
-"""Nothing that a model must not see reaches its ranks, under the full protocol."""
+"""The sentinels find every planted leak, and none in the registered models."""
 
 from __future__ import annotations
 
@@ -7,96 +7,65 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow import keras
 
-from data import prepared
+from baselines.popularity import Popularity
 from data.candidates import candidate_negatives
-from data.split import split
-from data.store import SequenceStore
-from experiments import configs, runner, training
-from experiments.metrics import instance_metrics
+from data.pipeline import gather_histories
+from data.prepared import PreparedData
+from experiments import audit_runs, ranking, runner, sentinels, worlds
+from experiments.configs import CANDIDATE_SEED
 from experiments.models import MODELS
-from experiments.ranking import Ranker
+from experiments.sentinels import LEAK, NOT_APPLICABLE, OK
+from mgnm_tf.batch import TrainEvents
 from mgnm_tf.recommender import SequentialRecommender
 
-NUM_USERS, NUM_ITEMS, LENGTH = 300, 60, 8
-# A rank among noise is uniform: the mean of n has the deviation 1 / sqrt(12 n).
-BOUND = 4 / np.sqrt(12 * NUM_USERS)
-SMALL = {"batch_size": 64, "max_epochs": 2, "max_history": 8, "patience": 2}
-
-
-def build(folder, items, name):
-    """Users of eight events each, at times of their own."""
-    users = np.repeat(np.arange(1, NUM_USERS + 1), LENGTH)
-    times = np.tile(np.arange(LENGTH), NUM_USERS) * 1_000 + 10**9
-    store = SequenceStore.build(users, items, times, NUM_USERS + 1, NUM_ITEMS + 1)
-    parts, rule = split(store, "leave_one_out")
-    meta = {
-        "name": name,
-        "split": "leave_one_out",
-        "split_rule": rule,
-        "statistics": {key: len(rows) for key, rows in parts.items()},
-    }
-    return prepared.write(folder / name / "leave_one_out", store, parts, meta, {})
+SEED = 1
+ROWS = np.arange(0, 600, 4)
 
 
 @pytest.fixture(scope="module")
-def noise(tmp_path_factory):
-    """Items drawn uniformly, whoever the user: there is nothing to learn.
+def ground():
+    with audit_runs.grounds(SEED) as made:
+        yield made
 
-    No user has an item twice. Negatives never stand in the past; a positive that
-    may would be known by that alone.
-    """
-    drawn = np.random.default_rng(0).random((NUM_USERS, NUM_ITEMS))
-    items = np.argsort(drawn, axis=1)[:, :LENGTH].ravel() + 1
-    return build(tmp_path_factory.mktemp("noise"), items, "noise")
+
+def subject_of(name, **changes):
+    subject = audit_runs.find(name, None, [])
+    return dataclasses.replace(
+        subject, config=dataclasses.replace(subject.config, **changes)
+    )
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
-def trained(request, noise, tmp_path_factory):
-    config = configs.get_config(request.param, "noise", **SMALL)
-    runner.set_up_tensorflow(config, seed=1)
-    model = runner.build_model(config, noise, seed=1)
-    ranker = runner.make_ranker(model, noise, config)
-    if model.trainable_variables:
-        folder = tmp_path_factory.mktemp(request.param)
-        training.train(model, noise, config, ranker, folder, seed=1)
-    return model, config
+def scorer(request, ground):
+    subject = subject_of(request.param, max_epochs=2)
+    return audit_runs.trained(subject, ground, ground.world.data, SEED)
 
 
-def rank(trained, data, **changes):
-    model, config = trained
-    ranker = runner.make_ranker(model, data, dataclasses.replace(config))
-    if changes:
-        ranker._batch_size = changes["batch_size"]
-    return ranker.rank("test", "uni1000").ranks
+def test_pure_noise_scores_chance(scorer, ground):
+    tests = ground.world.data.instances["test"]
+    noise = ground.world.is_noise(tests)
+    lists = sentinels.lists_of_a_kind(ground.world, "test")
+    found = sentinels.chance(scorer, tests[noise], lists[noise])
+    assert (found.verdict, found.expected) == (OK, 0.5)
 
 
-def test_pure_noise_scores_chance(trained, noise):
-    found = instance_metrics(rank(trained, noise))["gauc"]
-    assert abs(found - 0.5) < BOUND
+def test_other_batches_change_no_rank(scorer):
+    assert sentinels.ranks(scorer, "test", ROWS).value == 0
 
 
-def test_the_batches_change_no_rank(trained, noise):
-    together = rank(trained, noise)
-    apart = rank(trained, noise, batch_size=7)
-    np.testing.assert_array_equal(together.pessimistic, apart.pessimistic)
-    np.testing.assert_array_equal(together.optimistic, apart.optimistic)
+def test_the_target_and_later_events_change_no_score(scorer, ground):
+    data, later = ground.world.data, ground.later
+    found = sentinels.later_events(scorer, data, later, "valid", ROWS)
+    assert found.value == 0
 
 
-def test_the_order_of_the_rows_changes_no_rank(trained, noise):
-    model, config = trained
-    ranker = runner.make_ranker(model, noise, config)
-    order = np.random.default_rng(1).permutation(NUM_USERS)
-    found = ranker.rank("test", "uni1000", rows=order).ranks
-    expected = rank(trained, noise)
-    np.testing.assert_array_equal(found.pessimistic, expected.pessimistic[order])
-    np.testing.assert_array_equal(found.optimistic, expected.optimistic[order])
-
-
-def test_both_protocols_agree_where_all_items_are_candidates(trained, noise):
-    model, config = trained
-    ranker = runner.make_ranker(model, noise, config)
-    sampled, full = (ranker.rank("test", name).ranks for name in ("uni1000", "full"))
+def test_both_protocols_agree_where_all_items_are_candidates(scorer):
+    sampled, full = (
+        scorer.ranker.rank("test", name, rows=ROWS).ranks
+        for name in ("uni1000", "full")
+    )
     np.testing.assert_array_equal(sampled.negatives, full.negatives)
     # Products of other shapes round otherwise: neighbours may change places.
     assert np.abs(sampled.pessimistic - full.pessimistic).max() <= 1
@@ -104,58 +73,192 @@ def test_both_protocols_agree_where_all_items_are_candidates(trained, noise):
 
 
 class Leaky(SequentialRecommender):
-    """Noise, but for what a leak of each kind would add."""
+    """Scores that know nothing, but for what a leak of each kind would add."""
 
-    def __init__(self, leak):
+    def __init__(self, leak=None):
         super().__init__()
         self.leak = leak
+        self.calls = self.add_weight("calls", (), initializer="zeros", trainable=False)
 
     def encode(self, batch, training=None):
-        last = tf.cast(batch["history"][:, -1], tf.float32)
-        other = tf.reduce_mean(last) if self.leak == "batch" else 1.0
-        return last * other
+        history = tf.cast(batch["history"], tf.float32)
+        size, length = tf.unstack(tf.cast(tf.shape(history), tf.float32))
+        state = history[:, -1]
+        if self.leak == "batch":
+            state *= tf.reduce_mean(state)
+        elif self.leak == "row":
+            state += tf.range(size)
+        elif self.leak == "padding":
+            state += length
+        elif self.leak == "candidates":
+            state += tf.cast(
+                batch.get("candidates", tf.zeros([1, 1]))[:, 0], tf.float32
+            )
+        elif self.leak == "randomness":
+            state += tf.random.uniform(tf.shape(state))
+        elif self.leak == "calls":
+            state += self.calls.assign_add(1.0)
+        return state
 
     def score(self, state, candidates):
-        logits = tf.sin(state[:, None] * tf.cast(candidates, tf.float32) * 1e3)
+        logits = tf.sin(state[:, None] * tf.cast(candidates, tf.float32) * 1e2)
         if self.leak == "column":
             logits += tf.one_hot(0, tf.shape(candidates)[1])[None]
+        elif self.leak == "set":
+            logits -= tf.reduce_max(logits, axis=1, keepdims=True)
         return logits
 
 
-def rank_leaky(leak, noise, batch_size=256):
-    ranker = Ranker(Leaky(leak), noise, LENGTH, candidate_seed=5, batch_size=batch_size)
-    return ranker.rank("test", "uni1000").ranks
+def untrained(ground, model):
+    config = subject_of("popularity").config
+    return sentinels.Scorer(model, runner.make_ranker(model, ground.world.data, config))
 
 
-def test_these_sentinels_see_a_planted_leak(noise):
-    chance = instance_metrics(rank_leaky(None, noise))["gauc"]
-    assert abs(chance - 0.5) < BOUND
-    assert instance_metrics(rank_leaky("column", noise))["gauc"] > 0.5 + BOUND
-    one, other = (rank_leaky("batch", noise, size) for size in (7, 256))
-    assert (one.pessimistic != other.pessimistic).any()
+def findings(ground, leak):
+    return audit_runs.findings(untrained(ground, Leaky(leak)), ground, 12, SEED)
 
 
-def test_events_after_the_target_change_no_rank(trained, noise, tmp_path):
-    # Validation targets stand one before the last event, which is rewritten here.
-    items = noise.store.items.copy()
-    items[LENGTH - 1 :: LENGTH] = items[LENGTH - 1 :: LENGTH] % NUM_ITEMS + 1
-    changed = build(tmp_path, items, "changed")
-    model, config = trained
-    found = [
-        runner.make_ranker(model, data, config).rank("valid", "uni1000").ranks
-        for data in (noise, changed)
+@pytest.mark.parametrize(
+    ("leak", "seen"),
+    [
+        (None, set()),
+        ("column", {"noise", "random targets", "candidate order", "one by one"}),
+        ("set", {"one by one"}),
+        ("candidates", {"candidate order", "one by one", "encode"}),
+        ("batch", {"batch size", "other users", "ranks"}),
+        ("row", {"row order", "batch size", "ranks"}),
+        ("padding", {"padding", "ranks"}),
+        ("calls", {"repeated call", "ranks"}),
+        ("randomness", {"repeated call"}),
+    ],
+)
+def test_a_planted_leak_is_seen_by_the_sentinels_of_its_kind(ground, leak, seen):
+    found = findings(ground, leak)
+    assert {name for name, one in found.items() if one.verdict == LEAK} == seen
+
+
+def test_where_scores_are_random_nothing_is_compared(ground):
+    found = findings(ground, "randomness")
+    for name in (*sentinels.COMPARISONS, "encode", "ranks", "later events"):
+        assert found[name].verdict == NOT_APPLICABLE
+        assert "never has the same scores" in found[name].reason
+
+
+def test_a_history_that_holds_its_target_is_seen(ground, monkeypatch):
+    def one_too_many(data, instances, max_history):
+        ends = instances[:, 1] + 1
+        shifted = np.stack([instances[:, 0], ends], axis=1)
+        return gather_histories(data, shifted, max_history)
+
+    monkeypatch.setattr(ranking, "gather_histories", one_too_many)
+    data, later = ground.world.data, ground.later
+    scorer = untrained(ground, Leaky())
+    found = sentinels.later_events(scorer, data, later, "valid", ROWS)
+    assert found.verdict == LEAK
+
+
+def test_test_events_change_no_training(ground):
+    for name in ("popularity", "mean_pooling"):
+        subject = subject_of(name, max_epochs=1)
+        scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
+        assert audit_runs.test_events(subject, scorer, ground, SEED).verdict == OK
+
+
+def test_a_model_adapted_to_test_events_is_seen(ground, monkeypatch):
+    def all_events(data):
+        owners = np.repeat(np.arange(data.num_users), np.diff(data.store.offsets))
+        return TrainEvents(owners.astype(np.int32), data.store.items, data.store.times)
+
+    monkeypatch.setattr(PreparedData, "train_events", all_events)
+    subject = subject_of("popularity")
+    scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
+    found = audit_runs.test_events(subject, scorer, ground, SEED)
+    assert found.verdict == LEAK
+
+
+class Unrepeatable(Popularity):
+    def adapt(self, train):
+        drawn = np.random.default_rng().integers(1, 100, 50).astype(np.int32)
+        super().adapt(TrainEvents(train.users[:50], drawn, None))
+
+
+def test_a_training_that_cannot_be_repeated_accuses_nobody(ground):
+    subject = dataclasses.replace(subject_of("popularity"), kind=Unrepeatable)
+    scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
+    found = audit_runs.test_events(subject, scorer, ground, SEED)
+    assert found.verdict == NOT_APPLICABLE
+    assert "two trainings" in found.reason
+
+
+def test_chance_is_as_wide_as_the_lists_are_few(ground):
+    # Scores of nothing: what stands first ranks uniformly among 20, list by list.
+    keras.utils.set_random_seed(0)
+    scorer = untrained(ground, Leaky("randomness"))
+    tests = ground.world.data.instances["test"][:100]
+    lists = np.tile(np.arange(1, 22, dtype=np.int32), (100, 1))
+    found = [sentinels.gauc_of(scorer, tests, lists) for _ in range(200)]
+    gaucs, bounds = np.array(found).T
+    assert bounds[0] == pytest.approx(4 * np.sqrt(22 / 240 / 100))
+    assert gaucs.std() == pytest.approx(bounds[0] / 4, rel=0.2)
+
+
+def test_shuffled_lists_hold_what_they_held_and_any_of_it_first():
+    lists = np.tile(np.array([5, 6, 7, 8, 0, 0]), (4_000, 1))
+    found = sentinels.shuffled(lists, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(found[:, :4], axis=1), lists[:, :4])
+    assert not found[:, 4:].any()
+    assert np.bincount(found[:, 0])[5:] == pytest.approx(1_000, abs=120)
+
+
+def test_lists_of_a_kind_hold_no_item_of_the_other(ground):
+    world = ground.world
+    tests = world.data.instances["test"]
+    lists = sentinels.lists_of_a_kind(world, "test")
+    for row in (0, 299, 300, 599):
+        real = {*lists[row].tolist()} - {0}
+        user, end = tests[row]
+        start = world.data.store.offsets[user]
+        past = {*world.data.store.items[start : start + end].tolist()}
+        kind = range(1, 51) if user <= 300 else range(51, 101)
+        assert real == {*kind} - past | {lists[row, 0]}
+        assert lists[row, 0] == world.data.store.items[start + end]
+
+
+def test_rewriting_spares_what_comes_before(ground):
+    data = ground.world.data
+    for part, changed, kept_time in (
+        ("valid", ground.later, True),
+        ("test", ground.tested, False),
+    ):
+        for user, end in data.instances[part][::50]:
+            first = data.store.offsets[user]
+            last = data.store.offsets[user + 1]
+            same = data.store.items[first:last] == changed.store.items[first:last]
+            assert same.tolist() == [True] * end + [False] * (last - first - end)
+            same = data.store.times[first:last] == changed.store.times[first:last]
+            end += kept_time
+            assert same.tolist() == [True] * end + [False] * (last - first - end)
+            assert (np.diff(changed.store.times[first:last]) > 0).all()
+
+
+def test_candidates_depend_on_nothing_later(ground):
+    # Of the validation targets, the test events are all that is later.
+    drawn = [
+        candidate_negatives(data, "valid", "uni1000", CANDIDATE_SEED)
+        for data in (ground.world.data, ground.tested)
     ]
-    np.testing.assert_array_equal(found[0].pessimistic, found[1].pessimistic)
-    candidates = [
-        candidate_negatives(data, "valid", "uni1000", config.candidate_seed)
-        for data in (noise, changed)
-    ]
-    np.testing.assert_array_equal(*candidates)
+    np.testing.assert_array_equal(*drawn)
 
 
-def test_training_never_sees_what_is_tested(noise):
-    events = noise.train_events()
-    for user in (1, NUM_USERS):
-        own = noise.store.items[(user - 1) * LENGTH : user * LENGTH]
-        seen = events.items[events.users == user]
-        np.testing.assert_array_equal(seen, own[: LENGTH - 2])
+def test_training_never_sees_what_is_tested(ground):
+    data = ground.world.data
+    events = data.train_events()
+    for user in (1, 600):
+        own = data.store.items[data.store.offsets[user] : data.store.offsets[user + 1]]
+        np.testing.assert_array_equal(events.items[events.users == user], own[:-2])
+
+
+def test_a_noise_user_has_no_item_twice():
+    items = worlds.noise_items(np.random.default_rng(0), np.array([5, 9]), 9)
+    assert len({*items[:5].tolist()}) == 5
+    assert {*items[5:].tolist()} == {*range(1, 10)}

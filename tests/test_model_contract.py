@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import configs
+from experiments import configs, sentinels
 from experiments.models import MODELS
 from experiments.runner import lazy_adam
 from mgnm_tf.batch import TrainEvents
@@ -85,47 +87,15 @@ def test_logits_are_float32_one_a_candidate(model, batch):
 
 
 def test_a_call_is_a_score_of_what_was_encoded_without_candidates(model, batch):
-    given = tensors(batch)
-    candidates = given.pop("candidates")
-    found = model.score(model.encode(given, training=False), candidates)
-    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
+    by_encode = functools.partial(sentinels.score_encoded, model)
+    found = sentinels.encoded(by_encode, functools.partial(score, model), batch)
+    assert found.verdict == sentinels.OK
 
 
-def test_more_padding_changes_no_score(model, batch):
-    wide = {
-        key: np.pad(value, [(0, 0), (8, 0)]) if key.startswith("history") else value
-        for key, value in batch.items()
-    }
-    found = score(model, wide)
-    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
-
-
-def test_permuted_rows_permute_the_scores(model, batch):
-    order = [3, 0, 4, 2, 1]
-    permuted = {key: value[order] for key, value in batch.items()}
-    found, expected = score(model, permuted), score(model, batch)[order]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_rows_score_alone_as_they_do_together(model, batch):
-    rows = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(5)]
-    found = np.concatenate([score(model, row) for row in rows])
-    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
-
-
-def test_candidates_score_alone_as_they_do_together(model, batch):
-    columns = [
-        {**batch, "candidates": batch["candidates"][:, i : i + 1]} for i in range(6)
-    ]
-    found = np.concatenate([score(model, column) for column in columns], axis=1)
-    np.testing.assert_allclose(found, score(model, batch), rtol=1e-4, atol=1e-6)
-
-
-def test_permuted_candidates_permute_the_scores(model, batch):
-    order = [4, 1, 5, 0, 3, 2]
-    found = score(model, {**batch, "candidates": batch["candidates"][:, order]})
-    expected = score(model, batch)[:, order]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", sorted(sentinels.COMPARISONS))
+def test_what_a_request_stands_among_changes_no_score(model, batch, name):
+    found = sentinels.compare(name, functools.partial(score, model), batch)
+    assert found.verdict == sentinels.OK
 
 
 @pytest.mark.parametrize("length", [1, MAX_HISTORY])
@@ -147,7 +117,8 @@ def test_a_batch_of_the_shortest_and_the_longest_history_is_scored(
 
 
 def test_the_same_request_has_the_same_score(model, batch):
-    np.testing.assert_array_equal(score(model, batch), score(model, batch))
+    own = functools.partial(score, model)
+    assert sentinels.repeated(own, own, batch).value == 0
 
 
 def test_what_the_padding_row_holds_changes_nothing(model, batch):

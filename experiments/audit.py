@@ -1,0 +1,132 @@
+"""Looks for leaks in a model: does anything reach its scores that must not?
+
+Example: python -m experiments.audit --model=mgnm
+
+Trains the model on small made data and runs the checks of docs/audit.md. A model of
+one's own: --model=package.module:Class, with --set=name=value for its constructor.
+The exit code is 0 if no leak was found, 1 if one was, 2 if nothing could be audited.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+if __name__ == "__main__":
+    flags.DEFINE_string(
+        "model",
+        None,
+        "A registered model, e.g. gru4rec; `all` of them, in one table; or "
+        "package.module:Class, a class of your own that is found from this folder.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "variant",
+        None,
+        "`released` (of mgnm) audits what the released code computes, `no_times` (of "
+        "sli_rec) the form without times.",
+    )
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "An argument of the model's constructor, e.g. --set=num_interests=2; "
+        "repeatable.",
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Also written there: Markdown (.md) or, with more, JSON (.json).",
+    )
+    flags.DEFINE_integer("seed", 1, "Of the data and of the training.", lower_bound=0)
+
+LEAKY, WRONG_USE = 1, 2
+ALL = "all"
+
+
+def main(argv: list[str]) -> None:
+    values = flags.FLAGS
+    if not values["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Thirty trainings log much.
+    if len(argv) > 1:
+        _stop(f"error: Unexpected arguments: {argv[1:]}")
+    try:
+        leaky = run(
+            values.model,
+            variant=values.variant,
+            assignments=values.set,
+            output=Path(values.output) if values.output else None,
+            seed=values.seed,
+        )
+    except ValueError as error:
+        _stop(f"error: {error}")
+    except KeyboardInterrupt:
+        _stop("Stopped before the end; nothing was written.")
+    sys.exit(LEAKY if leaky else 0)
+
+
+def run(
+    model: str,
+    variant: str | None = None,
+    assignments: list[str] | None = None,
+    output: Path | None = None,
+    seed: int = 1,
+) -> bool:
+    """Audits and reports; whether a leak was found.
+
+    Raises:
+        ValueError: for a model or an output that cannot be.
+        KeyboardInterrupt: on Ctrl-C; nothing is written then.
+    """
+    assignments = assignments or []
+    if model == ALL and (variant or assignments):
+        raise ValueError("--variant and --set are of one model, not of all.")
+    if output:
+        _check_output(output)
+    from experiments import audit_report, audit_runs, runner
+    from experiments.models import MODELS
+
+    names = list(MODELS) if model == ALL else [model]
+    subjects = [audit_runs.find(name, variant, assignments) for name in names]
+    audits = []
+    with audit_runs.grounds(seed) as ground:
+        for subject in subjects:
+            audits.append(audit_runs.audit(subject, ground, seed))
+            sys.stderr.write(f"{audit_report.conclusion(audits[-1])}\n")
+    text = audit_report.to_markdown(audits, seed)
+    if output and output.suffix == ".json":
+        runner.write_json(output, audit_report.to_json(audits, seed))
+    elif output:
+        partial = output.with_name(f".{output.name}.partial")
+        partial.write_text(text)
+        os.replace(partial, output)
+    sys.stdout.write(text)
+    return any(audit.leaks for audit in audits)
+
+
+def _check_output(output: Path) -> None:
+    """Before minutes of work, not after."""
+    if output.suffix not in (".md", ".json"):
+        raise ValueError(f"--output ends in .md or .json. Received: {output}")
+    if not os.access(output.parent, os.W_OK):
+        raise ValueError(f"--output: {output.parent} is no folder to write to.")
+
+
+def _stop(message: str) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    sys.exit(WRONG_USE)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Absl's own parser ends in 1, which here means a leak."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _stop(f"error: {error}\nPass --help to see the flags.")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)
