@@ -86,11 +86,11 @@ def run(
         raise ValueError("--variant and --set are of one model, not of all.")
     if output:
         _check_output(output)
-    from experiments import audit_report, audit_runs, runner
+    from experiments import audit_report, audit_runs, audit_subjects, runner
     from experiments.models import MODELS
 
     names = list(MODELS) if model == ALL else [model]
-    subjects = [audit_runs.find(name, variant, assignments) for name in names]
+    subjects = [audit_subjects.find(name, variant, assignments) for name in names]
     audits = []
     with audit_runs.grounds(seed) as ground:
         for subject in subjects:

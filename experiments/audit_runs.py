@@ -1,61 +1,31 @@
-"""Audits of models: what to build, how it is trained, and all checks in turn."""
+"""Audits of models: each trained twice, and all checks in turn."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
 from data.pipeline import NumpyBatch, gather_histories
 from data.prepared import PreparedData
-from experiments import configs, runner, sentinels, training, worlds
-from experiments.models import MODELS, model_class
+from experiments import runner, sentinels, training, worlds
+from experiments.audit_subjects import Subject, first_line
 from experiments.sentinels import LEAK, NOT_APPLICABLE, Finding, Scorer
-from mgnm_tf.batch import Batch, TrainEvents
-from mgnm_tf.recommender import SequentialRecommender
 
-# Bounds the work, and is enough for every model to learn of the planted interests,
-# and for the released computation to learn of its row order.
-BUDGET: dict[str, Any] = {
-    "batch_size": 128,
-    "max_epochs": 5,
-    "patience": 5,
-    "max_history": 12,
-    "valid_instances": 100,
-}
 # Rows and candidates of the batch whose scores are compared; lists whose ranks are.
 _ROWS, _CANDIDATES, _LISTS = 16, 12, 150
-_MORE_PADDING = 3
 
 NOT_REPEATABLE = Finding(
     NOT_APPLICABLE, reason="the same batch never has the same scores"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A model to audit.
-
-    Attributes:
-        name: of tables.
-        kind: what `runner.build_model` calls.
-        config: how it is trained.
-    """
-
-    name: str
-    kind: Callable[..., SequentialRecommender]
-    config: configs.Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,117 +89,6 @@ def grounds(seed: int) -> Iterator[Grounds]:
         )
 
 
-def find(model: str, variant: str | None, assignments: list[str]) -> Subject:
-    """The subject that a name of `MODELS`, or "package.module:Class", stands for.
-
-    Raises:
-        ValueError: if there is none, or it cannot follow the contract.
-    """
-    if model in MODELS:
-        if variant not in (None, configs.RELEASED, configs.NO_TIMES):
-            raise ValueError(
-                f"`--variant` is {configs.RELEASED} or {configs.NO_TIMES}. "
-                f"Received: {variant}"
-            )
-        config = configs.get_config(model, "audit", variant=variant)
-        kind: Any = model_class(model, config.variant)
-    elif ":" in model:
-        if variant is not None:
-            raise ValueError("`--variant` is of registered models. Use --set.")
-        config = configs.Config(model=model, arguments={})
-        kind = _own_class(model)
-    else:
-        raise ValueError(
-            f"There is no model {model}. Registered are {', '.join(sorted(MODELS))}; "
-            "`all` audits these, and package.module:Class a class of your own."
-        )
-    config = configs.with_arguments(config, assignments)
-    config = configs.with_settings(config, BUDGET)
-    if config.variant == configs.RELEASED:
-        # As many rows as its code reads; three times the steps of the others.
-        config = configs.with_settings(config, {"batch_size": 42, "max_epochs": 3})
-    name = model if variant is None else f"{model} ({variant})"
-    return Subject(name, kind, config)
-
-
-def _own_class(path: str) -> Callable[..., SequentialRecommender]:
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        logging.debug("%s", module_name, exc_info=True)
-        raise ValueError(
-            f"The module {module_name} cannot be imported: {_first_line(error)}"
-        ) from error
-    kind = getattr(module, name, None)
-    if not isinstance(kind, type):
-        known = sorted(key for key, value in vars(module).items() if _scores(value))
-        raise ValueError(
-            f"{module_name} has no class {name}; models in it: {', '.join(known)}."
-            if known
-            else f"{module_name} has no class {name}, nor any model."
-        )
-    if not _scores(kind):
-        raise ValueError(
-            f"{path} does not follow the contract: it must be a Keras model or layer "
-            "with the methods encode(batch, training) and score(state, candidates)."
-        )
-    if issubclass(kind, SequentialRecommender):
-        return kind
-    return functools.partial(Adopted, kind)
-
-
-def _scores(kind: Any) -> bool:
-    return (
-        isinstance(kind, type)
-        and issubclass(kind, keras.layers.Layer)
-        and callable(getattr(kind, "encode", None))
-        and callable(getattr(kind, "score", None))
-    )
-
-
-class Adopted(SequentialRecommender):
-    """A scorer that is no `SequentialRecommender`, trained on the shared objective.
-
-    Args:
-        kind: its class; `encode`, `score` and a call on a batch are passed on to it,
-            and `adapt`, if it has that.
-        num_users, num_items, max_history, arguments: of its constructor.
-        l2: not used. Which rows of its tables a batch touches is not known.
-    """
-
-    def __init__(
-        self,
-        kind: Callable[..., Any],
-        num_users: int,
-        num_items: int,
-        max_history: int,
-        l2: float = 0.0,
-        **arguments: Any,
-    ) -> None:
-        super().__init__(l2=0.0)
-        del l2
-        self.scorer = kind(
-            num_users=num_users,
-            num_items=num_items,
-            max_history=max_history,
-            **arguments,
-        )
-
-    def encode(self, batch: Batch, training: bool | None = None) -> Any:
-        return self.scorer.encode(batch, training=training)
-
-    def score(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
-        return self.scorer.score(state, candidates)
-
-    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        return self.scorer(batch, training=training)
-
-    def adapt(self, train: TrainEvents) -> None:
-        if hasattr(self.scorer, "adapt"):
-            self.scorer.adapt(train)
-
-
 def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
     """Trains a model twice and runs all checks.
 
@@ -243,7 +102,7 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
             scorer = trained(subject, ground, ground.world.data, seed)
             found = findings(scorer, ground, subject.config.max_history, seed)
             if NOT_REPEATABLE not in found.values():
-                found["test events"] = test_events(subject, scorer, ground, seed)
+                found["test events"] = trained_again(subject, scorer, ground, seed)
             planted, bound = _planted(scorer, ground.world)
     except training.Interrupted as stop:
         raise KeyboardInterrupt from stop
@@ -287,7 +146,7 @@ def findings(
     }
 
 
-def test_events(
+def trained_again(
     subject: Subject, scorer: Scorer, ground: Grounds, seed: int
 ) -> Finding:
     """Whether training beside other test events ends elsewhere than `scorer`."""
@@ -329,7 +188,7 @@ def trained(subject: Subject, ground: Grounds, data: PreparedData, seed: int) ->
 def _check_scores(name: str, scores: np.ndarray, batch: NumpyBatch) -> None:
     shape = batch["candidates"].shape
     if scores.shape != shape or scores.dtype != np.float32:
-        raise ValueError(
+        raise _Said(
             f"{name} does not follow the contract: of {shape[0]} histories with "
             f"{shape[1]} candidates each it makes {scores.dtype} {[*scores.shape]}, "
             f"not float32 {[*shape]}."
@@ -342,7 +201,7 @@ def comparison_batch(world: worlds.World, max_history: int) -> NumpyBatch:
     The target stands first among the candidates, as in training and in ranking.
     """
     instances = world.data.instances["test"]
-    short = np.flatnonzero(instances[:, 1] <= max_history - _MORE_PADDING)
+    short = np.flatnonzero(instances[:, 1] <= max_history - sentinels.MORE_PADDING)
     rows = short[np.linspace(0, len(short) - 1, _ROWS).astype(int)]
     batch = gather_histories(world.data, instances[rows], max_history)
     batch["candidates"] = sentinels.lists_of_all(world.data, "test")[rows, :_CANDIDATES]
@@ -354,20 +213,12 @@ def _in_a_sentence(what: str) -> Iterator[None]:
     """Whatever a class of the user's raises; `--verbosity=1` logs where."""
     try:
         yield
-    except training.Interrupted:
-        raise
-    except _Said:
+    except (training.Interrupted, _Said):
         raise
     except Exception as error:
         logging.debug("%s", what, exc_info=True)
-        raise _Said(f"{what}: {_first_line(error)}") from error
+        raise _Said(f"{what}: {first_line(error)}") from error
 
 
 class _Said(ValueError):
     """An error that is one sentence already."""
-
-
-def _first_line(error: Exception) -> str:
-    """The error's text; Keras and TensorFlow add pages to it."""
-    text = str(error).strip().split("\n")[0]
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

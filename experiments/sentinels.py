@@ -48,6 +48,7 @@ SCORE_BOUND = 1e-3
 RANK_BOUND = 0.01
 _DEVIATIONS = 4.0  # Of chance: honest models are outside once in 16,000 checks.
 _SMALL_BATCH = 7
+MORE_PADDING = 3
 
 Score = Callable[[NumpyBatch], np.ndarray]
 Pair = tuple[np.ndarray, np.ndarray]
@@ -157,9 +158,10 @@ def _other_users(score: Score, batch: NumpyBatch) -> Pair:
     return found, expected
 
 
-def _padding(score: Score, batch: NumpyBatch, more: int = 3) -> Pair:
+def _padding(score: Score, batch: NumpyBatch) -> Pair:
+    before = [(0, 0), (MORE_PADDING, 0)]
     wide = {
-        key: np.pad(value, [(0, 0), (more, 0)]) if key.startswith("history") else value
+        key: np.pad(value, before) if key.startswith("history") else value
         for key, value in batch.items()
     }
     return score(wide), score(batch)
@@ -190,7 +192,7 @@ COMPARISONS: dict[str, Callable[[Score, NumpyBatch], Pair]] = {
 
 
 def compare(name: str, score: Score, batch: NumpyBatch) -> Finding:
-    """One of `COMPARISONS`; a batch must leave three events of room for padding."""
+    """One of `COMPARISONS`; a batch must leave room for `MORE_PADDING` events."""
     return Finding.of(change(*COMPARISONS[name](score, batch)), SCORE_BOUND)
 
 

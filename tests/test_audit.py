@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from experiments import audit, audit_report, audit_runs, training
+from experiments import audit, audit_report, audit_runs, audit_subjects, training
 from experiments.sentinels import CHECKS, LEAK, NOT_APPLICABLE, OK, Finding
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -113,7 +113,7 @@ def test_a_leak_of_one_s_own_is_named(output):
 )
 def test_what_cannot_be_audited_is_said(path, message):
     with pytest.raises(ValueError, match=message):
-        audit_runs.find(path, None, [])
+        audit_subjects.find(path, None, [])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_cannot_be_audited_is_said(path, message):
 )
 def test_variants_are_of_registered_models(variant, model):
     with pytest.raises(ValueError, match="`--variant` is"):
-        audit_runs.find(model, variant, [])
+        audit_subjects.find(model, variant, [])
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +139,13 @@ def ground():
     ],
 )
 def test_a_class_that_breaks_the_contract_is_told_how(ground, name, message):
-    subject = audit_runs.find(f"{HERE}:{name}", None, [])
+    subject = audit_subjects.find(f"{HERE}:{name}", None, [])
     with pytest.raises(ValueError, match=message):
         audit_runs.audit(subject, ground, 1)
 
 
 def test_a_bad_argument_is_one_line(ground):
-    subject = audit_runs.find("mgnm", None, ["num_interests=0"])
+    subject = audit_subjects.find("mgnm", None, ["num_interests=0"])
     with pytest.raises(ValueError, match="mgnm cannot be built: `num_interests` must"):
         audit_runs.audit(subject, ground, 1)
 
@@ -156,7 +156,7 @@ def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):
 
     monkeypatch.setattr(training, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
-        audit_runs.audit(audit_runs.find("gru4rec", None, []), ground, 1)
+        audit_runs.audit(audit_subjects.find("gru4rec", None, []), ground, 1)
 
 
 def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):

@@ -13,7 +13,7 @@ from baselines.popularity import Popularity
 from data.candidates import candidate_negatives
 from data.pipeline import gather_histories
 from data.prepared import PreparedData
-from experiments import audit_runs, ranking, runner, sentinels, worlds
+from experiments import audit_runs, audit_subjects, ranking, runner, sentinels, worlds
 from experiments.configs import CANDIDATE_SEED
 from experiments.models import MODELS
 from experiments.sentinels import LEAK, NOT_APPLICABLE, OK
@@ -31,7 +31,7 @@ def ground():
 
 
 def subject_of(name, **changes):
-    subject = audit_runs.find(name, None, [])
+    subject = audit_subjects.find(name, None, [])
     return dataclasses.replace(
         subject, config=dataclasses.replace(subject.config, **changes)
     )
@@ -161,7 +161,7 @@ def test_test_events_change_no_training(ground):
     for name in ("popularity", "mean_pooling"):
         subject = subject_of(name, max_epochs=1)
         scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-        assert audit_runs.test_events(subject, scorer, ground, SEED).verdict == OK
+        assert audit_runs.trained_again(subject, scorer, ground, SEED).verdict == OK
 
 
 def test_a_model_adapted_to_test_events_is_seen(ground, monkeypatch):
@@ -172,7 +172,7 @@ def test_a_model_adapted_to_test_events_is_seen(ground, monkeypatch):
     monkeypatch.setattr(PreparedData, "train_events", all_events)
     subject = subject_of("popularity")
     scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-    found = audit_runs.test_events(subject, scorer, ground, SEED)
+    found = audit_runs.trained_again(subject, scorer, ground, SEED)
     assert found.verdict == LEAK
 
 
@@ -185,7 +185,7 @@ class Unrepeatable(Popularity):
 def test_a_training_that_cannot_be_repeated_accuses_nobody(ground):
     subject = dataclasses.replace(subject_of("popularity"), kind=Unrepeatable)
     scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-    found = audit_runs.test_events(subject, scorer, ground, SEED)
+    found = audit_runs.trained_again(subject, scorer, ground, SEED)
     assert found.verdict == NOT_APPLICABLE
     assert "two trainings" in found.reason
 
