@@ -42,7 +42,8 @@ CHECKS: dict[str, str] = {
     "test events": "trained again with other items and times in all test events",
 }
 
-# In standard deviations of the scores. Rounding stays below 1e-4 in every model here.
+# In standard deviations of the scores. Rounding stays below 1e-6, docs/audit.md; other
+# machines may round more.
 SCORE_BOUND = 1e-3
 # Share of lists; neighbours whose scores differ by rounding may change places.
 RANK_BOUND = 0.01

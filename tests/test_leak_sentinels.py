@@ -13,7 +13,15 @@ from baselines.popularity import Popularity
 from data.candidates import candidate_negatives
 from data.pipeline import gather_histories
 from data.prepared import PreparedData
-from experiments import audit_runs, audit_subjects, ranking, runner, sentinels, worlds
+from experiments import (
+    audit_runs,
+    audit_subjects,
+    metrics,
+    ranking,
+    runner,
+    sentinels,
+    worlds,
+)
 from experiments.configs import CANDIDATE_SEED
 from experiments.models import MODELS
 from experiments.sentinels import LEAK, NOT_APPLICABLE, OK
@@ -262,3 +270,17 @@ def test_a_noise_user_has_no_item_twice():
     items = worlds.noise_items(np.random.default_rng(0), np.array([5, 9]), 9)
     assert len({*items[:5].tolist()}) == 5
     assert {*items[5:].tolist()} == {*range(1, 10)}
+
+
+def test_over_many_worlds_the_noise_ranks_what_is_frequent_by_chance(tmp_path):
+    gaucs = []
+    for seed in range(20):
+        world = worlds.world(tmp_path, seed)
+        frequency = np.bincount(world.data.train_events().items, minlength=101)
+        noise = world.is_noise(world.data.instances["test"])
+        lists = sentinels.lists_of_a_kind(world, "test")[noise]
+        scores = frequency[lists]
+        found = metrics.rank_scores(scores[:, 0], scores[:, 1:], lists[:, 1:] > 0)
+        gaucs.append(metrics.instance_metrics(found)["gauc"])
+    # The mean of 20 worlds of 300 lists.
+    assert abs(np.mean(gaucs) - 0.5) < 4 / np.sqrt(12 * 300 * 20)
