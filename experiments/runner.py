@@ -166,18 +166,26 @@ def build_model(
         data: whose vocabularies and training events.
         seed: of what the model draws by itself.
         kind: what to build, if not the configured model's class.
+
+    Raises:
+        ValueError: if the model does not take the configuration or the data.
     """
     kind = kind or model_class(config.model, config.variant)
     arguments = {**config.arguments}
     if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed
-    model = kind(
-        num_users=data.num_users,
-        num_items=data.num_items,
-        max_history=config.max_history,
-        l2=config.l2,
-        **arguments,
-    )
+    try:
+        model = kind(
+            num_users=data.num_users,
+            num_items=data.num_items,
+            max_history=config.max_history,
+            l2=config.l2,
+            **arguments,
+        )
+    except TypeError as error:
+        raise ValueError(
+            f"{config.model} cannot be built with `--set` {config.arguments}: {error}"
+        ) from error
     if model.needs_times and not data.has_times:
         raise ValueError(_needs_times(config.model, data.name))
     if config.jit_compile and not model.fits_xla:

@@ -187,6 +187,12 @@ def test_a_model_that_xla_cannot_compile_is_refused_it(tiny_data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_argument_that_the_model_does_not_take_is_named(tiny_data):
+    config = configs.with_arguments(small_config(), ["nope=1"])
+    with pytest.raises(ValueError, match=r"mgnm cannot be built with .*nope"):
+        runner.build_model(config, tiny_data, SEED)
+
+
 def test_a_model_that_reads_times_is_refused_data_without(
     tiny_data, tmp_path, monkeypatch
 ):
