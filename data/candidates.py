@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.orders import Reordered, has_simultaneous
 from data.prepared import PreparedData
 from data.store import SequenceStore
 
@@ -29,23 +30,38 @@ def candidate_negatives(
     not on other rows, nor on what happens later.
 
     Returns:
-        int32 [n, 1000], memory-mapped; kept beside the prepared data. Where fewer
-        items are eligible a row holds all of them, then zeros.
+        int32 [n, 1000], memory-mapped; kept beside the prepared data, but not those of
+        `Reordered` data. Where fewer items are eligible a row holds all of them, then
+        zeros.
     """
+    if isinstance(data, Reordered):
+        return _redraw(data, part, protocol, seed)
     path = data.folder / f"candidates-{part}-{protocol}-{seed}.npy"
     if not path.exists():
-        _write_atomically(path, _draw(data, part, protocol, seed))
+        drawn = _draw(data, data.instances[part], protocol, seed)
+        _write_atomically(path, drawn)
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
 
 
-def _draw(data: PreparedData, part: str, protocol: str, seed: int) -> np.ndarray:
+def _redraw(data: Reordered, part: str, protocol: str, seed: int) -> np.ndarray:
+    """As of the stored order, but where the target or the past may be others."""
+    instances = data.instances[part]
+    negatives = np.array(candidate_negatives(data.stored, part, protocol, seed))
+    rows = np.flatnonzero(has_simultaneous(data.store, instances))
+    if len(rows):
+        negatives[rows] = _draw(data, instances[rows], protocol, seed)
+    return negatives
+
+
+def _draw(
+    data: PreparedData, instances: np.ndarray, protocol: str, seed: int
+) -> np.ndarray:
     if protocol == "uni1000":
         slots = np.arange(1, data.num_items, dtype=np.int32)
     elif protocol == "pop1000":
         slots = data.train_events().items
     else:
         raise ValueError(f"No candidates are drawn for the protocol {protocol!r}.")
-    instances = data.instances[part]
     rows = [
         draw_from_slots(data.store, instances[i : i + _CHUNK], slots, seed)
         for i in range(0, len(instances), _CHUNK)

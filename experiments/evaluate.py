@@ -45,18 +45,10 @@ def evaluate(
     Raises:
         ValueError: if there is no finished run, or its data are not the ones prepared.
     """
-    from data import prepared
     from experiments import runner
 
     config, passport = runner.read_run(run_dir)
-    data = prepared.load(data_dir, passport["dataset"], passport["split"])
-    if data.meta["sha256"] != passport["data"]["sha256"]:
-        raise ValueError(
-            f"The data prepared in {data.folder} are not those of the run {run_dir}."
-        )
-    runner.set_up_tensorflow(config, passport["seed"])
-    model = runner.build_model(config, data, passport["seed"])
-    model.load_weights(run_dir / runner.WEIGHTS)
+    model, data = runner.load_model(run_dir, data_dir)
     ranker = runner.make_ranker(model, data, config)
     runner.record_look(run_dir, protocol)
     ranking = ranker.rank("test", protocol, group_users=protocol != "full")

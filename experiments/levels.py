@@ -48,20 +48,13 @@ def look(run_dir: Path, data_dir: Path) -> Path:
     if folder.exists():
         logging.info("%s is there already.", folder)
         return folder
-    from data import prepared
     from experiments import machine, runner
 
-    config, passport = runner.read_run(run_dir)
+    config, _ = runner.read_run(run_dir)
     if config.model != "mgnm":
         raise ValueError(f"{run_dir} is a run of {config.model}, which has no levels.")
-    data = prepared.load(data_dir, passport["dataset"], passport["split"])
-    if data.meta["sha256"] != passport["data"]["sha256"]:
-        raise ValueError(
-            f"The data prepared in {data.folder} are not those of the run {run_dir}."
-        )
-    runner.set_up_tensorflow(config, passport["seed"])
-    model: Any = runner.build_model(config, data, passport["seed"])
-    model.load_weights(run_dir / runner.WEIGHTS)
+    model: Any
+    model, data = runner.load_model(run_dir, data_dir)
     runner.record_look(run_dir, "uni1000, by level and by their sum")
     wins = count_wins(model, data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ _SMALL_CATALOGUE = 2_000
 # On the paper's data a target-aware model would take days for all of them.
 _FULL_SCORES = 250_000_000
 _FULL_SEED = 11
+
+# Data, instances and the longest history -> a batch without candidates.
+Gather = Callable[[PreparedData, np.ndarray, int], NumpyBatch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +88,22 @@ class Ranker:
         self._max_history = max_history
         self._candidate_seed = candidate_seed
         self._batch_size = batch_size
+        self._gather: Gather = gather_histories
         signature = batch_signature(data)
         self._sampled = tf.function(self._score_candidates, input_signature=[signature])
         past = tf.TensorSpec([None, None], tf.int32)
         self._full = tf.function(self._count_above, input_signature=[signature, past])
+
+    def reading(self, data: PreparedData, gather: Gather = gather_histories) -> Ranker:
+        """This ranker, traced as it is, over other data or histories.
+
+        Args:
+            data: with the vocabularies of this ranker's own.
+            gather: makes the batches.
+        """
+        other = copy.copy(self)
+        other._data, other._gather = data, gather
+        return other
 
     def rank(
         self,
@@ -245,7 +260,7 @@ class Ranker:
         """Rows and batches, shortest histories first."""
         lengths = np.minimum(instances[:, 1], self._max_history)
         for rows in like_lengths(lengths, self._batch_size):
-            yield rows, gather_histories(self._data, instances[rows], self._max_history)
+            yield rows, self._gather(self._data, instances[rows], self._max_history)
 
     def _score_candidates(self, batch: Any) -> tf.Tensor:
         return self._model(batch, training=False)

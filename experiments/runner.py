@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
+from data import prepared
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
@@ -305,6 +306,26 @@ def read_run(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     # A run from before a field existed had its default.
     config = Config(**{key: stored[key] for key in fields & stored.keys()})
     return config, json.loads((run_dir / PASSPORT).read_text())
+
+
+def load_model(
+    run_dir: Path, data_dir: Path
+) -> tuple[SequentialRecommender, PreparedData]:
+    """The model of a finished run, with its weights, and its data.
+
+    Raises:
+        ValueError: if there is no finished run, or its data are not the ones prepared.
+    """
+    config, passport = read_run(run_dir)
+    data = prepared.load(data_dir, passport["dataset"], passport["split"])
+    if data.meta["sha256"] != passport["data"]["sha256"]:
+        raise ValueError(
+            f"The data prepared in {data.folder} are not those of the run {run_dir}."
+        )
+    set_up_tensorflow(config, passport["seed"])
+    model = build_model(config, data, passport["seed"])
+    model.load_weights(run_dir / WEIGHTS)
+    return model, data
 
 
 def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:

@@ -1,0 +1,104 @@
+"""Other orders of what is stored: of simultaneous events, and of a history's items."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data.pipeline import NumpyBatch, gather_histories
+from data.prepared import PreparedData
+from data.store import SequenceStore
+from mgnm_tf.batch import TrainEvents
+
+
+@dataclasses.dataclass(frozen=True)
+class Reordered(PreparedData):
+    """Stored data whose simultaneous events stand in another order; in memory alone.
+
+    `folder`, `instances` and `meta` are those of the stored data. What is kept beside
+    these, like candidates, is of the stored order.
+
+    Attributes:
+        stored: the data on disk, which models were trained on.
+        rows: int64 [E], where in the stored order each event stands.
+    """
+
+    stored: PreparedData
+    rows: np.ndarray
+
+    def train_events(self) -> TrainEvents:
+        """Of the stored order, which training saw."""
+        return self.stored.train_events()
+
+
+def reorder_simultaneous(data: PreparedData, seed: int | list[int]) -> Reordered:
+    """Draws the order of each user's events of one time anew; times stay sorted.
+
+    An instance `(user, end)` then asks for another event where its target has
+    simultaneous ones, and its history may end with others.
+
+    Args:
+        data: the stored data.
+        seed: of the order.
+
+    Raises:
+        ValueError: if the data have no times, which alone tell what is simultaneous.
+    """
+    store = data.store
+    groups = _groups(store)
+    drawn = np.random.default_rng(seed).random(len(groups))
+    rows = np.lexsort((drawn, groups))  # Groups stand in order: each keeps its rows.
+    owners = np.repeat(np.arange(store.num_users), np.diff(store.offsets))
+    return Reordered(
+        folder=data.folder,
+        store=SequenceStore.build(
+            owners, store.items[rows], store.times, store.num_users, store.num_items
+        ),
+        instances=data.instances,
+        meta=data.meta,
+        stored=data,
+        rows=rows,
+    )
+
+
+def has_simultaneous(store: SequenceStore, instances: np.ndarray) -> np.ndarray:
+    """Which instances [n, 2] have a target with simultaneous events: bool [n].
+
+    Only these can have another target, or another past, in another such order.
+
+    Raises:
+        ValueError: if the store has no times.
+    """
+    groups = _groups(store)
+    rows = store.offsets[instances[:, 0]] + instances[:, 1]
+    return np.bincount(groups)[groups[rows]] > 1
+
+
+def gather_shuffled(
+    data: PreparedData, instances: np.ndarray, max_history: int, seed: int
+) -> NumpyBatch:
+    """`gather_histories` with the items of each history in a drawn order.
+
+    The newest `max_history` items are chosen before they are shuffled. Times stay at
+    their positions and so stay sorted, which models of times take for granted. A
+    history's order depends on the seed and its instance alone.
+    """
+    batch = gather_histories(data, instances, max_history)
+    history = batch["history"]  # [B, T]
+    for row, (user, end) in zip(history, instances):
+        first = len(row) - min(int(end), len(row))
+        rng = np.random.default_rng([seed, user, end])
+        row[first:] = rng.permutation(row[first:])
+    return batch
+
+
+def _groups(store: SequenceStore) -> np.ndarray:
+    """Numbers the groups of a user's simultaneous events, in order: int64 [E]."""
+    if store.times is None:
+        raise ValueError(
+            "The order of simultaneous events is unknown for data without times."
+        )
+    starts = np.diff(store.times, prepend=store.times[0]) != 0
+    starts[store.offsets[1:-1]] = True  # Each user's first event.
+    return np.cumsum(starts)
