@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .PHONY: help setup test check reproduce-all reproduce-table1 reproduce-table2 \
-  reproduce-table3 reproduce-table4 figures bench bench-peers tensorboard clean
+  reproduce-table3 reproduce-table4 figures reproduce-protocols reproduce-fragility bench \
+  bench-peers tensorboard clean
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
@@ -18,7 +19,7 @@ RUNS_DIR ?= runs
 ARGS ?=
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 	echo "Variables: PROFILE=quick|paper|public  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
 
 # The stamp is newer than setup.py once its dependencies are installed.
@@ -72,6 +73,12 @@ reproduce-table4: $(VENV)/.installed ## Table 4, what training takes, of every m
 
 figures: $(VENV)/.installed ## Figures 3 to 7
 	$(REPRODUCE) --what=figures
+
+reproduce-protocols: $(VENV)/.installed ## whether the protocols agree on Table 2's models
+	$(REPRODUCE) --what=protocols
+
+reproduce-fragility: $(VENV)/.installed ## simultaneous events, and histories, in other orders
+	$(REPRODUCE) --what=fragility
 
 reproduce-all: $(VENV)/.installed ## all tables and figures
 	$(REPRODUCE) --what=all

@@ -16,7 +16,7 @@ from experiments import configs, levels, report, statistics, studies
 from experiments.paper import METRICS
 
 # Okabe & Ito's palette, told apart by the colour-blind; hatches for print.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
 _STYLE = {
     "font.size": 8,
@@ -52,9 +52,6 @@ def write(
     Raises:
         ValueError: if there is no run to draw.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder = output_dir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     found = {pair: report.read_passports(runs_dir, *pair) for pair in datasets}
@@ -98,7 +95,7 @@ def _sweep(
             lines[dataset, split] = points
     if not lines:
         return []
-    figure, axes = _panels(len(lines), len(METRICS))
+    figure, axes = panels(len(lines), len(METRICS))
     for row, ((dataset, _), points) in zip(axes, lines.items()):
         for axis, metric in zip(row, METRICS):
             means, sds = zip(*(point.metrics[metric] for point in points))
@@ -106,7 +103,7 @@ def _sweep(
                 [point.x for point in points],
                 means,
                 yerr=_bars(sds),
-                color=_COLOURS[0],
+                color=COLOURS[0],
                 marker="o",
                 markersize=4,
                 capsize=3,
@@ -127,7 +124,7 @@ def _sweep(
     other = {"fig3": "K = 4", "fig4": "L = 3"}[name]
     title = f"Figure {name[-1]}. MGNM with other numbers of {label} ({other}), uni1000"
     note = f"{_seeds_note(lines)} Dotted: the full model. Axes do not begin at 0."
-    return _save(folder, name, figure, (title, note), heads, rows)
+    return save(folder, name, figure, (title, note), heads, rows)
 
 
 def _point(x: int | str, runs: list[dict[str, Any]]) -> Point:
@@ -158,7 +155,7 @@ def _wins(
                 break
     if not tables:
         return []
-    figure, axes = _panels(len(tables), 2, height=2.2)
+    figure, axes = panels(len(tables), 2, height=2.2)
     for row, ((dataset, _), table) in zip(axes, tables.items()):
         shares = {kind: _shares(table, kind) for kind in ("positive", "negative")}
         # Users stand in one order in both panels: by what level 0 wins of negatives.
@@ -187,7 +184,7 @@ def _wins(
         "of each user's items"
     )
     note = f"One run of each data set, seed {seeds}."
-    return _save(folder, name, figure, (title, note), heads, rows)
+    return save(folder, name, figure, (title, note), heads, rows)
 
 
 def _shares(table: Any, kind: str) -> np.ndarray:
@@ -206,7 +203,7 @@ def _stack(axis: Any, by_level: np.ndarray) -> None:
             share,
             bottom=bottom,
             width=1.0,
-            color=_COLOURS[level % len(_COLOURS)],
+            color=COLOURS[level % len(COLOURS)],
             hatch=_HATCHES[level % len(_HATCHES)],
             edgecolor="white",
             linewidth=0.3,
@@ -235,7 +232,7 @@ def _poolings(folder: Path, found: dict[tuple[str, str], Passports]) -> list[Pat
             bars[dataset, split] = [_point("max", runs), _point("sum", sums)]
     if not bars:
         return []
-    figure, axes = _panels(len(bars), len(METRICS))
+    figure, axes = panels(len(bars), len(METRICS))
     for row, ((dataset, _), points) in zip(axes, bars.items()):
         for axis, metric in zip(row, METRICS):
             means, sds = zip(*(point.metrics[metric] for point in points))
@@ -243,7 +240,7 @@ def _poolings(folder: Path, found: dict[tuple[str, str], Passports]) -> list[Pat
                 [point.x for point in points],
                 means,
                 yerr=_bars(sds),
-                color=_COLOURS[:2],
+                color=COLOURS[:2],
                 hatch=_HATCHES[:2],
                 edgecolor="white",
                 width=0.6,
@@ -263,7 +260,7 @@ def _poolings(folder: Path, found: dict[tuple[str, str], Passports]) -> list[Pat
         "Figure 7. Maximum and sum of the levels' scores, at inference alone, uni1000"
     )
     note = f"{_seeds_note(bars)} The same weights left and right."
-    return _save(folder, "fig7", figure, (title, note), heads, rows)
+    return save(folder, "fig7", figure, (title, note), heads, rows)
 
 
 def _zoom(axis: Any, means: Any, sds: Any, chance: float) -> None:
@@ -283,8 +280,11 @@ def _bars(sds: Any) -> list[float]:
     return [float("nan") if sd is None else sd for sd in sds]
 
 
-def _panels(rows: int, columns: int, height: float = _ROW_HEIGHT) -> Any:
+def panels(rows: int, columns: int, height: float = _ROW_HEIGHT) -> Any:
+    """A figure as wide as a page, and its axes [rows, columns]; `height` a row."""
     import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     matplotlib.rcParams.update(_STYLE)
@@ -297,7 +297,7 @@ def _panels(rows: int, columns: int, height: float = _ROW_HEIGHT) -> Any:
     )
 
 
-def _save(
+def save(
     folder: Path,
     name: str,
     figure: Any,
@@ -305,7 +305,11 @@ def _save(
     heads: str,
     rows: list[str],
 ) -> list[Path]:
-    """Each file whole or not at all; the same input gives the same bytes."""
+    """Writes `<name>.csv`, `.png` and `.svg` to the folder; returns the paths.
+
+    Each file is there whole or not at all; the same input gives the same bytes.
+    `titles` are a title and a note below it, `heads` and `rows` the lines of the CSV.
+    """
     from matplotlib import pyplot
 
     title, note = titles

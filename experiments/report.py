@@ -1,9 +1,10 @@
-"""Tables 2 to 4 and Figures 3 to 7 again, as far as stored runs go.
+"""Every table and figure but Table 1 again, as far as stored runs go.
 
 Example: python -m experiments.report --runs_dir=runs --output_dir=reports
 
-Table 2 comes as Markdown, CSV, LaTeX and a page with charts. Reads passports, ranks and
-what `experiments.levels` left; no model is loaded and nothing is trained.
+Table 2 comes as Markdown, CSV, LaTeX and a page with charts. Reads passports, ranks,
+and what `experiments.levels` and `experiments.fragility` left; no model is loaded and
+nothing is trained.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import json
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import app, flags
@@ -22,6 +24,9 @@ from absl import app, flags
 from experiments import metrics, sealed, statistics, studies
 from experiments.configs import NO_TIMES, RELEASED
 from experiments.paper import ADDED_NAMES, METRICS, MODEL_NAMES, TABLE2
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEVEL = 0.05  # of significance, as in the paper
 
@@ -79,7 +84,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
         passports=passports,
         cells=compare(passports),
         is_papers_data=every[0]["data"].get("matches_table1", False),
-        warnings=[*_warnings(passports), *_left_out(runs_dir, dataset, split)],
+        warnings=[*run_warnings(passports), *left_out(runs_dir, dataset, split)],
     )
 
 
@@ -339,7 +344,8 @@ def is_leaky(run: dict[str, Any]) -> bool:
     return run.get("leaky", False) or run.get("variant", "").startswith(RELEASED)
 
 
-def _left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
+def left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
+    """A sentence for each model of the data set that no table of results takes."""
     found = read_passports(runs_dir, dataset, split)
     return [
         f"{display_name(folder)} is left out: in the released computation a row's "
@@ -355,7 +361,7 @@ def compare(
 ) -> dict[str, dict[str, Cell]]:
     """The cells of a table, each tested against the column's best or a reference."""
     cells: dict[str, dict[str, Cell]] = {model: {} for model in passports}
-    ranks = {model: _mean_ranks(runs) for model, runs in passports.items()}
+    ranks = {model: mean_ranks(runs) for model, runs in passports.items()}
     for metric in METRICS:
         by_seed = {
             model: {run["seed"]: _found(run)[metric] for run in runs}
@@ -365,8 +371,8 @@ def compare(
         places = sorted(means, key=lambda model: -means[model][0])
         against = reference or places[0]
         others = [model for model in places if model != against]
-        by_seeds = _below(_seed_p_values(by_seed, against, others))
-        by_users = _below(_user_p_values(ranks, metric, against, others))
+        by_seeds = below(_seed_p_values(by_seed, against, others))
+        by_users = below(_user_p_values(ranks, metric, against, others))
         for model in passports:
             cells[model][metric] = Cell(
                 *means[model],
@@ -402,19 +408,26 @@ def _user_p_values(
     }
 
 
-def _below(p_values: dict[str, float]) -> dict[str, bool]:
+def below(p_values: dict[Any, float]) -> dict[Any, bool]:
+    """Which of a family of comparisons are below `LEVEL`, Holm-corrected."""
     adjusted = statistics.holm(list(p_values.values()))
     return {model: p < LEVEL for model, p in zip(p_values, adjusted)}
 
 
-def _mean_ranks(runs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def mean_ranks(
+    runs: list[dict[str, Any]], protocol: str = "uni1000"
+) -> dict[str, np.ndarray]:
     """Each metric of each instance, averaged over seeds; and the users."""
     import pandas as pd
 
+    tables = [pd.read_parquet(run["folder"] / "ranks.parquet") for run in runs]
+    return mean_of_tables([one[one["protocol"] == protocol] for one in tables])
+
+
+def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Each metric of each instance, averaged over tables of ranks; and the users."""
     values: dict[str, list[np.ndarray]] = defaultdict(list)
-    for run in runs:
-        table = pd.read_parquet(run["folder"] / "ranks.parquet")
-        table = table[table["protocol"] == "uni1000"]
+    for table in tables:
         pessimistic = table["rank_pessimistic"].to_numpy()
         above = (pessimistic + table["rank_optimistic"].to_numpy()) / 2
         negatives = table["candidates"].to_numpy() - 1
@@ -422,7 +435,7 @@ def _mean_ranks(runs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         for metric in METRICS[1:]:
             name, k = metric.split("@")
             values[metric].append(metrics.at_cutoff(pessimistic, name, int(k)))
-        users = table["user"].to_numpy()
+    users = tables[0]["user"].to_numpy()
     return {"user": users, **{key: np.mean(v, axis=0) for key, v in values.items()}}
 
 
@@ -430,7 +443,8 @@ def _found(run: dict[str, Any]) -> dict[str, float]:
     return run["metrics"]["test"]["uni1000"]["instance"]
 
 
-def _warnings(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+def run_warnings(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What a reader of these runs has to know."""
     every = [run for runs in passports.values() for run in runs]
     found = []
     commits = sorted({run["commit"][:12] for run in every})
@@ -522,7 +536,13 @@ def main(argv: list[str]) -> None:
 
 def _write_all(output_dir: Path, runs_dir: Path) -> str:
     """Every table and figure that has a run; returns the tables' Markdown."""
-    from experiments import figures, report_table3, report_table4
+    from experiments import (
+        figures,
+        report_fragility,
+        report_protocols,
+        report_table3,
+        report_table4,
+    )
 
     found = sorted(
         (path.parts[-5], path.parts[-4], path.parts[-3])
@@ -550,6 +570,10 @@ def _write_all(output_dir: Path, runs_dir: Path) -> str:
         parts.append(report_table3.write(output_dir, runs_dir, studied))
     if compared:
         parts.append(report_table4.write(output_dir, runs_dir, compared))
+        parts.append(report_protocols.write(output_dir, runs_dir, compared))
+    measured = [pair for pair in compared if report_fragility.measured(runs_dir, *pair)]
+    if measured:
+        parts.append(report_fragility.write(output_dir, runs_dir, measured))
     if studied:
         figures.write(output_dir, runs_dir, studied)
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""Runs what a table or a figure of the paper needs and lacks, then writes it.
+"""Runs what a table or a figure needs and lacks, then writes it.
 
 Example: python -m experiments.reproduce --what=table3 --profile=quick
 
@@ -8,6 +8,7 @@ table what it lacks. What several tables need is run once.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ _PREPARED_DIR = flags.DEFINE_string(
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Where runs are written.")
 _REPORTS_DIR = flags.DEFINE_string("reports_dir", "reports", "Where tables go.")
 _MODELS = flags.DEFINE_list(
-    "models", None, "Which models of Tables 2 and 4, by comma. Default: all of them."
+    "models", None, "Which of Table 2's models, by comma. Default: all."
 )
 _DATASETS = flags.DEFINE_list(
     "datasets", None, "Which of the profile's data sets, by comma. Default: all."
@@ -132,24 +133,50 @@ def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
     return failed
 
 
+def _protocols(options: grid.Options, datasets: Datasets) -> list[str]:
+    failed = _make_table2_s_runs(options, datasets)
+    from experiments import report_protocols
+
+    text = report_protocols.write(options.reports_dir, options.runs_dir, datasets)
+    _show(options, "protocols", text)
+    return failed
+
+
+def _fragility(options: grid.Options, datasets: Datasets) -> list[str]:
+    if options.num_seeds is None:  # One seed of each model is enough.
+        options = dataclasses.replace(options, num_seeds=1)
+    failed = _make_table2_s_runs(options, datasets)
+    failed += _look_into(options, _table2_s_runs(options, datasets), "fragility")
+    from experiments import report_fragility
+
+    text = report_fragility.write(options.reports_dir, options.runs_dir, datasets)
+    _show(options, "fragility", text)
+    return failed
+
+
 _STAGES: dict[str, Callable[[grid.Options, Datasets], list[str]]] = {
     "table1": _table1,
     "table2": _table2,
     "table3": _table3,
     "table4": _table4,
     "figures": _figures,
+    "protocols": _protocols,
+    "fragility": _fragility,
 }
 
 
 def _make_table2_s_runs(options: grid.Options, datasets: Datasets) -> list[str]:
+    return grid.make(options, _table2_s_runs(options, datasets))
+
+
+def _table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
     models = grid.chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
-    runs = [
+    return [
         grid.GridRun(name, split, seed, model, variant)
         for name, split in datasets
         for seed in options.seeds
         for model, variant in grid.with_variants(options, models, name, split)
     ]
-    return grid.make(options, runs)
 
 
 def _make_studies(
@@ -168,18 +195,32 @@ def _make_studies(
 
 def _look_at_levels(options: grid.Options, datasets: Datasets) -> list[str]:
     """Figures 5 to 7 look into the full model's weights."""
+    runs = [
+        grid.GridRun(name, split, seed, "mgnm", studies.full(name).name)
+        for name, split in datasets
+        for seed in options.seeds
+    ]
+    return _look_into(options, runs, "levels")
+
+
+def _look_into(
+    options: grid.Options, runs: list[grid.GridRun], command: str
+) -> list[str]:
+    """Calls a command for finished runs that lack the folder that it leaves in them.
+
+    Args:
+        options: of the grid.
+        runs: those that are not finished have failed, which is said.
+        command: of `experiments`; its folder has its name.
+    """
     commands: dict[str, list[str] | None] = {}
-    for name, split in datasets:
-        for seed in options.seeds:
-            variant = studies.full(name).name
-            run = grid.GridRun(name, split, seed, "mgnm", variant)
-            folder = run.folder(options)
-            if not (folder / "passport.json").exists():
-                continue  # It failed, which is said.
-            done = (folder / "levels").exists()
-            command = [sys.executable, "-m", "experiments.levels"]
-            command += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
-            commands[f"{folder}/levels"] = None if done else command
+    for run in runs:
+        folder = run.folder(options)
+        if not (folder / "passport.json").exists():
+            continue
+        line = [sys.executable, "-m", f"experiments.{command}"]
+        line += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
+        commands[f"{folder}/{command}"] = None if (folder / command).exists() else line
     return grid.run_commands(commands)
 
 
@@ -198,6 +239,6 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     # Here, since `reproduce_table2` has the other flags and not this one.
     flags.DEFINE_enum(
-        "what", None, [*_STAGES, "all"], "Which table, or the figures.", required=True
+        "what", None, [*_STAGES, "all"], "What to reproduce.", required=True
     )
     app.run(main)

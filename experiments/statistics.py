@@ -57,23 +57,46 @@ def paired_bootstrap(
         resamples: how often.
         seed: of the resampling.
     """
+    differences = np.subtract(ours, theirs)[:, None]
+    return paired_bootstraps(differences, users, resamples, seed)[0]
+
+
+def paired_bootstraps(
+    differences: np.ndarray, users: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> list[Difference]:
+    """`paired_bootstrap` of several comparisons, over the same resamples.
+
+    Args:
+        differences: of the metric between two models, by instance, float [n, k].
+        users: as there.
+        resamples: as there.
+        seed: as there.
+    """
+    # Means of equal values may differ by rounding, all of them to one side.
+    differences = np.where(np.abs(differences) < 1e-12, 0.0, differences)
     _, groups = np.unique(users, return_inverse=True)
-    sums = np.bincount(groups, weights=np.subtract(ours, theirs))
     sizes = np.bincount(groups).astype(float)
+    sums = np.stack(
+        [np.bincount(groups, weights=column) for column in differences.T], axis=1
+    )  # [users, k]
     rng = np.random.default_rng(seed)
     means = []
     for start in range(0, resamples, _RESAMPLE_CHUNK):
         count = min(_RESAMPLE_CHUNK, resamples - start)
         # Times that each user is drawn: [count, users].
         drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), count)
-        means.append(drawn @ sums / (drawn @ sizes))
-    found = np.concatenate(means)
+        means.append(drawn @ sums / (drawn @ sizes)[:, None])
+    found = np.concatenate(means)  # [resamples, k]
+    whole = sums.sum(axis=0) / sizes.sum()
+    return [_difference(*pair) for pair in zip(whole, found.T)]
+
+
+def _difference(mean: float, found: np.ndarray) -> Difference:
     low, high = np.quantile(found, [0.025, 0.975])
     # One more than counted: a bootstrap cannot show a probability of zero.
-    tail = min(np.sum(found <= 0.0), np.sum(found >= 0.0)) + 1
-    p_value = min(1.0, 2.0 * tail / (resamples + 1))
-    mean = float(sums.sum() / sizes.sum())
-    return Difference(mean, float(low), float(high), float(p_value))
+    tail = int(min(np.sum(found <= 0.0), np.sum(found >= 0.0))) + 1
+    p_value = min(1.0, 2.0 * tail / (len(found) + 1))
+    return Difference(float(mean), float(low), float(high), float(p_value))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -85,3 +108,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, (len(p_values) - position) * p_values[row])
         adjusted[row] = min(1.0, running)
     return adjusted.tolist()
+
+
+def kendall_tau(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """How far two lists of values order the same things alike: Kendall's tau-b.
+
+    1 for one order, -1 for its reverse. A pair that is tied in either list counts
+    neither for nor against, out of the geometric mean of how many pairs each list
+    orders. None where a list orders nothing: fewer than two values, or all tied.
+    """
+    if len(ours) < 2:
+        return None
+    from scipy import stats
+
+    tau = float(stats.kendalltau(ours, theirs).statistic)
+    return None if np.isnan(tau) else tau
+
+
+def swapped(ours: Sequence[float], theirs: Sequence[float]) -> list[tuple[int, int]]:
+    """Pairs of places whose values stand in opposite orders; a tie is in none."""
+    one, other = (
+        np.sign(np.subtract.outer(values, values)) for values in (ours, theirs)
+    )
+    return [(int(i), int(j)) for i, j in np.argwhere(one * other < 0) if i < j]

@@ -21,6 +21,7 @@ COMMANDS = [
     "experiments.reproduce",
     "experiments.reproduce_table2",
     "experiments.levels",
+    "experiments.fragility",
     "experiments.report",
     "experiments.tune",
     "experiments.paper_consistency",
@@ -99,6 +100,7 @@ def test_an_unknown_model_lists_the_known():
         ),
         ("experiments.report", ["--runs_dir=nowhere"], "error: nowhere holds no"),
         ("experiments.levels", ["--run_dir=nowhere"], "error: nowhere holds no"),
+        ("experiments.fragility", ["--run_dir=nowhere"], "error: nowhere holds no"),
         (
             "experiments.paper_consistency",
             ["table2"],
@@ -200,6 +202,25 @@ def test_a_finished_grid_runs_nothing_again(grid):
     assert done.returncode == 0
     assert len(passports) == 3
     assert [path.stat().st_mtime_ns for path in passports] == before
+
+
+@pytest.mark.parametrize("what", ["protocols", "fragility"])
+def test_a_report_of_finished_runs_makes_what_it_lacks_and_goes_on(grid, what):
+    folder, arguments, _ = grid
+    models = "--models=gru4rec,item_knn"
+    passports = sorted(folder.glob("runs/**/passport.json"))
+    before = [path.stat().st_mtime_ns for path in passports]
+    done = run("experiments.reproduce", f"--what={what}", *arguments, models)
+    assert done.returncode == 0, done.stderr
+    assert (folder / f"reports/{what}.md").read_text() in done.stdout
+    assert (folder / f"reports/{what}.csv").exists()
+    assert [path.stat().st_mtime_ns for path in passports] == before
+    made = sorted(folder.glob("runs/**/fragility.json"))
+    assert len(made) == (2 if what == "fragility" else 0)
+    stamps = [path.stat().st_mtime_ns for path in made]
+    again = run("experiments.reproduce", f"--what={what}", *arguments, models)
+    assert again.stdout == done.stdout
+    assert [path.stat().st_mtime_ns for path in made] == stamps
 
 
 @pytest.mark.parametrize("protocol", ["full", "pop1000"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -62,3 +64,44 @@ def test_holm_by_hand():
     assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
     assert statistics.holm([]) == []
+
+
+def test_several_bootstraps_are_each_one_s_own():
+    rng = np.random.default_rng(3)
+    differences, users = rng.normal(0.1, 1.0, (60, 3)), np.arange(60) // 3
+    together = statistics.paired_bootstraps(differences, users, 400)
+    alone = [
+        statistics.paired_bootstrap(column, np.zeros(60), users, 400)
+        for column in differences.T
+    ]
+    for one, other in zip(together, alone):
+        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other))
+    assert len({one.p_value for one in together}) == 3
+
+
+def test_rounding_is_no_difference():
+    third = np.full(40, 0.1)
+    sums = (third + third + third) / 3
+    assert (sums != third).all()
+    assert statistics.paired_bootstrap(sums, third, np.arange(40), 200).p_value == 1.0
+
+
+def test_tau_by_hand():
+    # Of the six pairs of four, one is swapped: (5 - 1) / 6.
+    assert statistics.kendall_tau([4, 3, 2, 1], [4, 2, 3, 1]) == pytest.approx(4 / 6)
+    assert statistics.swapped([4, 3, 2, 1], [4, 2, 3, 1]) == [(1, 2)]
+    assert statistics.kendall_tau([1, 2, 3], [30, 20, 10]) == pytest.approx(-1.0)
+
+
+def test_a_tie_counts_neither_for_nor_against():
+    # Pairs: one agrees, one is tied on the left, one is swapped.
+    assert statistics.kendall_tau([1, 1, 2], [1, 3, 2]) == pytest.approx(0.0)
+    # Two agree, one is tied on the left: 2 / sqrt(2 x 3).
+    found = statistics.kendall_tau([1, 1, 2], [1, 2, 3])
+    assert found == pytest.approx(2 / np.sqrt(6))
+    assert statistics.swapped([1, 1, 2], [1, 3, 2]) == [(1, 2)]
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0]])
+def test_where_nothing_is_ordered_there_is_no_tau(values):
+    assert statistics.kendall_tau(values, values) is None
