@@ -23,7 +23,7 @@ class MLPHead(keras.layers.Layer):
         -> logits [B, C] float32
 
     Args:
-        units: of the hidden layers.
+        units: of the hidden layers; none leave a linear layer.
         activation: of Keras; "prelu" has a slope for each unit that starts at 0.1.
     """
 
@@ -39,10 +39,11 @@ class MLPHead(keras.layers.Layer):
 
     def build(self, shapes: list[tf.TensorShape]) -> None:
         width = sum(shape[-1] for shape in shapes)
-        limit = _glorot_limit(width, self.units[0])
+        first = self.units[0] if self.units else 1
+        limit = _glorot_limit(width, first)
         self.state_layer, self.item_layer = (
             keras.layers.Dense(
-                self.units[0],
+                first,
                 use_bias=name == "state",
                 kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
                 name=name,
@@ -58,7 +59,7 @@ class MLPHead(keras.layers.Layer):
             else keras.layers.Activation(self.activation)
             for _ in self.units
         ]
-        self.last = keras.layers.Dense(1)
+        self.last = keras.layers.Dense(1) if self.units else None
         super().build(shapes)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

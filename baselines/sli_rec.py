@@ -4,7 +4,8 @@ Where paper and released code (zepingyu0512/sli_rec) differ, the code holds unle
 argument says otherwise: its content-aware controller changes no state, its attention
 and its fusion are perceptrons. Departs from the code: the long-term attention leaves
 padding out; the fusion reads the span at the newest item, where the code reads the last
-column, which is padding; hidden units are sigmoid, and ReLU in the head, without batch
+column, which is padding; the attention's query is linear in the item, where the code
+has a PReLU; hidden units are sigmoid, and ReLU in the head, without batch
 normalisation and without Dice, whose statistics make a score depend on the rest of its
 batch; items have no category. As in the code and unlike the paper, history and
 candidates share one item table. Departs from microsoft/recommenders, which feeds the
@@ -26,6 +27,8 @@ from mgnm_tf.recommender import SequentialRecommender
 # Shorter times count as half a unit: their logarithms would dwarf all others.
 _FLOOR = 0.5
 DAY = 86_400.0
+ATTENTIONS = ("perceptron", "bilinear")
+FUSIONS = ("perceptron", "linear")
 
 
 class SLiRec(SequentialRecommender):
@@ -51,6 +54,10 @@ class SLiRec(SequentialRecommender):
             alone: a degraded form for data without times.
         content_gate: the paper's content-aware controller, Eq. 13-15. The LSTM then
             runs for each candidate.
+        attention: to the states: the released code's "perceptron", or the paper's
+            "bilinear" form h W e.
+        fusion: of long and short term, the logit of a: the code's "perceptron", or the
+            paper's, "linear" in the same four.
         embedding_stddev: of the table's normal initialisation.
     """
 
@@ -65,6 +72,8 @@ class SLiRec(SequentialRecommender):
         time_unit: float = DAY,
         use_times: bool = True,
         content_gate: bool = False,
+        attention: str = "perceptron",
+        fusion: str = "perceptron",
         embedding_stddev: float = 0.1,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +82,15 @@ class SLiRec(SequentialRecommender):
         if not time_unit > 0:
             raise ValueError(
                 f"`time_unit` must be positive. Received: time_unit={time_unit}"
+            )
+        if attention not in ATTENTIONS:
+            raise ValueError(
+                f"`attention` must be one of {ATTENTIONS}. "
+                f"Received: attention={attention}"
+            )
+        if fusion not in FUSIONS:
+            raise ValueError(
+                f"`fusion` must be one of {FUSIONS}. Received: fusion={fusion}"
             )
         self.time_unit = time_unit
         self.needs_times = use_times
@@ -85,9 +103,12 @@ class SLiRec(SequentialRecommender):
         if content_gate:
             self.content_layer = keras.layers.Dense(embedding_dim, use_bias=False)
         self.query_layer = keras.layers.Dense(embedding_dim, use_bias=False)
-        self.attention = PairAttention(activation="sigmoid")
+        self.attention = None
+        if attention == "perceptron":
+            self.attention = PairAttention(activation="sigmoid")
         self.bag = BagAttention(embedding_dim)
-        self.fusion = MLPHead(units=(80, 40), activation="sigmoid")
+        units = (80, 40) if fusion == "perceptron" else ()
+        self.fusion = MLPHead(units=units, activation="sigmoid")
         self.mlp = MLPHead()
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
@@ -133,10 +154,14 @@ class SLiRec(SequentialRecommender):
 
     def score(self, state: _State, candidates: tf.Tensor) -> tf.Tensor:
         rows, length = tf.unstack(tf.shape(state.mask))
+        # Numbers for each pair of item and candidate in the largest tensor.
+        width = 1 if self.attention is None else self.attention.units[0]
+        if self.content_gate:
+            width = max(width, self.lstm.units)
         return score_in_chunks(
             lambda ids: self._score(state, ids),
             candidates,
-            floats=rows * length * self.attention.units[0],
+            floats=rows * tf.maximum(length * width, self.mlp.units[0]),
         )
 
     def _score(self, state: _State, candidates: tf.Tensor) -> tf.Tensor:
@@ -166,8 +191,14 @@ class SLiRec(SequentialRecommender):
 
     def attend(self, states: tf.Tensor, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Shares of the states for each candidate [B, C, T]; zero at padding."""
-        queries = self.query_layer(items)[:, :, None]  # [B, C, 1, D]
-        logits = tf.cast(self.attention((states, queries)), tf.float32)
+        queries = self.query_layer(items)  # [B, C, D]
+        if self.attention is not None:
+            logits = self.attention((states, queries[:, :, None]))  # [B, C, T]
+        elif self.content_gate:
+            logits = tf.einsum("bctd,bcd->bct", states, queries)
+        else:
+            logits = tf.matmul(queries, states[:, 0], transpose_b=True)
+        logits = tf.cast(logits, tf.float32)
         return tf.cast(masked_softmax(logits, mask[:, None]), states.dtype)
 
     def long_share(

@@ -7,7 +7,7 @@ import tensorflow as tf
 from baselines.gru4rec import GRU4Rec
 from tests import reference
 
-M, D = 12, 2
+M, D, UNITS = 12, 2, 3
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 5]], np.int32)
 CANDIDATES = np.array([[6, 2], [10, 3], [8, 11]], np.int32)
 
@@ -58,6 +58,37 @@ def test_the_mlp_head_reads_state_and_item(batch):
             expected = reference.mlp_head(model.mlp, state, items[item])
             found = float(model(batch)[row, column])
             assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["dot", "mlp"])
+def test_a_state_of_another_size_is_mapped_for_the_product_alone(batch, head):
+    model = make_model(batch, units=UNITS, head=head)
+    states = expected_states(model)
+    assert states.shape == (3, UNITS)
+    if head == "dot":
+        kernel, bias = (w.numpy().astype(float) for w in model.state_layer.weights)
+        states = states @ kernel + bias
+    np.testing.assert_allclose(model.encode(batch), states, rtol=1e-4, atol=1e-6)
+
+
+def test_the_bias_of_an_item_is_added_to_its_logit_alone(batch):
+    before = make_model(batch)(batch)
+    model = make_model(batch, item_bias=True)
+    bias = model.item_bias.embeddings
+    assert (
+        not GRU4Rec(4, M, item_bias=True).item_bias(batch["candidates"]).numpy().any()
+    )
+    bias.assign(tf.tensor_scatter_nd_update(tf.zeros_like(bias), [[10, 0]], [0.75]))
+    expected = np.zeros((3, 2))
+    expected[1, 0] = 0.75
+    np.testing.assert_allclose(model(batch) - before, expected, atol=1e-6)
+
+
+def test_the_penalty_reaches_the_biases_of_the_candidates(batch):
+    model = make_model(batch, item_bias=True)
+    rows = {table.ref(): ids for table, ids in model.embedding_rows(batch)}
+    assert len(rows) == 2
+    np.testing.assert_array_equal(rows[model.item_bias.embeddings.ref()], CANDIDATES)
 
 
 def test_an_open_gate_keeps_only_the_bias(batch):
@@ -118,6 +149,8 @@ def test_dropout_goes_on_where_a_checkpoint_was(batch, tmp_path):
     ("arguments", "message"),
     [
         ({"head": "x"}, "`head` must be one of"),
+        ({"units": 0}, "`units` must be positive"),
+        ({"head": "mlp", "item_bias": True}, "`item_bias` is of the head"),
         ({"dropout": 1.0}, "`dropout` must be in"),
     ],
 )

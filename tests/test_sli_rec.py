@@ -13,7 +13,13 @@ HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 5]], np.int32)
 TIMES = np.array([[0, 9, 9, 12], [1, 4, 4.1, 7], [0, 0, 0, 6]]) * DAY // 1
 TARGET = np.array([19.0, 7.5, 30.0]) * DAY
 CANDIDATES = np.array([[6, 2], [10, 3], [8, 11]], np.int32)
-FORMS = [{}, {"use_times": False}, {"content_gate": True}]
+FORMS = [
+    {},
+    {"use_times": False},
+    {"content_gate": True},
+    {"attention": "bilinear", "fusion": "linear"},
+    {"content_gate": True, "attention": "bilinear", "fusion": "linear"},
+]
 
 
 @pytest.fixture
@@ -87,7 +93,10 @@ def expected_logit(model, row, candidate):
         shares = reference.softmax([asked @ x for x in items])
     states = expected_states(model, items, intervals, spans, shares)
     query = item @ model.query_layer.kernel.numpy()
-    scores = [reference.pair_attention(model.attention, h, query) for h in states]
+    if model.attention is None:
+        scores = [sum(query * h) for h in states]
+    else:
+        scores = [reference.pair_attention(model.attention, h, query) for h in states]
     short = sum(w * h for w, h in zip(reference.softmax(scores), states))
     long = reference.bag_attention(model.bag, items)
     span = spans[-1] if model.needs_times else 0.0
@@ -197,9 +206,26 @@ def test_the_user_lies_between_long_and_short_term(batch):
     assert share.std() > 1e-3
     users = []
     model.mlp = lambda inputs: users.append(inputs[0])
-    model.score(state, batch["candidates"])
+    model._score(state, batch["candidates"])
     expected = share * state.long_term[:, None] + (1 - share) * short
     np.testing.assert_allclose(users[0], expected, rtol=1e-5)
+
+
+def test_the_papers_fusion_has_one_layer(batch):
+    model = make_model(batch, fusion="linear")
+    state = model.encode(batch)
+    items = model.item_embedding(batch["candidates"])
+    short = model.short_term(state, items)
+    found = model.long_share(state, items, short).numpy()
+    kernels = [model.fusion.state_layer.kernel, model.fusion.item_layer.kernel]
+    weights, bias = np.concatenate(kernels)[:, 0], model.fusion.state_layer.bias[0]
+    for row in range(3):
+        for column in range(2):
+            long, span = state.long_term[row], state.newest_span[row]
+            parts = [long, span, items[row, column], short[row, column]]
+            logit = np.concatenate(parts) @ weights + bias
+            expected = reference.sigmoid(logit)
+            assert found[row, column, 0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_states_differ_by_candidate_under_the_content_gate_alone(batch):
@@ -217,7 +243,7 @@ def test_chunks_score_as_one(batch, form, monkeypatch):
     model = make_model(batch, **form)
     batch["candidates"] = tf.constant(np.tile(np.arange(1, M), (3, 1)), tf.int32)
     before = model(batch)
-    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 3 * 4 * 80 * 5)
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 3 * 4 * 80 * 2)
     np.testing.assert_allclose(model(batch), before, rtol=1e-4, atol=1e-6)
 
 
@@ -233,6 +259,14 @@ def test_an_empty_history_has_finite_logits_and_gradients(batch, form):
             assert np.isfinite(tf.convert_to_tensor(gradient)).all()
 
 
-def test_the_unit_must_be_positive():
-    with pytest.raises(ValueError, match="`time_unit` must be positive"):
-        SLiRec(4, M, time_unit=0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"time_unit": 0}, "`time_unit` must be positive"),
+        ({"attention": "x"}, "`attention` must be one of"),
+        ({"fusion": "x"}, "`fusion` must be one of"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SLiRec(4, M, **arguments)
