@@ -383,7 +383,9 @@ class _TopK(keras.layers.Layer):
         best = tf.sort(best)  # [B, C, M], in the order of time
         nodes = tf.gather(fused, best, batch_dims=1)  # [B, C, M, D]
         kept = tf.gather(graph.mask, best, batch_dims=1)  # [B, C, M]
-        shares = tf.gather(scores, best, batch_dims=2)  # Zero at padding.
+        # Of all nodes, so that those that go take their share along.
+        shares = masked_softmax(scores, mask)  # [B, C, T]
+        shares = tf.gather(shares, best, batch_dims=2)  # Zero at padding.
         return _Pooled(
             nodes=nodes,
             attention=masked_softmax(self.reader(nodes, queries=queries), kept),

@@ -153,7 +153,8 @@ def topk(pool, items, edges, item):
     attention = reference.softmax(
         [node_score(pool.reader, fused[i], item) for i in best]
     )
-    return fused[best], attention, sum(scores[i] * fused[i] for i in best)
+    shares = reference.softmax(scores)  # Over all nodes, before any goes.
+    return fused[best], attention, sum(shares[i] * fused[i] for i in best)
 
 
 def attentional_gru(gru, nodes, attention):
@@ -408,6 +409,19 @@ def test_no_more_than_the_best_nodes_stay_in_the_order_of_time(batch):
     # A short history keeps all, wherever padding puts them.
     kept = found.nodes.numpy()[2, 0][found.mask.numpy()[2, 0]]
     np.testing.assert_array_equal(kept, fused[2, -2:])
+
+
+def test_the_readout_of_kept_nodes_has_their_shares_of_all(batch):
+    model = make_model(pooling="topk")
+    model.pool.cluster.pair.last.kernel.assign(tf.zeros([40, 1]))
+    model.pool.query.pair.last.kernel.assign(tf.zeros([40, 1]))
+    found = pooled(model, batch)
+    # Equal scores: each of n nodes has 1 / n, those that stay as those that go.
+    for row, count in enumerate([5, 6, 2, 1]):
+        kept = found.nodes[row, 0][found.mask[row, 0]].numpy()
+        np.testing.assert_allclose(
+            found.readout[row, 0], kept.sum(axis=0) / count, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_node_without_any_score_stays_before_padding(batch):
