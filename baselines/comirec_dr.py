@@ -34,6 +34,8 @@ class ComiRecDR(SequentialRecommender):
         num_interests: K.
         num_iterations: of the routing.
         readout: see `read_interests`.
+        kernel_stddev: of the matrices' normal initialisation. The authors' 1 makes
+            votes sqrt(D) times as long as items; D^-0.5 leaves them as long.
         embedding_stddev: of the table's normal initialisation.
     """
 
@@ -46,6 +48,7 @@ class ComiRecDR(SequentialRecommender):
         num_interests: int = 4,
         num_iterations: int = 3,
         readout: str = "hard",
+        kernel_stddev: float = 1.0,
         embedding_stddev: float = 0.1,
         **kwargs: Any,
     ) -> None:
@@ -60,6 +63,11 @@ class ComiRecDR(SequentialRecommender):
             raise ValueError(
                 f"`readout` must be one of {READOUTS}. Received: readout={readout}"
             )
+        if not kernel_stddev > 0:
+            raise ValueError(
+                "`kernel_stddev` must be positive. "
+                f"Received: kernel_stddev={kernel_stddev}"
+            )
         self.max_history = max_history
         self.num_iterations = num_iterations
         self.readout = readout
@@ -70,7 +78,7 @@ class ComiRecDR(SequentialRecommender):
         self.kernel = self.add_weight(
             "kernel",
             (max_history, num_interests, embedding_dim, embedding_dim),
-            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            initializer=keras.initializers.RandomNormal(stddev=kernel_stddev),
         )
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:

@@ -4,7 +4,8 @@ Self-attention with K heads over the history. Departs from the authors' code
 (THUDM/ComiRec): positions count from the newest item, where theirs count from the
 oldest kept; trained by cross-entropy over given candidates, each of which chooses its
 interest, not by a sampled softmax for the positive's interest. As in their code, and
-not as in one reading of the text, positions steer the attention but are not summed.
+not as in one reading of the text, positions steer the attention but are not summed,
+unless `sum_positions` is true.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class ComiRecSA(SequentialRecommender):
         embedding_dim: D; the attention has 4 D hidden units.
         num_interests: K.
         readout: see `read_interests`.
+        sum_positions: an interest is the sum of items with their positions, the
+            reading of shenweichen/DeepMatch; else of items alone, the authors' code.
         embedding_stddev: of the table's normal initialisation.
     """
 
@@ -44,6 +47,7 @@ class ComiRecSA(SequentialRecommender):
         embedding_dim: int = 16,
         num_interests: int = 4,
         readout: str = "hard",
+        sum_positions: bool = False,
         embedding_stddev: float = 0.1,
         **kwargs: Any,
     ) -> None:
@@ -59,6 +63,7 @@ class ComiRecSA(SequentialRecommender):
             )
         self.max_history = max_history
         self.readout = readout
+        self.sum_positions = sum_positions
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
@@ -77,9 +82,7 @@ class ComiRecSA(SequentialRecommender):
         Shapes:
             history [B, T, D], mask [B, T] bool -> [B, T, K], zero at padding
         """
-        rows = self._positions(tf.shape(history)[1])
-        placed = history + tf.cast(tf.gather(self.positions, rows), history.dtype)
-        logits = self.attention_heads(self.attention_hidden(placed))
+        logits = self.attention_heads(self.attention_hidden(self._placed(history)))
         return masked_softmax(tf.cast(logits, tf.float32), mask[..., None], axis=1)
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
@@ -87,7 +90,13 @@ class ComiRecSA(SequentialRecommender):
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
         weights = self.attend(history, mask)
-        return tf.einsum("btk,btd->bkd", weights, tf.cast(history, tf.float32))
+        summed = self._placed(history) if self.sum_positions else history
+        return tf.einsum("btk,btd->bkd", weights, tf.cast(summed, tf.float32))
+
+    def _placed(self, history: tf.Tensor) -> tf.Tensor:
+        """Items with their positions [B, T, D]."""
+        rows = self._positions(tf.shape(history)[1])
+        return history + tf.cast(tf.gather(self.positions, rows), history.dtype)
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
         rows = self._positions(tf.shape(batch["history"])[1])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from baselines.comirec_dr import ComiRecDR
 from baselines.comirec_sa import ComiRecSA
+from mgnm_tf.ops import squash
 from tests import reference
 
 M, D, K, MAX_HISTORY = 12, 3, 2, 7
@@ -71,6 +72,8 @@ def attended(model, history):
         [np.tanh((x + positions[place]) @ first + bias) @ second for place, x in real]
     )
     weights = np.exp(logits) / np.exp(logits).sum(axis=0)
+    if model.sum_positions:
+        real = [(place, x + positions[place]) for place, x in real]
     return np.array(
         [sum(w[k] * x for w, (_, x) in zip(weights, real)) for k in range(K)]
     )
@@ -82,8 +85,9 @@ def test_routing_matches_loops(batch):
     np.testing.assert_allclose(model.encode(batch), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_matches_loops(batch):
-    model = make_model("sa", batch)
+@pytest.mark.parametrize("sum_positions", [False, True])
+def test_attention_matches_loops(sum_positions, batch):
+    model = make_model("sa", batch, sum_positions=sum_positions)
     expected = [attended(model, row) for row in HISTORY]
     np.testing.assert_allclose(model.encode(batch), expected, rtol=1e-4, atol=1e-5)
 
@@ -135,6 +139,31 @@ def test_routing_minds_the_order(batch):
         model.encode({"history": tf.constant([row])}) for row in ([3, 9], [9, 3])
     )
     assert np.abs(there - back).max() > 1e-3
+
+
+def test_only_the_last_iteration_has_a_gradient(batch):
+    model = make_model("dr", batch)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model.encode(batch) ** 3)
+    found = tf.convert_to_tensor(tape.gradient(loss, model.kernel)).numpy()
+    # Shares as routing leaves them, and no more routing.
+    shares = np.zeros((3, K, 4), np.float32)
+    for row, history in enumerate(HISTORY):
+        shares[row][:, history > 0] = routed(model, history)[1]
+    with tf.GradientTape() as tape:
+        kernel = tf.identity(model.kernel[MAX_HISTORY - 4 :])
+        tape.watch(kernel)
+        items = model.item_embedding(HISTORY)
+        sums = tf.einsum("bkt,btd,tkde->bke", shares, items, kernel)
+        loss = tf.reduce_sum(squash(sums) ** 3)
+    expected = tape.gradient(loss, kernel)
+    np.testing.assert_allclose(found[-4:], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("stddev", [1.0, 0.25])
+def test_the_matrices_start_as_wide_as_told(stddev):
+    model = ComiRecDR(4, M, 50, embedding_dim=16, kernel_stddev=stddev)
+    assert np.std(model.kernel) == pytest.approx(stddev, rel=0.05)
 
 
 def test_only_positions_in_use_get_a_gradient(batch):
@@ -196,3 +225,8 @@ def test_attention_by_hand():
 def test_a_wrong_argument_is_named(kind, arguments):
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
         KINDS[kind](4, M, **arguments)
+
+
+def test_the_matrices_must_have_some_width():
+    with pytest.raises(ValueError, match="`kernel_stddev` must be positive"):
+        ComiRecDR(4, M, kernel_stddev=0.0)
