@@ -23,6 +23,7 @@ from mgnm_tf.ops import score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 
 BALANCES = ("shift", "transfer", "none")
+ADDRESSINGS = ("keyed", "content")
 _CLIP = 20.0  # Of what the controller puts out, as in the code.
 _USAGE_SCALE = 400.0  # Brings the writes of a long history near one.
 _TINY = 1e-12
@@ -51,6 +52,9 @@ class MIMN(SequentialRecommender):
             usage shown to the controller; "transfer", the paper's product with
             softmax(usage W); or "none".
         balance_weight: of the variance of the slots' usage in the loss.
+        addressing: "keyed", the code's, where fixed learned keys of the slots take
+            half, and a head says how sharp; or "content", the softmax of cosines that
+            the paper has.
         induction: whether there are channels.
         embedding_stddev: of the table's normal initialisation.
     """
@@ -64,6 +68,7 @@ class MIMN(SequentialRecommender):
         num_slots: int = 4,
         balance: str = "shift",
         balance_weight: float = 1e-6,
+        addressing: str = "keyed",
         induction: bool = True,
         embedding_stddev: float = 0.1,
         **kwargs: Any,
@@ -84,6 +89,7 @@ class MIMN(SequentialRecommender):
             embedding_dim,
             num_slots=num_slots,
             balance=balance,
+            addressing=addressing,
             induction=induction,
             dtype="float32",  # The start of the slots would vanish in float16.
         )
@@ -167,6 +173,7 @@ class MemoryMachine(keras.layers.Layer):
         size: D.
         num_slots: M.
         balance: see `MIMN`.
+        addressing: see `MIMN`.
         induction: see `MIMN`.
     """
 
@@ -175,10 +182,16 @@ class MemoryMachine(keras.layers.Layer):
         size: int,
         num_slots: int = 4,
         balance: str = "shift",
+        addressing: str = "keyed",
         induction: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if addressing not in ADDRESSINGS:
+            raise ValueError(
+                f"`addressing` must be one of {ADDRESSINGS}. "
+                f"Received: addressing={addressing}"
+            )
         if balance not in BALANCES:
             raise ValueError(
                 f"`balance` must be one of {BALANCES}. Received: balance={balance}"
@@ -192,6 +205,9 @@ class MemoryMachine(keras.layers.Layer):
         self.size = size
         self.num_slots = num_slots
         self.balance = balance
+        self.addressing = addressing
+        # Of a head: its key, and its strength unless the paper's addressing has none.
+        self.address_size = size + (1 if addressing == "keyed" else 0)
         self.induction = induction
 
     def build(self, items_shape: tf.TensorShape) -> None:
@@ -204,15 +220,16 @@ class MemoryMachine(keras.layers.Layer):
         # balance, three shifts and how sharp.
         shown = size + (slots if self.balance == "shift" else 0)
         balancing = 4 if self.balance == "shift" else 0
-        self.read_head = self._head(shown, size + 1)
-        self.write_head = self._head(shown, 3 * size + 1 + balancing)
+        self.read_head = self._head(shown, self.address_size)
+        self.write_head = self._head(shown, self.address_size + 2 * size + balancing)
         self.output_layer = keras.layers.Dense(size, dtype=self.dtype_policy)
         self.output_layer.build([None, 2 * size])
-        self.slot_keys = self.add_weight(
-            "slot_keys",
-            (slots, size),
-            initializer=keras.initializers.RandomNormal(stddev=0.5),
-        )
+        if self.addressing == "keyed":
+            self.slot_keys = self.add_weight(
+                "slot_keys",
+                (slots, size),
+                initializer=keras.initializers.RandomNormal(stddev=0.5),
+            )
         self.first_read = self.add_weight("first_read", (size,), initializer="zeros")
         # All but zero, so that the cosine has a direction; one for all histories.
         self.first_slots = self.add_weight(
@@ -289,7 +306,7 @@ class MemoryMachine(keras.layers.Layer):
         flat = tf.reshape(items, [rows * count, self.size])
         controller = self._control(flat, repeat(memory.read), repeat(memory.controller))
         parameters = self._parameters(self.read_head, controller, repeat(memory.usage))
-        parameters = tf.reshape(parameters, [rows, count, self.size + 1])
+        parameters = tf.reshape(parameters, [rows, count, self.address_size])
         weights = self._address(memory.slots, parameters)  # [B, C, M]
         read = tf.reshape(tf.matmul(weights, memory.slots), [rows * count, self.size])
         output = self.output_layer(tf.concat([controller, read], axis=-1))
@@ -306,7 +323,7 @@ class MemoryMachine(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Weights of the slots [B, M], and what to erase and to add, [B, D] each."""
         parameters = self._parameters(self.write_head, controller, memory.usage)
-        sizes = [self.size + 1, self.size, self.size, -1]
+        sizes = [self.address_size, self.size, self.size, -1]
         address, erase, add, rest = tf.split(parameters, sizes, axis=-1)
         weights = self._address(memory.slots, address[:, None])[:, 0]
         if self.balance == "shift":
@@ -341,11 +358,14 @@ class MemoryMachine(keras.layers.Layer):
         return tf.clip_by_value(head(controller), -_CLIP, _CLIP)
 
     def _address(self, slots: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-        """Softmax over slots [B, M, D] of cosines with keys [B, C, D + 1]: [B, C, M].
+        """Softmax over slots [B, M, D] of cosines with the heads' keys: [B, C, M].
 
-        The last parameter is the strength.
+        The parameters [B, C, D + 1] are a key and its strength; of "content" they are
+        a key alone, [B, C, D].
         """
-        key = tf.tanh(parameters[..., :-1])
+        key = tf.tanh(parameters[..., : self.size])
+        if self.addressing == "content":
+            return tf.nn.softmax(_cosines(key, slots))
         strength = 2.0 * (tf.nn.softplus(parameters[..., -1:]) + 1.0)
         cosines = _cosines(key, slots) + _cosines(key, tf.tanh(self.slot_keys)[None])
         return tf.nn.softmax(strength * cosines / 2.0)
@@ -367,6 +387,7 @@ class MemoryMachine(keras.layers.Layer):
             "size": self.size,
             "num_slots": self.num_slots,
             "balance": self.balance,
+            "addressing": self.addressing,
             "induction": self.induction,
         }
 

@@ -19,6 +19,8 @@ FORMS = [
     {"balance": "transfer"},
     {"balance": "none", "num_slots": 2},
     {"induction": False},
+    {"balance": "transfer", "addressing": "content"},
+    {"addressing": "content"},
 ]
 BATCH = {
     "user": tf.constant([1, 2, 3, 1]),
@@ -73,7 +75,10 @@ def parameters(machine, head, controller, usage):
 
 
 def address(machine, parameters, slots):
-    key, strength = np.tanh(parameters[:D]), 2 * (softplus(parameters[D]) + 1)
+    key = np.tanh(parameters[:D])
+    if machine.addressing == "content":
+        return softmax([cosine(key, slot) for slot in slots])
+    strength = 2 * (softplus(parameters[D]) + 1)
     fixed = np.tanh(machine.slot_keys.numpy())
     likeness = [(cosine(key, k) + cosine(key, s)) / 2 for k, s in zip(fixed, slots)]
     return softmax(strength * np.array(likeness))
@@ -107,10 +112,10 @@ def run(machine, items):
         asked = parameters(machine, machine.read_head, controller, usage)
         read_weights = address(machine, asked, slots)
         told = parameters(machine, machine.write_head, controller, usage)
-        weights = address(machine, told[: D + 1], slots)
-        erase = sigmoid(told[D + 1 : 2 * D + 1])
-        add = np.tanh(told[2 * D + 1 : 3 * D + 1])
-        weights = balanced(machine, weights, told[3 * D + 1 :], usage)
+        weights = address(machine, told, slots)
+        rest = told[D + (machine.addressing == "keyed") :]
+        erase, add = sigmoid(rest[:D]), np.tanh(rest[D : 2 * D])
+        weights = balanced(machine, weights, rest[2 * D :], usage)
         if machine.induction:
             best = int(np.argmax(read_weights))
             given = np.concatenate([x, slots[best]])
@@ -321,6 +326,7 @@ def test_half_precision_scores_nearly_alike():
     ("arguments", "message"),
     [
         ({"balance": "x"}, "`balance` must be one of"),
+        ({"addressing": "x"}, "`addressing` must be one of"),
         ({"num_slots": 2}, "`num_slots` must be 3 or more with balance=shift"),
         ({"num_slots": 1, "balance": "none"}, "`num_slots` must be 2 or more"),
         ({"balance_weight": -1.0}, "`balance_weight` must be non-negative"),
@@ -332,7 +338,8 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 def test_a_machine_is_made_again_from_its_configuration():
-    machine = MemoryMachine(5, num_slots=6, balance="transfer", induction=False)
+    changes = {"balance": "transfer", "addressing": "content", "induction": False}
+    machine = MemoryMachine(5, num_slots=6, **changes)
     again = MemoryMachine.from_config(machine.get_config())
     assert (again.size, again.num_slots) == (5, 6)
-    assert (again.balance, again.induction) == ("transfer", False)
+    assert {name: getattr(again, name) for name in changes} == changes
