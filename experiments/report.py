@@ -2,8 +2,9 @@
 
 Example: python -m experiments.report --runs_dir=runs --output_dir=reports
 
-Table 2 comes as Markdown, CSV, LaTeX and a page with charts. Reads passports, ranks,
-and what `experiments.levels` and `experiments.fragility` left; no model is loaded and
+Table 2 comes as Markdown, CSV, LaTeX and a page with charts; the passports behind all
+of it, one a line, as passports-<data set>-<split>.jsonl. Reads passports, ranks, and
+what `experiments.levels` and `experiments.fragility` left; no model is loaded and
 nothing is trained.
 """
 
@@ -576,7 +577,20 @@ def _write_all(output_dir: Path, runs_dir: Path) -> str:
         parts.append(report_fragility.write(output_dir, runs_dir, measured))
     if studied:
         figures.write(output_dir, runs_dir, studied)
+    for pair in folders:
+        texts = {f"passports-{'-'.join(pair)}.jsonl": to_jsonl(runs_dir, *pair)}
+        write_files(output_dir, texts)
     return "\n".join(parts)
+
+
+def to_jsonl(runs_dir: Path, dataset: str, split: str) -> str:
+    """The passports of a data set, one a line: what its tables can be traced to."""
+    found = read_passports(runs_dir, dataset, split)
+    return "".join(
+        json.dumps({key: value for key, value in run.items() if key != "folder"}) + "\n"
+        for _, runs in sorted(found.items())
+        for run in runs
+    )
 
 
 if __name__ == "__main__":

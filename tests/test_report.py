@@ -239,3 +239,15 @@ def test_a_second_training_that_was_tested_is_said(tmp_path):
         )
         warnings = report.make_table(tmp_path, "shop", "global_time").warnings
         assert any("for 2 trainings" in text for text in warnings) == (number == 1)
+
+
+def test_the_passports_behind_a_table_are_kept_one_a_line(runs):
+    lines = report.to_jsonl(runs, "shop", "global_time").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [(one["model"], one["seed"]) for one in found] == [
+        (model, seed)
+        for model in ("gru4rec", "mgnm", "popularity")
+        for seed in (1, 2, 3)
+    ]
+    stored = runs / "shop/global_time/gru4rec/seed-1/passport.json"
+    assert found[0] == json.loads(stored.read_text())
