@@ -83,6 +83,14 @@ class ComiRecDR(SequentialRecommender):
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Interests [B, K, D] float32."""
+        return self._routed(batch)[0]
+
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        interests, couplings = self._routed(batch)
+        return {"interests": interests[:, None], "couplings": couplings[:, None]}
+
+    def _routed(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Interests [B, K, D] float32, and the last shares of the items [B, K, T]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
         kernel = tf.gather(self.kernel, self._positions(batch))  # [T, K, D, D]
@@ -97,7 +105,7 @@ class ComiRecDR(SequentialRecommender):
             interests = squash(tf.einsum("bkt,bktd->bkd", weights, seen))
             if not last:
                 logits += tf.einsum("bkd,bktd->bkt", interests, constant)
-        return interests
+        return interests, weights
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
         return [*super().embedding_rows(batch), (self.kernel, self._positions(batch))]

@@ -87,11 +87,21 @@ class ComiRecSA(SequentialRecommender):
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Interests [B, K, D] float32."""
+        return self._interests(batch)[0]
+
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        interests, weights = self._interests(batch)
+        couplings = tf.transpose(weights, [0, 2, 1])  # [B, K, T]
+        return {"interests": interests[:, None], "couplings": couplings[:, None]}
+
+    def _interests(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Interests [B, K, D] float32, and the weights of the items [B, T, K]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
         weights = self.attend(history, mask)
         summed = self._placed(history) if self.sum_positions else history
-        return tf.einsum("btk,btd->bkd", weights, tf.cast(summed, tf.float32))
+        mixed = tf.einsum("btk,btd->bkd", weights, tf.cast(summed, tf.float32))
+        return mixed, weights
 
     def _placed(self, history: tf.Tensor) -> tf.Tensor:
         """Items with their positions [B, T, D]."""

@@ -112,6 +112,23 @@ class MIND(SequentialRecommender):
 
         `routing_logits` [(B,) K, T] replaces the draw.
         """
+        return self._routed(batch, training, routing_logits)[:2]
+
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        interests, active, couplings = self._routed(batch, training=False)
+        return {
+            "interests": interests[:, None],
+            "active": tf.transpose(active, [0, 2, 1]),  # [B, 1, K]
+            "couplings": couplings[:, None],
+        }
+
+    def _routed(
+        self,
+        batch: Batch,
+        training: bool | None,
+        routing_logits: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Interests, which are active, and the last shares of the items [B, K, T]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         votes = self.bilinear(self.item_embedding(batch["history"]))  # [B, T, D]
         votes = tf.cast(votes, tf.float32)
@@ -129,7 +146,7 @@ class MIND(SequentialRecommender):
                 logits += tf.matmul(interests, constant, transpose_b=True)
         if self.interest_layer is not None:
             interests = tf.cast(self.interest_layer(interests), tf.float32)
-        return tf.where(active, interests, 0.0), active
+        return tf.where(active, interests, 0.0), active, weights
 
     def couple(
         self, logits: tf.Tensor, mask: tf.Tensor, active: tf.Tensor

@@ -119,16 +119,35 @@ class MGNM(SequentialRecommender):
 
     def encode(self, batch: Batch, training: bool | None = None) -> Any:
         """Interests [B, L, K, D]; with self-attention, and which are real [B, T]."""
-        mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
-        history = self.item_embedding(batch["history"])  # [B, T, D]
-        adjacency = self._adjacency(batch["user"], history, mask)  # [B, T, T]
-        levels = self.gcn(history, adjacency=adjacency, mask=mask)  # [B, L, T, D]
+        levels, _, mask = self._levels(batch)
         if self.interest_extractor == "capsule":
             return self.capsule(levels, mask=mask, training=training)
         interests = self.extractor(levels, mask=mask)
         if self.interest_extractor == "self_attention":
             return interests, mask
         return interests
+
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """With `interest_extractor` "capsule" alone there are interests."""
+        levels, adjacency, mask = self._levels(batch)
+        found = {} if adjacency is None else {"adjacency": adjacency}
+        if self.interest_extractor != "capsule":
+            logits = self.level_logits(self.encode(batch), batch["candidates"])
+            return {**found, "level_logits": logits}
+        interests, couplings = self.capsule(levels, mask=mask, return_couplings=True)
+        return {
+            **found,
+            "interests": interests,
+            "couplings": couplings,
+            "level_logits": self.level_logits(interests, batch["candidates"]),
+        }
+
+    def _levels(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+        """Levels [B, L, T, D], the adjacency [B, T, T] behind them, mask [B, T]."""
+        mask = tf.not_equal(batch["history"], PADDING_ID)
+        history = self.item_embedding(batch["history"])  # [B, T, D]
+        adjacency = self._adjacency(batch["user"], history, mask)
+        return self.gcn(history, adjacency=adjacency, mask=mask), adjacency, mask
 
     def _adjacency(
         self, users: tf.Tensor, history: tf.Tensor, mask: tf.Tensor

@@ -84,6 +84,18 @@ class SequentialRecommender(keras.Model):
     def adapt(self, train: TrainEvents) -> None:
         """Learns what needs more than batches: counts, neighbours, graphs."""
 
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """What the model makes of the histories, for people to look at.
+
+        Returns:
+            By name what a model has of "interests" [B, L, K, D], "active" [B, L, K],
+            bool, which of them a history uses if not all, "couplings" [B, L, K, T],
+            how much of an item is in an interest, zero at padding, "adjacency"
+            [B, T, T] and "level_logits" [B, L, C]. A model without levels has L = 1.
+        """
+        del batch
+        return {}
+
     def training_logits(self, batch: Batch) -> tf.Tensor:
         """Logits that the loss reads: [B, C], or [B, L, C], summed over L."""
         return self(batch, training=True)

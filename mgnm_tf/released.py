@@ -185,6 +185,10 @@ class ReleasedMGNM(MGNM):
             )
         return super().encode(self._padded(batch), training=training)
 
+    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Logits alone: interests here can be a row's, not a history's."""
+        return {"level_logits": self(batch, training=False, return_levels=True)}
+
     def call(
         self,
         batch: Batch,
@@ -336,7 +340,7 @@ class _ReleasedCapsule(SequentialCapsule):
             initializer=keras.initializers.RandomNormal(stddev=1.0),
         )
 
-    def call(
+    def call(  # type: ignore[override]  # No couplings: `explain` asks for none.
         self,
         levels: tf.Tensor,
         mask: tf.Tensor,

@@ -196,3 +196,12 @@ def test_the_relu_layer_follows_the_capsules(batch):
 def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         MIND(4, M, **arguments)
+
+
+def test_an_interest_that_a_history_does_not_use_is_said_and_takes_no_item(batch):
+    # Three and four items: log2 allows one interest and two.
+    found = make_model(adaptive_interests=True).explain(batch)
+    used = np.array([[[True, False, False]], [[True, True, False]]])
+    np.testing.assert_array_equal(found["active"], used)
+    taken = found["couplings"].numpy().sum(axis=3)
+    np.testing.assert_array_equal(taken > 0, used)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mgnm_tf.model import MGNM
+from mgnm_tf.model import INTEREST_EXTRACTORS, MGNM
 from tests import reference
 from tests.test_layers import bidirectional
 
@@ -200,3 +200,22 @@ def test_two_tables_do_not_start_alike(batch):
 def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_model(**arguments)
+
+
+@pytest.mark.parametrize("extractor", INTEREST_EXTRACTORS)
+def test_what_is_explained_is_what_scores(batch, extractor):
+    model = make_model(interest_extractor=extractor)
+    expected = model(batch, return_levels=True)
+    found = model.explain(batch)
+    np.testing.assert_allclose(found["level_logits"], expected, rtol=1e-5, atol=1e-6)
+    x = model.item_embedding(batch["history"]).numpy()
+    user = model.user_embedding(batch["user"]).numpy()
+    adjacency = reference.user_aware_graph(x, user, HISTORY != 0)
+    np.testing.assert_allclose(found["adjacency"], adjacency, rtol=1e-4)
+    assert ("interests" in found) == ("couplings" in found) == (extractor == "capsule")
+
+
+def test_without_a_graph_no_adjacency_is_explained(batch):
+    found = make_model(num_layers=0).explain(batch)
+    assert "adjacency" not in found
+    assert found["interests"].shape == (2, 1, K, D)

@@ -222,6 +222,37 @@ def test_adapting_or_training_changes_the_scores(name, batch):
     assert np.abs(score(model, batch) - before).max() > 1e-4
 
 
+EXPLAINING = ("comirec_dr", "comirec_sa", "mgnm", "mind")
+
+
+def test_interests_that_are_explained_are_those_that_score(model, batch):
+    given = tensors(batch)
+    found = model.explain(given)
+    names = {name for name in EXPLAINING if isinstance(model, MODELS[name])}
+    assert bool(found) == bool(names)
+    if not found:
+        return
+    state = tf.nest.flatten(model.encode(given, training=False))[0].numpy()
+    num_interests = found["interests"].shape[2]
+    np.testing.assert_array_equal(
+        found["interests"], state.reshape(5, -1, num_interests, state.shape[-1])
+    )
+    assert found["couplings"].shape == (*found["interests"].shape[:3], T)
+
+
+@pytest.mark.parametrize("name", EXPLAINING)
+def test_what_is_coupled_is_shared_out_whole_and_not_to_padding(name, batch):
+    found = make(name).explain(tensors(batch))
+    couplings, real = found["couplings"].numpy(), batch["history"] != 0
+    assert not np.moveaxis(couplings, -1, 1)[~real].any()
+    if name in ("mgnm", "comirec_sa"):  # Items are shares of an interest.
+        known = real.any(axis=1)
+        np.testing.assert_allclose(couplings[known].sum(axis=3), 1.0, rtol=1e-5)
+    else:  # Interests are shares of an item.
+        shares = couplings.sum(axis=2)[:, 0]  # [B, T]
+        np.testing.assert_allclose(shares[real], 1.0, rtol=1e-5)
+
+
 @pytest.mark.parametrize("l2", [0.0, 0.5])
 def test_xla_trains_as_well_as_without(batch, l2):
     losses = []

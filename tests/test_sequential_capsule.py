@@ -91,6 +91,22 @@ def test_a_training_step_draws_the_next_number_in_eager_and_graph(levels):
     assert int(layer.draws) == 3
 
 
+@pytest.mark.parametrize("axis", ["items", "capsules"])
+def test_the_returned_couplings_are_those_behind_the_interests(levels, axis):
+    # Without an encoder the votes stay, and Eq. 7, 8 and 11 can be followed by hand.
+    layer = make_layer(sequence_encoder="none", routing_axis=axis)
+    mask = tf.constant([[False] + [True] * (T - 1)])
+    expected = layer(levels, mask=mask)
+    found, couplings = layer(levels, mask=mask, return_couplings=True)
+    np.testing.assert_array_equal(found, expected)
+    assert not couplings[..., 0].numpy().any()
+    votes = np.einsum("bltd,kde->blkte", levels, layer.projection)
+    mixed = np.einsum("blkt,blkte->blke", couplings, votes)
+    capsules = np.apply_along_axis(reference.squash, -1, mixed)
+    by_hand = np.einsum("blke,kef->blkf", capsules, layer.output_kernel).clip(0)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-6)
+
+
 def gradient(layer, levels, start):
     with tf.GradientTape() as tape:
         found = layer(levels, mask=REAL, routing_logits=start)

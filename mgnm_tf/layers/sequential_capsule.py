@@ -30,7 +30,8 @@ class SequentialCapsule(keras.layers.Layer):
 
     Shapes:
         levels [B, L, T, D], mask [B, T] bool, routing_logits [T, L, K] or None
-        -> interests [B, L, K, D]
+        -> interests [B, L, K, D]; with `return_couplings` and the c of the last
+        iteration [B, L, K, T], zero at padding
 
     Departs from the authors' code, which projects by position, routes over the
     capsules, redraws g at test time, drops the encoded Z before the last iteration,
@@ -116,7 +117,8 @@ class SequentialCapsule(keras.layers.Layer):
         mask: tf.Tensor,
         training: bool | None = None,
         routing_logits: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+        return_couplings: bool = False,
+    ) -> Any:
         _, num_levels, _, size = levels.shape
         length, count = tf.shape(levels)[2], num_levels * self.num_interests
         if routing_logits is None:
@@ -141,7 +143,13 @@ class SequentialCapsule(keras.layers.Layer):
                 votes += self._encode(votes, mask)
         capsules = tf.reshape(capsules, [-1, num_levels, self.num_interests, size])
         capsules = tf.cast(capsules, levels.dtype)
-        return tf.nn.relu(tf.einsum("blkd,kde->blke", capsules, self.output_kernel))
+        interests = tf.nn.relu(
+            tf.einsum("blkd,kde->blke", capsules, self.output_kernel)
+        )
+        if not return_couplings:
+            return interests
+        shape = [length, -1, num_levels, self.num_interests]
+        return interests, tf.transpose(tf.reshape(couplings, shape), [1, 2, 3, 0])
 
     def _add_kernels(self, name: str, size: int) -> tf.Variable:
         """A D x D matrix a capsule, each within Glorot's limit."""
