@@ -68,6 +68,12 @@ class PreparedData:
             times=None if times is None else times[rows],
         )
 
+    def keys(self, vocabulary: str) -> np.ndarray:
+        """The original keys of ids 1, 2, ... of "users" or "items"."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / f"{vocabulary}.parquet")["key"].to_numpy()
+
     @property
     def has_times(self) -> bool:
         return self.store.times is not None

@@ -81,14 +81,13 @@ def count_wins(
     """Which level has the highest score, for the test items of `NUM_USERS` users.
 
     The users are drawn by a seed from those who have test instances; all of them if
-    there are fewer. Where levels tie, the lowest one has won.
+    there are fewer. See `wins_by_instance`.
     """
     import pandas as pd
 
     from data.candidates import candidate_negatives
     from data.pipeline import targets
     from experiments.ranking import like_lengths
-    from mgnm_tf.batch import PADDING_ID
 
     instances = data.instances["test"]
     rows = _rows_of_some_users(instances[:, 0])
@@ -99,20 +98,40 @@ def count_wins(
         positives = targets(data, instances[chosen])[:, None]
         candidates = np.concatenate([positives, negatives[chosen]], axis=1)
         logits = _level_logits(model, data, instances[chosen], max_history, candidates)
-        winners = logits.argmax(axis=1)  # [B, 1 + C]
-        for user, row, ids in zip(instances[chosen, 0], winners, candidates):
-            for kind, won in (
-                ("positive", row[:1]),
-                ("negative", row[1:][ids[1:] != PADDING_ID]),
-            ):
-                found = np.bincount(won, minlength=logits.shape[1])
-                counts[user, kind] = counts.get((user, kind), 0) + found
+        for kind, wins in wins_by_instance(logits, candidates).items():
+            for user, by_level in zip(instances[chosen, 0], wins):
+                counts[user, kind] = counts.get((user, kind), 0) + by_level
     table = [
         {"user": user, "kind": kind, "level": level, "wins": wins}
         for (user, kind), by_level in sorted(counts.items())
         for level, wins in enumerate(by_level)
     ]
     return pd.DataFrame(table)
+
+
+def wins_by_instance(
+    logits: np.ndarray, candidates: np.ndarray
+) -> dict[str, np.ndarray]:
+    """How many of an instance's candidates have their highest score at each level.
+
+    Where levels tie, the lowest one has won.
+
+    Args:
+        logits: [B, L, 1 + C], the positive's first.
+        candidates: ids [B, 1 + C]; padding wins nothing.
+
+    Returns:
+        int [B, L] of "positive" and of "negative".
+    """
+    from mgnm_tf.batch import PADDING_ID
+
+    levels = np.arange(logits.shape[1])[:, None]
+    won = logits.argmax(axis=1)[:, None] == levels  # [B, L, 1 + C]
+    won &= (candidates != PADDING_ID)[:, None]
+    return {
+        "positive": won[:, :, 0].astype(int),
+        "negative": won[:, :, 1:].sum(axis=2),
+    }
 
 
 def _rows_of_some_users(users: np.ndarray) -> np.ndarray:

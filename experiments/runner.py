@@ -22,7 +22,14 @@ from data import prepared
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from experiments import distribution, machine, metrics, sealed, training
+from experiments import (
+    distribution,
+    machine,
+    metrics,
+    sealed,
+    tensorboard,
+    training,
+)
 from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
 from experiments.models import model_class
 from experiments.ranking import Ranker, Ranking
@@ -110,7 +117,7 @@ def _run(
     if chief:
         tables = [ranks_table(data, found, name) for name, found in rankings.items()]
         write_ranks(run_dir, pd.concat(tables, ignore_index=True))
-        _finish(run_dir, config, passport)
+        _finish(run_dir, model, data, config, passport)
     return passport
 
 
@@ -132,12 +139,18 @@ def _took(ranking: Ranking) -> dict[str, float]:
     }
 
 
-def _finish(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
+def _finish(
+    run_dir: Path,
+    model: SequentialRecommender,
+    data: PreparedData,
+    config: Config,
+    passport: dict[str, Any],
+) -> None:
     """Clears what only an unfinished run needs, and writes the passport last."""
     for path in run_dir.glob("epoch-*.weights.h5"):
         path.unlink()
     shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
-    _write_hparams(run_dir, config, passport)
+    tensorboard.write_finished(run_dir, model, data, config, passport)
     write_json(run_dir / PASSPORT, passport)
 
 
@@ -361,18 +374,3 @@ def _adapted() -> dict[str, Any]:
         "first_step_s": None,
         "stopped_because": "nothing to train: counted once over the training events",
     }
-
-
-def _write_hparams(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
-    from tensorboard.plugins.hparams import api as hparams
-
-    values = {**dataclasses.asdict(config), **config.arguments}
-    del values["arguments"]
-    found = passport["metrics"]["test"]["uni1000"]["instance"]
-    with tf.summary.create_file_writer(str(run_dir / "tensorboard")).as_default():
-        hparams.hparams(
-            {key: value for key, value in values.items() if value is not None},
-            trial_id=f"{config.model}-{passport['seed']}",
-        )
-        for key, value in found.items():
-            tf.summary.scalar(f"test/uni1000/{key}", value, step=0)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data import pipeline
 from data.prepared import PreparedData
-from experiments import distribution, metrics
+from experiments import distribution, metrics, tensorboard
 from experiments.configs import Config
 from experiments.ranking import Ranker
 from mgnm_tf.recommender import SequentialRecommender
@@ -91,7 +91,9 @@ def train(
         manager = tf.train.CheckpointManager(
             checkpoint, str(folder / "checkpoint"), max_to_keep=1
         )
-        with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default():
+        board = tensorboard.Board(model, data, config)
+        writer = tf.summary.create_file_writer(str(folder / tensorboard.FOLDER))
+        with writer.as_default():
             while now["stopped_because"] is None:
                 seconds, stopped = _epoch(model, data, config, seed, now, stopping)
                 first_step_s = seconds or first_step_s
@@ -99,6 +101,7 @@ def train(
                     manager.save()
                     raise Interrupted
                 _validate(model, config, ranker, data, now, folder)
+                board.write(now["epoch"], last=now["stopped_because"] is not None)
                 manager.save()
                 _forget_old_weights(folder, now["best_epoch"])
         distribution.wait_for_all()  # The chief has written the weights.
@@ -158,10 +161,13 @@ def _epoch(
     )
     started, first_step_s = time.perf_counter(), None
     first_step, done = now["step"], 0
+    sums: dict[str, Any] = {}
     alone = distribution.num_workers() == 1
     with bar:
         for _ in range(first_step, total):
             logs = train_function(batches)
+            for key, value in logs.items():
+                sums[key] = sums.get(key, 0.0) + value
             if first_step_s is None:
                 tf.get_static_value(logs["loss"])  # Waits for the step.
                 first_step_s = round(time.perf_counter() - started, 3)
@@ -176,7 +182,9 @@ def _epoch(
             # Workers must stop at the same step, and asking takes a message.
             if (due or alone) and distribution.any_worker(stopping()):
                 break
-    values = {key: float(value) for key, value in logs.items()} if done else {}
+    values = {key: float(total) / done for key, total in sums.items()}
+    if done:
+        values["loss"] = float(logs["loss"])  # It is the mean so far by itself.
     elapsed = time.perf_counter() - started
     now["seconds"] += elapsed
     now["steps"] += done

@@ -1,0 +1,314 @@
+"""What TensorBoard shows of a run beside loss and metrics: docs/tensorboard.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins import projector
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2
+
+from data.candidates import candidate_negatives
+from data.pipeline import batch_signature, gather_histories, targets
+from data.prepared import PreparedData
+from experiments import interests, levels
+from experiments.configs import Config, run_folder
+from experiments.heat_maps import HistoryPicture
+from experiments.models import model_class
+from experiments.paper import METRICS
+from mgnm_tf.batch import PADDING_ID
+from mgnm_tf.recommender import SequentialRecommender
+
+FOLDER = "tensorboard"
+# Validation instances looked into after an epoch, and the negatives of each.
+_NUM_PROBED, _NUM_NEGATIVES = 128, 100
+# Users with pictures: their histories are short enough to label, long enough to see.
+_NUM_EXAMPLES, _EXAMPLE_LENGTH = 3, 12
+_SEED = 42
+
+# Charts that hold all levels at once, and the tags in them.
+_CHARTS = {
+    "validation loss of each level": "levels/valid_loss/",
+    "which level wins: positives": "levels/win_share/positive/",
+    "which level wins: negatives": "levels/win_share/negative/",
+    "routing entropy": "interests/routing_entropy/",
+    "cosine between interests": "interests/cosine/",
+    "dead interests": "interests/dead_share/",
+}
+# Columns of HParams, those that it shows unasked first; all settings are stored.
+_FIRST_COLUMNS = ("model", "dataset", "seed", "learning_rate", "l2")
+_COLUMNS = (
+    *_FIRST_COLUMNS,
+    *("variant", "split", "batch_size", "max_history", "max_epochs"),
+    *("embedding_dim", "num_layers", "num_interests"),
+)
+_TEXTS = ("model", "dataset", "variant", "split")
+
+
+class Board:
+    """Looks into a model after each epoch, always at the same few histories.
+
+    They are validation instances, of different users, drawn by a seed of their own. A
+    model that explains nothing (`SequentialRecommender.explain`) costs nothing.
+
+    Args:
+        model: the model in training.
+        data: the prepared data.
+        config: of the run.
+    """
+
+    def __init__(
+        self, model: SequentialRecommender, data: PreparedData, config: Config
+    ) -> None:
+        self._data = data
+        self._config = config
+        self._silent = type(model).explain is SequentialRecommender.explain
+        if self._silent:
+            return
+        self._explain = tf.function(
+            model.explain, input_signature=[batch_signature(data)]
+        )
+        rows = _one_row_a_user(data.instances["valid"][:, 0])
+        self._probe = self._batch(rows[:_NUM_PROBED])
+        ends = data.instances["valid"][rows, 1]
+        distance = np.abs(np.minimum(ends, config.max_history) - _EXAMPLE_LENGTH)
+        nearest = np.argsort(distance, kind="stable")[:_NUM_EXAMPLES]
+        self._examples = self._batch(rows[nearest])
+        self._pictures: dict[str, HistoryPicture] = {}
+
+    def write(self, epoch: int, last: bool) -> None:
+        """Writes to the default summary writer what the model explains now.
+
+        Args:
+            epoch: how many are finished.
+            last: whether training stops here.
+        """
+        if self._silent:
+            return
+        if epoch == 1:
+            tf.summary.experimental.write_raw_pb(_layout(), step=0)
+        found = self._look(self._probe)
+        if "level_logits" in found:
+            self._write_levels(found["level_logits"], epoch)
+        if "interests" in found:
+            self._write_interests(found, epoch)
+            # TensorBoard keeps ten pictures; the first epochs change the most.
+            if last or epoch & (epoch - 1) == 0:
+                self._write_pictures(epoch)
+
+    def _batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        instances = self._data.instances["valid"][rows]
+        batch = gather_histories(self._data, instances, self._config.max_history)
+        negatives = candidate_negatives(
+            self._data, "valid", "uni1000", self._config.candidate_seed
+        )[rows, :_NUM_NEGATIVES]  # A row's come in random order.
+        positives = targets(self._data, instances)[:, None]
+        batch["candidates"] = np.concatenate([positives, negatives], axis=1)
+        return batch
+
+    def _look(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {key: tf.convert_to_tensor(value) for key, value in batch.items()}
+        # float32, also under mixed precision.
+        return {
+            key: tf.cast(value, tf.float32).numpy()
+            for key, value in self._explain(tensors).items()
+        }
+
+    def _write_levels(self, logits: np.ndarray, epoch: int) -> None:
+        as_in_training = logits[..., : 1 + self._config.num_negatives]
+        losses = interests.losses_by_level(as_in_training)
+        _write_by_level("levels/valid_loss", losses, epoch)
+        wins = levels.wins_by_instance(logits, self._probe["candidates"])
+        for kind, counts in wins.items():
+            total = counts.sum(axis=0)  # [L]
+            share = total / max(total.sum(), 1)
+            _write_by_level(f"levels/win_share/{kind}", share, epoch)
+            winners = np.repeat(np.arange(len(total)), total)
+            _write_histogram(f"levels/winner/{kind}", winners, epoch, len(total))
+        counts = wins["negative"]
+        by_user = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        for level, shares in enumerate(by_user.T):
+            tag = f"levels/win_share_by_user/negative/level_{level}"
+            _write_histogram(tag, shares, epoch)
+
+    def _write_interests(self, found: dict[str, np.ndarray], epoch: int) -> None:
+        entropy = interests.routing_entropy(found["couplings"], _lengths(self._probe))
+        _write_by_level("interests/routing_entropy", entropy, epoch)
+        cosine = interests.pairwise_cosine(found["interests"])
+        _write_by_level("interests/cosine", cosine, epoch)
+        dead = interests.dead_share(found["interests"], found.get("active"))
+        _write_by_level("interests/dead_share", dead, epoch)
+
+    def _write_pictures(self, epoch: int) -> None:
+        found = self._look(self._examples)
+        lengths = _lengths(self._examples)
+        if not self._pictures:
+            self._pictures = self._make_pictures(found, lengths)
+        for row, (user, picture) in enumerate(self._pictures.items()):
+            newest = slice(-lengths[row], None)
+            adjacency = None
+            if "adjacency" in found:
+                adjacency = found["adjacency"][row, newest, newest]
+            drawn = picture.draw(found["couplings"][row, ..., newest], adjacency)
+            tf.summary.image(f"history/user_{user}", drawn[None], step=epoch)
+
+    def _make_pictures(
+        self, found: dict[str, np.ndarray], lengths: np.ndarray
+    ) -> dict[str, HistoryPicture]:
+        """By the user's key."""
+        users, items = self._data.keys("users"), self._data.keys("items")
+        _, num_levels, num_interests, _ = found["couplings"].shape
+        pictures = {}
+        for row, length in enumerate(lengths):
+            user = str(users[self._examples["user"][row] - 1])
+            history = self._examples["history"][row, -length:]
+            pictures[user] = HistoryPicture(
+                f"user {user}",
+                [str(key) for key in items[history - 1]],
+                num_levels,
+                num_interests,
+                with_adjacency="adjacency" in found,
+            )
+        return pictures
+
+
+def _one_row_a_user(users: np.ndarray) -> np.ndarray:
+    """A row of each user, in random order."""
+    order = np.random.default_rng(_SEED).permutation(len(users))
+    first = np.unique(users[order], return_index=True)[1]
+    return order[np.sort(first)]
+
+
+def _lengths(batch: dict[str, np.ndarray]) -> np.ndarray:
+    return (batch["history"] != PADDING_ID).sum(axis=1)
+
+
+def _write_by_level(name: str, values: np.ndarray, epoch: int) -> None:
+    """One scalar a level; NaN says that there is none and leaves a gap."""
+    for level, value in enumerate(values):
+        if np.isfinite(value):
+            tf.summary.scalar(f"{name}/level_{level}", value, step=epoch)
+
+
+def _write_histogram(
+    tag: str, values: np.ndarray, epoch: int, buckets: int | None = None
+) -> None:
+    # `tf.summary.histogram` bins with TensorFlow, which takes ten times as long.
+    summary = histogram_pb(tag, values, buckets)
+    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
+
+
+def _layout() -> bytes:
+    charts = [
+        layout_pb2.Chart(
+            title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{tag}"])
+        )
+        for title, tag in _CHARTS.items()
+    ]
+    category = layout_pb2.Category(title="levels and interests", chart=charts)
+    layout = layout_pb2.Layout(category=[category])
+    return custom_scalar.pb(layout).SerializeToString()
+
+
+def write_finished(
+    run_dir: Path,
+    model: SequentialRecommender,
+    data: PreparedData,
+    config: Config,
+    passport: dict[str, Any],
+) -> None:
+    """Writes what a finished run shows: test metrics, HParams, the item table."""
+    folder = run_dir / FOLDER
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        _write_hparams(run_dir, config, passport)
+        for protocol, groupings in passport["metrics"]["test"].items():
+            for key, value in groupings["instance"].items():
+                tf.summary.scalar(f"test/{protocol}/{key}", value, step=0)
+    if hasattr(model, "item_embedding"):
+        table = model.item_embedding.embeddings.numpy()[1:]  # Without padding.
+        _write_projector(folder, table, data)
+
+
+def _write_hparams(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
+    parameters = inspect.signature(model_class(config.model, config.variant)).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    values = {**defaults, **config.arguments, **dataclasses.asdict(config)}
+    del values["arguments"]
+    values |= {key: passport[key] for key in ("dataset", "split", "seed")}
+    stored = {
+        key: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for key, value in values.items()
+        if value is not None
+    }
+    # The folder makes it unique, but a column shows only the beginning.
+    name = run_folder(config.model, config.variant)
+    hparams.hparams(stored, trial_id=f"{name} {passport['seed']}: {run_dir}")
+    metrics = [
+        hparams.Metric(f"test/{protocol}/{key}", display_name=f"{key} {protocol}")
+        for protocol in passport["metrics"]["test"]
+        for key in METRICS
+    ]
+    columns = [hparams.HParam(name, _AnyValue(name)) for name in _COLUMNS]
+    hparams.hparams_config(hparams=columns, metrics=metrics)
+
+
+class _AnyValue(hparams.Domain):
+    """No bounds to a column: a run does not know the values of the others."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def dtype(self) -> type:
+        return str if self._name in _TEXTS else float
+
+    def sample_uniform(self, rng: Any = None) -> Any:
+        raise NotImplementedError("There are no bounds to draw between.")
+
+    def update_hparam_info(self, hparam_info: Any) -> None:
+        is_text = self.dtype is str
+        hparam_info.type = (
+            api_pb2.DATA_TYPE_STRING if is_text else api_pb2.DATA_TYPE_FLOAT64
+        )
+        # TensorBoard shows first what differs between runs.
+        hparam_info.differs = self._name in _FIRST_COLUMNS
+
+
+def _write_projector(folder: Path, table: np.ndarray, data: PreparedData) -> None:
+    events = np.bincount(data.train_events().items, minlength=data.num_items)[1:]
+    lines = ["item\ttraining events"]
+    # A key with a tab or a new line in it would be two.
+    lines += [
+        f"{' '.join(str(key).split())}\t{count}"
+        for key, count in zip(data.keys("items"), events)
+    ]
+    _write_text(folder / "items.tsv", "\n".join(lines) + "\n")
+    vectors = "\n".join("\t".join(f"{x:.5g}" for x in row) for row in table.tolist())
+    _write_text(folder / "item_embedding.tsv", vectors + "\n")
+    config = projector.ProjectorConfig()
+    config.embeddings.add(
+        tensor_name="item_embedding",
+        tensor_path="item_embedding.tsv",
+        metadata_path="items.tsv",
+    )
+    # Last: the plugin reads what this names.
+    projector.visualize_embeddings(str(folder), config)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
