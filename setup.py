@@ -37,7 +37,8 @@ setup(
         "requests>=2.31",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "ir-measures>=0.3.3,<0.5"],
+        # selenium drives Chromium through TensorBoard's pages, where there is one.
+        "test": ["pytest>=8,<10", "ir-measures>=0.3.3,<0.5", "selenium>=4.15,<5"],
         "check": ["ruff==0.17.6", "mypy>=1.14,<3"],
         "gpu": ["tensorflow[and-cuda]>=2.15.1,<2.16"],
     },

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins import projector
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from data.candidates import candidate_negatives
 from data.pipeline import batch_signature, gather_histories, targets
@@ -30,9 +34,11 @@ from mgnm_tf.recommender import SequentialRecommender
 
 FOLDER = "tensorboard"
 # Validation instances looked into after an epoch, and the negatives of each.
-_NUM_PROBED, _NUM_NEGATIVES = 128, 100
+_NUM_PROBED, _NUM_NEGATIVES = 64, 100
 # Users with pictures: their histories are short enough to label, long enough to see.
 _NUM_EXAMPLES, _EXAMPLE_LENGTH = 3, 12
+# Beside the last epoch, those that have pictures: early ones change the most.
+_PICTURED = frozenset(4**power for power in range(8))
 _SEED = 42
 
 # Charts that hold all levels at once, and the tags in them.
@@ -97,13 +103,15 @@ class Board:
         if epoch == 1:
             tf.summary.experimental.write_raw_pb(_layout(), step=0)
         found = self._look(self._probe)
+        # Written at once: a call of `tf.summary` for each takes ten times as long.
+        summary = Summary()
         if "level_logits" in found:
-            self._write_levels(found["level_logits"], epoch)
+            self._add_levels(summary, found["level_logits"])
         if "interests" in found:
-            self._write_interests(found, epoch)
-            # TensorBoard keeps ten pictures; the first epochs change the most.
-            if last or epoch & (epoch - 1) == 0:
-                self._write_pictures(epoch)
+            self._add_interests(summary, found)
+            if last or epoch in _PICTURED:
+                self._add_pictures(summary)
+        tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
 
     def _batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         instances = self._data.instances["valid"][rows]
@@ -123,32 +131,33 @@ class Board:
             for key, value in self._explain(tensors).items()
         }
 
-    def _write_levels(self, logits: np.ndarray, epoch: int) -> None:
+    def _add_levels(self, summary: Any, logits: np.ndarray) -> None:
         as_in_training = logits[..., : 1 + self._config.num_negatives]
         losses = interests.losses_by_level(as_in_training)
-        _write_by_level("levels/valid_loss", losses, epoch)
+        _add_by_level(summary, "levels/valid_loss", losses)
         wins = levels.wins_by_instance(logits, self._probe["candidates"])
         for kind, counts in wins.items():
             total = counts.sum(axis=0)  # [L]
             share = total / max(total.sum(), 1)
-            _write_by_level(f"levels/win_share/{kind}", share, epoch)
+            _add_by_level(summary, f"levels/win_share/{kind}", share)
             winners = np.repeat(np.arange(len(total)), total)
-            _write_histogram(f"levels/winner/{kind}", winners, epoch, len(total))
+            tag = f"levels/winner/{kind}"
+            summary.MergeFrom(histogram_pb(tag, winners, buckets=len(total)))
         counts = wins["negative"]
         by_user = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         for level, shares in enumerate(by_user.T):
             tag = f"levels/win_share_by_user/negative/level_{level}"
-            _write_histogram(tag, shares, epoch)
+            summary.MergeFrom(histogram_pb(tag, shares))
 
-    def _write_interests(self, found: dict[str, np.ndarray], epoch: int) -> None:
+    def _add_interests(self, summary: Any, found: dict[str, np.ndarray]) -> None:
         entropy = interests.routing_entropy(found["couplings"], _lengths(self._probe))
-        _write_by_level("interests/routing_entropy", entropy, epoch)
+        _add_by_level(summary, "interests/routing_entropy", entropy)
         cosine = interests.pairwise_cosine(found["interests"])
-        _write_by_level("interests/cosine", cosine, epoch)
+        _add_by_level(summary, "interests/cosine", cosine)
         dead = interests.dead_share(found["interests"], found.get("active"))
-        _write_by_level("interests/dead_share", dead, epoch)
+        _add_by_level(summary, "interests/dead_share", dead)
 
-    def _write_pictures(self, epoch: int) -> None:
+    def _add_pictures(self, summary: Any) -> None:
         found = self._look(self._examples)
         lengths = _lengths(self._examples)
         if not self._pictures:
@@ -159,7 +168,7 @@ class Board:
             if "adjacency" in found:
                 adjacency = found["adjacency"][row, newest, newest]
             drawn = picture.draw(found["couplings"][row, ..., newest], adjacency)
-            tf.summary.image(f"history/user_{user}", drawn[None], step=epoch)
+            _add_image(summary, f"history/user_{user}", drawn)
 
     def _make_pictures(
         self, found: dict[str, np.ndarray], lengths: np.ndarray
@@ -192,19 +201,21 @@ def _lengths(batch: dict[str, np.ndarray]) -> np.ndarray:
     return (batch["history"] != PADDING_ID).sum(axis=1)
 
 
-def _write_by_level(name: str, values: np.ndarray, epoch: int) -> None:
+def _add_by_level(summary: Any, name: str, values: np.ndarray) -> None:
     """One scalar a level; NaN says that there is none and leaves a gap."""
     for level, value in enumerate(values):
         if np.isfinite(value):
-            tf.summary.scalar(f"{name}/level_{level}", value, step=epoch)
+            summary.MergeFrom(scalar_pb(f"{name}/level_{level}", value))
 
 
-def _write_histogram(
-    tag: str, values: np.ndarray, epoch: int, buckets: int | None = None
-) -> None:
-    # `tf.summary.histogram` bins with TensorFlow, which takes ten times as long.
-    summary = histogram_pb(tag, values, buckets)
-    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
+def _add_image(summary: Any, tag: str, pixels: np.ndarray) -> None:
+    height, width, _ = pixels.shape
+    png = tf.io.encode_png(pixels, compression=1).numpy()  # Fast, and not much larger.
+    metadata = image_metadata.create_summary_metadata(
+        display_name=None, description=None, converted_to_tensor=None
+    )
+    tensor = make_tensor_proto([b"%d" % width, b"%d" % height, png])
+    summary.value.add(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def _layout() -> bytes:
