@@ -20,6 +20,7 @@ from mgnm_tf.layers.shared_gcn import SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
 from mgnm_tf.model import MGNM
 from mgnm_tf.ops import squash
+from mgnm_tf.recommender import SequentialRecommender
 
 # What each switch means as released, and in the paper; in the order in which
 # `experiments.waterfall` turns them.
@@ -185,9 +186,8 @@ class ReleasedMGNM(MGNM):
             )
         return super().encode(self._padded(batch), training=training)
 
-    def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Logits alone: interests here can be a row's, not a history's."""
-        return {"level_logits": self(batch, training=False, return_levels=True)}
+    # A look would take draws of the runs', and interests can be of a row's here.
+    explain = SequentialRecommender.explain
 
     def call(
         self,

@@ -157,13 +157,14 @@ def test_hparams_hold_every_setting_and_the_columns_of_the_metrics(finished):
         stored.plugin_data.content
     )
     assert {column.name for column in experiment.hparam_infos} <= {*start.hparams}
-    tags = [info.name.tag for info in experiment.metric_infos]
-    assert tags == [
-        f"test/uni1000/{key}" for key in ("gauc", "ndcg@5", "hit@5", "mrr@5")
-    ]
-    found = passport["metrics"]["test"]["uni1000"]["instance"]
-    for tag in tags:
-        assert scalars(events, tag) == [pytest.approx(found[tag.split("/")[-1]])]
+    found = {
+        f"test/{protocol}/{key}": groupings["instance"][key]
+        for protocol, groupings in passport["metrics"]["test"].items()
+        for key in ("gauc", "ndcg@5", "hit@5", "mrr@5")
+    }
+    assert [info.name.tag for info in experiment.metric_infos] == [*found]
+    for tag, value in found.items():
+        assert scalars(events, tag) == [pytest.approx(value)]
 
 
 def test_the_projector_reads_the_finished_weights_and_the_items_keys(
