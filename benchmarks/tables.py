@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 _COLUMNS = {
@@ -94,3 +95,29 @@ def peers(models: dict[str, dict[str, float]]) -> str:
             cells += [f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def bucketing(result: dict[str, Any]) -> str:
+    """Validation metrics in batches of like length, in random ones, and the gain."""
+    lines = [
+        f"{result['dataset']}, {result['split']}, validation, uni1000; seeds "
+        f"{', '.join(map(str, result['seeds']))}; mean ± standard deviation. The "
+        "difference, of like lengths over random, is paired by seed.",
+        "",
+        "| model | metric | like lengths | random | difference "
+        "| s per epoch, like | random |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for model, found in result["models"].items():
+        for name in found["like"][0]:
+            like, random = ([of[name] for of in found[o]] for o in ("like", "random"))
+            gains = [a - b for a, b in zip(like, random)]
+            cells = [_spread(like), _spread(random), _spread(gains)]
+            seconds = [f"{found['epoch_s'][order]:,}" for order in ("like", "random")]
+            lines.append(f"| {model} | {name} | " + " | ".join(cells + seconds) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"

@@ -50,19 +50,23 @@ def targets(data: PreparedData, instances: np.ndarray) -> np.ndarray:
 
 
 def epoch_order(
-    lengths: np.ndarray, batch_size: int, rng: np.random.Generator
+    lengths: np.ndarray,
+    batch_size: int,
+    rng: np.random.Generator,
+    pool_batches: int = _POOL_BATCHES,
 ) -> list[np.ndarray]:
     """Shuffles instances into batches of like length.
 
     The time of a batch grows with its longest history; random batches of Amazon data
-    pay for 94 positions where the mean history has 8.
+    pay for 94 positions where the mean history has 8. With `pool_batches=1` batches
+    are random, to measure what the order is worth.
 
     Returns:
         Row numbers, one array a batch; every row is in exactly one.
     """
     shuffled = rng.permutation(len(lengths))
     batches = []
-    pool = _POOL_BATCHES * batch_size
+    pool = pool_batches * batch_size
     for start in range(0, len(shuffled), pool):
         rows = shuffled[start : start + pool]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
@@ -79,6 +83,7 @@ def training_batches(
     num_negatives: int,
     max_history: int,
     first_step: int = 0,
+    pool_batches: int = _POOL_BATCHES,
 ) -> Iterator[NumpyBatch]:
     """Batches of one epoch, from `first_step` on; column 0 of candidates is positive.
 
@@ -87,7 +92,8 @@ def training_batches(
     """
     instances = data.instances["train"]
     lengths = np.minimum(instances[:, 1], max_history)
-    order = epoch_order(lengths, batch_size, np.random.default_rng([seed, epoch]))
+    rng = np.random.default_rng([seed, epoch])
+    order = epoch_order(lengths, batch_size, rng, pool_batches)
     for step, rows in enumerate(order[first_step:], start=first_step):
         chosen = instances[rows]
         negatives = sample_negatives(

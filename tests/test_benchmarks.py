@@ -182,9 +182,21 @@ def test_ratios_to_peers_are_ours_over_theirs():
     assert "| sasrec | 10 | 30 | 3.0 | 2 | 8 | 4.0 |" in text
 
 
+def test_bucketing_is_compared_seed_by_seed():
+    figures = {
+        "like": [{"gauc": 0.5}, {"gauc": 0.7}],
+        "random": [{"gauc": 0.4}, {"gauc": 0.6}],
+        "epoch_s": {"like": 1.0, "random": 4.0},
+    }
+    result = {"dataset": "d", "split": "s", "seeds": [1, 2], "models": {"m": figures}}
+    expected = "| 0.6000 ± 0.1414 | 0.5000 ± 0.1414 | 0.1000 ± 0.0000 | 1.0 | 4.0 |"
+    assert f"| m | gauc {expected}" in tables.bucketing(result)
+
+
 @pytest.mark.parametrize(
     ("module", "flag", "message"),
     [
+        ("benchmarks.bucketing", "--models=nobody", "--models: no ['nobody']"),
         ("benchmarks.bench", "--models=nobody", "--models: no ['nobody']"),
         ("benchmarks.bench", "--baseline=nowhere.json", "--baseline: nowhere.json"),
         ("benchmarks.bench", "--workloads=nowhere", "--workloads: no ['nowhere']"),
@@ -193,6 +205,8 @@ def test_ratios_to_peers_are_ours_over_theirs():
 )
 def test_wrong_flags_of_benchmarks_are_one_line(module, flag, message):
     command = [sys.executable, "-m", module, flag]
+    if module == "benchmarks.bucketing":
+        command += ["--dataset=nowhere"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert message in done.stderr.strip().splitlines()[-1]

@@ -15,6 +15,7 @@ from experiments import configs
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
+    "benchmarks.bucketing",
     "data.prepare",
     "experiments.train",
     "experiments.evaluate",

@@ -83,6 +83,16 @@ def test_batches_hold_histories_of_like_length():
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
 
 
+def test_a_pool_of_one_batch_is_a_random_order():
+    lengths = np.random.default_rng(0).geometric(0.1, 10_000)
+    rng = np.random.default_rng(1)
+    order = pipeline.epoch_order(lengths, 100, rng, pool_batches=1)
+    assert sorted(np.concatenate(order).tolist()) == list(range(10_000))
+    means = np.array([lengths[rows].mean() for rows in order])
+    # As means of 100 independent draws spread.
+    assert means.std() == pytest.approx(lengths.std() / 10, rel=0.3)
+
+
 @pytest.mark.parametrize("times", [True, False])
 def test_the_dataset_has_the_signature_of_its_batches(tmp_path, times):
     data = make_prepared(tmp_path, times=times)

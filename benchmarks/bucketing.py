@@ -1,0 +1,113 @@
+"""Whether batches of histories of like length cost a model anything on validation.
+
+Example: python -m benchmarks.bucketing --dataset=instruments_5core --output=bucketing
+
+Trains the same seeds in such batches and in random ones. Prints the best epoch's
+validation metrics of both, and their difference paired by seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from absl import app, flags
+
+from benchmarks import tables
+from experiments import configs
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
+
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "A data set that `data.prepare` wrote.", required=True
+)
+_SPLIT = flags.DEFINE_string("split", None, "Which of its splits.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_MODELS = flags.DEFINE_list("models", ["mgnm", "gru4rec"], "Which models, by comma.")
+_SEEDS = flags.DEFINE_list("seeds", ["1", "2", "3"], "By comma.")
+_MAX_HISTORY = flags.DEFINE_integer("max_history", None, "As in experiments.train.", 1)
+_MAX_EPOCHS = flags.DEFINE_integer("max_epochs", None, "As in experiments.train.", 1)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Writes OUTPUT.json and OUTPUT.md; none by default."
+)
+
+_METRICS = ("gauc", "ndcg@5", "hit@5")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    from data import prepared
+    from experiments import machine
+
+    unknown = sorted({*_MODELS.value} - {*configs.MODEL_SETTINGS})
+    if unknown:
+        known = list(configs.MODEL_SETTINGS)
+        sys.exit(f"error: --models: no {unknown}; there are {known}.")
+    try:
+        seeds = [int(seed) for seed in _SEEDS.value]
+        data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    result = {
+        "commit": machine.commit(),
+        "machine": machine.describe(),
+        "dataset": data.name,
+        "split": data.split,
+        "max_history": _MAX_HISTORY.value,
+        "max_epochs": _MAX_EPOCHS.value,
+        "seeds": seeds,
+        "models": {model: _compare(data, model, seeds) for model in _MODELS.value},
+    }
+    text = tables.bucketing(result)
+    sys.stdout.write(text)
+    if _OUTPUT.value:
+        Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
+        Path(f"{_OUTPUT.value}.md").write_text(text)
+
+
+def _compare(data: PreparedData, model: str, seeds: list[int]) -> dict[str, Any]:
+    """Validation metrics by seed of both orders, and the mean seconds of an epoch."""
+    found: dict[str, Any] = {"like": [], "random": []}
+    seconds: dict[str, list[float]] = {"like": [], "random": []}
+    for seed in seeds:
+        for order in found:
+            passport = _train(data, model, seed, order)
+            metrics = passport["metrics"]["valid"]
+            found[order].append({name: metrics[name] for name in _METRICS})
+            training = passport["training"]
+            seconds[order].append(training["seconds"] / training["epochs"])
+            sys.stderr.write(f"{model}, seed {seed}, {order}: {found[order][-1]}\n")
+    means = {order: round(statistics.mean(of), 2) for order, of in seconds.items()}
+    return {**found, "epoch_s": means}
+
+
+def _train(data: PreparedData, model: str, seed: int, order: str) -> dict[str, Any]:
+    from data import pipeline
+    from experiments import runner
+
+    config = configs.get_config(
+        model,
+        data.name,
+        max_history=_MAX_HISTORY.value,
+        max_epochs=_MAX_EPOCHS.value,
+    )
+    dataset = pipeline.training_dataset
+    if order == "random":
+        dataset = functools.partial(dataset, pool_batches=1)
+    replaced = mock.patch.object(pipeline, "training_dataset", dataset)
+    with tempfile.TemporaryDirectory() as folder, replaced:
+        return runner.run(config, data, Path(folder) / "run", seed)
+
+
+if __name__ == "__main__":
+    app.run(main)
