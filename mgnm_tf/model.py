@@ -121,6 +121,7 @@ class MGNM(SequentialRecommender):
         """Interests [B, L, K, D]; with self-attention, and which are real [B, T]."""
         levels, _, mask = self._levels(batch)
         if self.interest_extractor == "capsule":
+            self.capsule.under_xla = bool(self.jit_compile)
             return self.capsule(levels, mask=mask, training=training)
         interests = self.extractor(levels, mask=mask)
         if self.interest_extractor == "self_attention":

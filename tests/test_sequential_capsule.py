@@ -114,6 +114,29 @@ def gradient(layer, levels, start):
     return tape.gradient(loss, layer.projection).numpy()
 
 
+def test_the_bilstm_in_blocks_is_keras_s_with_its_gradients(start):
+    rng = np.random.default_rng(2)
+    lengths = np.array([1, 4, 0, T, 2, 3])
+    mask = np.arange(T) >= T - lengths[:, None]
+    levels = rng.normal(size=(6, L, T, D)).astype("float32") * mask[:, None, :, None]
+    layer = make_layer()
+    layer(levels, mask=mask)
+    for number, bias in enumerate(w for w in layer.weights if "bias" in w.name):
+        drawn = tf.random.stateless_normal(bias.shape, [5, number])
+        bias.assign(bias.constraint(drawn))
+    found = []
+    for layer.under_xla in (True, False):
+        with tf.GradientTape() as tape:
+            interests = layer(levels, mask=mask, routing_logits=start)
+            loss = tf.reduce_sum(interests**2)
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        found.append([interests, *gradients])
+    for one, other, weight in zip(*found, [interests, *layer.trainable_variables]):
+        # A bias that is pinned to zero has a gradient at padding, which goes nowhere.
+        free = getattr(weight, "constraint", None) or tf.identity
+        np.testing.assert_allclose(free(one), free(other), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("axis", ["items", "capsules"])
 def test_a_stopped_gradient_takes_the_couplings_as_given(levels, start, axis):
     layer = make_layer(sequence_encoder="none", routing_axis=axis)

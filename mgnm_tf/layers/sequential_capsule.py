@@ -12,6 +12,9 @@ from mgnm_tf.ops import masked_softmax, squash
 ROUTING_AXES = ("items", "capsules")
 SEQUENCE_ENCODERS = ("bilstm", "gru", "transformer", "none")
 
+# Of a batch's sequences in the BiLSTM; the kernel is as fast on a few hundred rows.
+_BLOCKS = 4
+
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
 class SequentialCapsule(keras.layers.Layer):
@@ -45,6 +48,9 @@ class SequentialCapsule(keras.layers.Layer):
         stop_routing_gradient: all but the last weighted sum see Z as a constant.
         sequence_encoder: "bilstm", "gru" (bidirectional), "transformer" or "none".
         seed: of the routing draws.
+
+    Attributes:
+        under_xla: whether XLA compiles the call, which the model knows.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class SequentialCapsule(keras.layers.Layer):
         self.stop_routing_gradient = stop_routing_gradient
         self.sequence_encoder = sequence_encoder
         self.seed = seed
+        self.under_xla = False
 
     def build(self, levels_shape: tf.TensorShape) -> None:
         num_levels, size = levels_shape[1], levels_shape[-1]
@@ -200,7 +207,15 @@ class SequentialCapsule(keras.layers.Layer):
         wide_mask = tf.reshape(
             tf.broadcast_to(mask, [length, batch, count]), [length, batch * count]
         )
-        encoded = self.encoder(sequences, mask=wide_mask)
+        # XLA has no such kernel, GPUs a better one, which Keras finds.
+        in_blocks = (
+            self.sequence_encoder == "bilstm"
+            and not self.under_xla
+            and self.compute_dtype == "float32"
+            and not tf.config.list_logical_devices("GPU")
+        )
+        options = {"in_blocks": True} if in_blocks else {}
+        encoded = self.encoder(sequences, mask=wide_mask, **options)
         encoded = tf.cast(tf.reshape(encoded, [length, batch, count, size]), tf.float32)
         return tf.where(mask[..., None], encoded, 0.0)
 
@@ -249,7 +264,12 @@ class _ZeroCandidateBias(keras.constraints.Constraint):
 
 
 class _Bidirectional(keras.layers.Layer):
-    """BiLSTM or BiGRU of D units a direction, mapped back to D; time-major."""
+    """BiLSTM or BiGRU of D units a direction, mapped back to D; time-major.
+
+    With `in_blocks` a BiLSTM runs in TensorFlow's kernel for whole sequences, a block
+    of rows at a time: it costs a CPU less than Keras's loop, keeps less in memory, and
+    no block is longer than its own longest history.
+    """
 
     def __init__(self, kind: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -266,12 +286,67 @@ class _Bidirectional(keras.layers.Layer):
                 bias_constraint=_ZeroCandidateBias(size),
             )
         )
+        self.recurrent.build(shape)
         self.back = keras.layers.Dense(size, use_bias=False)
         super().build(shape)
 
-    def call(self, sequences: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        del mask  # See _ZeroCandidateBias.
-        return self.back(self.recurrent(sequences))
+    def call(
+        self, sequences: tf.Tensor, mask: tf.Tensor, in_blocks: bool = False
+    ) -> tf.Tensor:
+        if not in_blocks:
+            return self.back(self.recurrent(sequences))  # See _ZeroCandidateBias.
+        rows = tf.shape(sequences)[1]
+        bounds = tf.range(_BLOCKS + 1) * rows // _BLOCKS
+        sizes = bounds[1:] - bounds[:-1]
+        blocks = zip(
+            tf.split(sequences, sizes, axis=1, num=_BLOCKS),
+            tf.split(mask, sizes, axis=1, num=_BLOCKS),
+        )
+        return self.back(tf.concat([self._read(*block) for block in blocks], axis=1))
+
+    def _read(self, sequences: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """States of both directions [T, R, 2D] of a block; zero before all begin."""
+        begun = tf.cast(tf.reduce_any(mask, axis=1), tf.int32)  # [T]
+        first = tf.argmax(begun, output_type=tf.int32)
+        there = sequences[first:]
+        states = tf.concat(
+            [
+                _lstm(there, self.recurrent.forward_layer),
+                tf.reverse(
+                    _lstm(tf.reverse(there, [0]), self.recurrent.backward_layer), [0]
+                ),
+            ],
+            axis=-1,
+        )
+        return tf.pad(states, [[first, 0], [0, 0], [0, 0]])
+
+
+def _lstm(sequences: tf.Tensor, layer: keras.layers.LSTM) -> tf.Tensor:
+    """What the layer computes, in one kernel: [T, R, D] -> [T, R, D]."""
+    kernel, recurrent, bias = layer.weights
+
+    def gates_in_order(weight: tf.Tensor) -> tf.Tensor:
+        # Keras has i f c o, the kernel i c f o. (BlockLSTMV2 has Keras's order, and
+        # TensorFlow 2.15 gives it the gradient of this one.)
+        i, f, c, o = tf.split(weight, 4, axis=-1)
+        return tf.concat([i, c, f, o], axis=-1)
+
+    size = sequences.shape[-1]
+    nothing = tf.zeros([tf.shape(sequences)[1], size])
+    peephole = tf.zeros([size])
+    return tf.raw_ops.BlockLSTM(
+        seq_len_max=tf.shape(sequences, out_type=tf.int64)[0],
+        x=sequences,
+        cs_prev=nothing,
+        h_prev=nothing,
+        w=gates_in_order(tf.concat([kernel, recurrent], axis=0)),
+        wci=peephole,
+        wcf=peephole,
+        wco=peephole,
+        b=gates_in_order(bias),
+        forget_bias=0.0,  # Keras keeps it in the bias.
+        cell_clip=-1.0,  # None.
+    ).h
 
 
 class _Transformer(keras.layers.Layer):
