@@ -31,6 +31,7 @@ class Trial:
         steps: most training steps a round.
         instances: most test instances a round.
         seconds: about the most that a round takes; a slow model does less in it.
+        random_batches: in place of training batches of like lengths.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Trial:
         steps: int = 16,
         instances: int = 1_024,
         seconds: float = 8.0,
+        random_batches: bool = False,
     ) -> None:
+        self._order = {"pool_batches": 1} if random_batches else {}
         self.name, self.config, self._data = name, config, data
         before = machine.reset_peak_memory_mb()
         started = time.perf_counter()
@@ -111,6 +114,7 @@ class Trial:
             "batch_size": self.config.batch_size,
             "num_negatives": self.config.num_negatives,
             "max_history": self.config.max_history,
+            **self._order,
         }
 
     def train(self, steps: int, epoch: int) -> float:
