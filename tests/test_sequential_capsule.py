@@ -114,12 +114,17 @@ def gradient(layer, levels, start):
     return tape.gradient(loss, layer.projection).numpy()
 
 
-def test_the_bilstm_in_blocks_is_keras_s_with_its_gradients(start):
+@pytest.mark.parametrize("lengths", [[1, 4, 0, T, 2, 3], [3]])
+@pytest.mark.parametrize(("num_levels", "num_interests"), [(L, K), (1, 1)])
+def test_the_bilstm_in_blocks_is_keras_s_with_its_gradients(
+    lengths, num_levels, num_interests
+):
     rng = np.random.default_rng(2)
-    lengths = np.array([1, 4, 0, T, 2, 3])
-    mask = np.arange(T) >= T - lengths[:, None]
-    levels = rng.normal(size=(6, L, T, D)).astype("float32") * mask[:, None, :, None]
-    layer = make_layer()
+    mask = np.arange(T) >= T - np.array(lengths)[:, None]
+    levels = rng.normal(size=(len(lengths), num_levels, T, D)).astype("float32")
+    levels *= mask[:, None, :, None]
+    start = rng.normal(size=(T, num_levels, num_interests)).astype("float32")
+    layer = SequentialCapsule(num_interests, MAX_HISTORY)
     layer(levels, mask=mask)
     for number, bias in enumerate(w for w in layer.weights if "bias" in w.name):
         drawn = tf.random.stateless_normal(bias.shape, [5, number])

@@ -296,13 +296,18 @@ class _Bidirectional(keras.layers.Layer):
         if not in_blocks:
             return self.back(self.recurrent(sequences))  # See _ZeroCandidateBias.
         rows = tf.shape(sequences)[1]
-        bounds = tf.range(_BLOCKS + 1) * rows // _BLOCKS
+        # The kernel leaves the gradients of a block without rows unwritten.
+        missing = tf.maximum(0, _BLOCKS - rows)
+        sequences = tf.pad(sequences, [[0, 0], [0, missing], [0, 0]])
+        mask = tf.pad(mask, [[0, 0], [0, missing]])
+        bounds = tf.range(_BLOCKS + 1) * (rows + missing) // _BLOCKS
         sizes = bounds[1:] - bounds[:-1]
         blocks = zip(
             tf.split(sequences, sizes, axis=1, num=_BLOCKS),
             tf.split(mask, sizes, axis=1, num=_BLOCKS),
         )
-        return self.back(tf.concat([self._read(*block) for block in blocks], axis=1))
+        states = tf.concat([self._read(*block) for block in blocks], axis=1)
+        return self.back(states[:, :rows])
 
     def _read(self, sequences: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """States of both directions [T, R, 2D] of a block; zero before all begin."""
