@@ -267,8 +267,8 @@ class _Bidirectional(keras.layers.Layer):
     """BiLSTM or BiGRU of D units a direction, mapped back to D; time-major.
 
     With `in_blocks` a BiLSTM runs in TensorFlow's kernel for whole sequences, a block
-    of rows at a time: it costs a CPU less than Keras's loop, keeps less in memory, and
-    no block is longer than its own longest history.
+    of rows at a time: it keeps less in memory than Keras's loop, and no block is
+    longer than its own longest history. docs/performance.md has what that is worth.
     """
 
     def __init__(self, kind: str, **kwargs: Any) -> None:
