@@ -13,7 +13,7 @@ ROUTING_AXES = ("items", "capsules")
 SEQUENCE_ENCODERS = ("bilstm", "gru", "transformer", "none")
 
 # Of a batch's sequences in the BiLSTM; the kernel is as fast on a few hundred rows.
-_BLOCKS = 4
+_BLOCKS = 2
 
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
