@@ -197,6 +197,8 @@ def build_model(
             **arguments,
         )
     except TypeError as error:
+        if not config.arguments:
+            raise
         raise ValueError(
             f"{config.model} cannot be built with `--set` {config.arguments}: {error}"
         ) from error
