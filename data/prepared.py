@@ -88,7 +88,8 @@ def write(
 ) -> PreparedData:
     """Writes everything beside `folder`, then renames: it is there whole or not.
 
-    `vocabularies` holds "users" and "items": the original keys of ids 1, 2, ...
+    `vocabularies` holds "users" and "items": the original keys of ids 1, 2, ...; made
+    data have none, and their ids are their keys.
     """
     import pandas as pd
 
@@ -102,8 +103,10 @@ def write(
                 continue
             np.save(partial / f"{key}.npy", array, allow_pickle=False)
             digest.update(key.encode() + np.ascontiguousarray(array).tobytes())
-        for key, values in vocabularies.items():
-            pd.DataFrame({"key": values}).to_parquet(partial / f"{key}.parquet")
+        sizes = {"users": store.num_users, "items": store.num_items}
+        for name, size in sizes.items():
+            keys = vocabularies.get(name, np.arange(1, size).astype(str))
+            pd.DataFrame({"key": keys}).to_parquet(partial / f"{name}.parquet")
         meta = {**meta, "num_items": store.num_items, "sha256": digest.hexdigest()}
         (partial / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
         os.chmod(partial, 0o755)

@@ -45,6 +45,11 @@ def rank(data, scores_of):
     return metrics.instance_metrics(ranks)
 
 
+def test_made_data_have_their_ids_as_keys(data):
+    for name, count in (("users", SPEC.num_users), ("items", SPEC.num_items)):
+        assert data.keys(name).tolist() == [str(n + 1) for n in range(count)]
+
+
 def test_a_seed_repeats_itself(world):
     again = generate(SPEC)
     np.testing.assert_array_equal(world.items, again.items)
