@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments import sentinels
 from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
@@ -173,8 +174,10 @@ def test_no_score_depends_on_the_rest_of_the_batch(switch, request):
     given = request.getfixturevalue("contract_batch")
     model = make(switch)
     model(test_model_contract.tensors(given))
-    test_model_contract.test_more_padding_changes_no_score(model, given)
-    test_model_contract.test_rows_score_alone_as_they_do_together(model, given)
+    for name in sorted(sentinels.COMPARISONS):
+        test_model_contract.test_what_a_request_stands_among_changes_no_score(
+            model, given, name
+        )
     test_model_contract.test_what_the_padding_row_holds_changes_nothing(model, given)
 
 
