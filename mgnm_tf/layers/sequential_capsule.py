@@ -12,9 +12,6 @@ from mgnm_tf.ops import masked_softmax, squash
 ROUTING_AXES = ("items", "capsules")
 SEQUENCE_ENCODERS = ("bilstm", "gru", "transformer", "none")
 
-# Of a batch's sequences in the BiLSTM; the kernel is as fast on a few hundred rows.
-_BLOCKS = 2
-
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
 class SequentialCapsule(keras.layers.Layer):
@@ -208,13 +205,13 @@ class SequentialCapsule(keras.layers.Layer):
             tf.broadcast_to(mask, [length, batch, count]), [length, batch * count]
         )
         # XLA has no such kernel, GPUs a better one, which Keras finds.
-        in_blocks = (
+        in_kernel = (
             self.sequence_encoder == "bilstm"
             and not self.under_xla
             and self.compute_dtype == "float32"
             and not tf.config.list_logical_devices("GPU")
         )
-        options = {"in_blocks": True} if in_blocks else {}
+        options = {"in_kernel": True} if in_kernel else {}
         encoded = self.encoder(sequences, mask=wide_mask, **options)
         encoded = tf.cast(tf.reshape(encoded, [length, batch, count, size]), tf.float32)
         return tf.where(mask[..., None], encoded, 0.0)
@@ -266,9 +263,8 @@ class _ZeroCandidateBias(keras.constraints.Constraint):
 class _Bidirectional(keras.layers.Layer):
     """BiLSTM or BiGRU of D units a direction, mapped back to D; time-major.
 
-    With `in_blocks` a BiLSTM runs in TensorFlow's kernel for whole sequences, a block
-    of rows at a time: it keeps less in memory than Keras's loop, and no block is
-    longer than its own longest history. docs/performance.md has what that is worth.
+    With `in_kernel` a BiLSTM runs in TensorFlow's kernel for whole sequences, which
+    keeps less in memory than Keras's loop. docs/performance.md has what it is worth.
     """
 
     def __init__(self, kind: str, **kwargs: Any) -> None:
@@ -291,39 +287,14 @@ class _Bidirectional(keras.layers.Layer):
         super().build(shape)
 
     def call(
-        self, sequences: tf.Tensor, mask: tf.Tensor, in_blocks: bool = False
+        self, sequences: tf.Tensor, mask: tf.Tensor, in_kernel: bool = False
     ) -> tf.Tensor:
-        if not in_blocks:
-            return self.back(self.recurrent(sequences))  # See _ZeroCandidateBias.
-        rows = tf.shape(sequences)[1]
-        # The kernel leaves the gradients of a block without rows unwritten.
-        missing = tf.maximum(0, _BLOCKS - rows)
-        sequences = tf.pad(sequences, [[0, 0], [0, missing], [0, 0]])
-        mask = tf.pad(mask, [[0, 0], [0, missing]])
-        bounds = tf.range(_BLOCKS + 1) * (rows + missing) // _BLOCKS
-        sizes = bounds[1:] - bounds[:-1]
-        blocks = zip(
-            tf.split(sequences, sizes, axis=1, num=_BLOCKS),
-            tf.split(mask, sizes, axis=1, num=_BLOCKS),
-        )
-        states = tf.concat([self._read(*block) for block in blocks], axis=1)
-        return self.back(states[:, :rows])
-
-    def _read(self, sequences: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """States of both directions [T, R, 2D] of a block; zero before all begin."""
-        begun = tf.cast(tf.reduce_any(mask, axis=1), tf.int32)  # [T]
-        first = tf.argmax(begun, output_type=tf.int32)
-        there = sequences[first:]
-        states = tf.concat(
-            [
-                _lstm(there, self.recurrent.forward_layer),
-                tf.reverse(
-                    _lstm(tf.reverse(there, [0]), self.recurrent.backward_layer), [0]
-                ),
-            ],
-            axis=-1,
-        )
-        return tf.pad(states, [[first, 0], [0, 0], [0, 0]])
+        del mask  # See _ZeroCandidateBias.
+        if not in_kernel:
+            return self.back(self.recurrent(sequences))
+        forward = _lstm(sequences, self.recurrent.forward_layer)
+        backward = _lstm(tf.reverse(sequences, [0]), self.recurrent.backward_layer)
+        return self.back(tf.concat([forward, tf.reverse(backward, [0])], axis=-1))
 
 
 def _lstm(sequences: tf.Tensor, layer: keras.layers.LSTM) -> tf.Tensor:
