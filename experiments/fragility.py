@@ -110,12 +110,12 @@ def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
         seen, reader = data, ranker
         if order == REDRAWN:
             seen = reorder_simultaneous(data, [_SEED, number])
-            reader = ranker.reading(seen)
+            reader = ranker.altered(seen)
             kept = _compare_targets(seen)
         elif order == SHUFFLED:
             seed = _SEED + number
             shuffle = functools.partial(gather_shuffled, seed=seed)
-            reader = ranker.reading(data, shuffle)
+            reader = ranker.altered(gather=shuffle)
         yield seen, reader.rank("test", PROTOCOL, group_users=True), kept
 
 

@@ -94,17 +94,6 @@ class Ranker:
         past = tf.TensorSpec([None, None], tf.int32)
         self._full = tf.function(self._count_above, input_signature=[signature, past])
 
-    def reading(self, data: PreparedData, gather: Gather = gather_histories) -> Ranker:
-        """This ranker, traced as it is, over other data or histories.
-
-        Args:
-            data: with the vocabularies of this ranker's own.
-            gather: makes the batches.
-        """
-        other = copy.copy(self)
-        other._data, other._gather = data, gather
-        return other
-
     def rank(
         self,
         part: str,
@@ -144,14 +133,21 @@ class Ranker:
         }
 
     def altered(
-        self, data: PreparedData | None = None, batch_size: int | None = None
+        self,
+        data: PreparedData | None = None,
+        gather: Gather | None = None,
+        batch_size: int | None = None,
     ) -> Ranker:
-        """The same model, already traced, on other data or in other batches.
+        """The same model, already traced, on what is given in place of its own.
 
-        `data` must have the vocabularies, and times or none, of the data before.
+        Args:
+            data: with the vocabularies, and times or none, of the data before.
+            gather: makes the batches.
+            batch_size: instances encoded at a time.
         """
         other = copy.copy(self)
         other._data = data or self._data
+        other._gather = gather or self._gather
         other._batch_size = batch_size or self._batch_size
         return other
 
