@@ -31,14 +31,18 @@ class Work:
         return Work(self.flops * times, self.bytes * times)
 
 
+# Products side by side, as many as operations are in training: see `experiments`.
+_CHAINS = 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """What the machine does, measured.
+    """What the machine does, measured with two operations at a time, on all cores.
 
     Attributes:
-        gemm: FLOP/s of a [4096, d] x [d, 4d] product, the shape of a recurrent step
+        gemm: FLOP/s of [4096, d] x [d, 4d] products, the shape of a recurrent step
             of a batch of 256 with 16 sequences each.
-        large_gemm: FLOP/s of a 1024 x 1024 x 1024 product.
+        large_gemm: FLOP/s of 1024 x 1024 x 1024 products.
         copy: bytes/s read and written while copying 256 MB.
     """
 
@@ -52,7 +56,7 @@ class Rates:
 
 
 def measure_rates(size: int) -> Rates:
-    """Rates of TensorFlow's kernels with all its threads; `size` is d."""
+    """Rates of TensorFlow's kernels; `size` is d."""
     import tensorflow as tf
 
     def gemm(rows: int, inner: int, columns: int) -> float:
@@ -65,10 +69,9 @@ def measure_rates(size: int) -> Rates:
 
 
 def _seconds(function: Callable[[], Any], number: int = 200) -> float:
-    """Median over batches of calls of the time of one."""
+    """Median over batches of calls of the time of one, two chains at a time."""
     import tensorflow as tf
 
-    @tf.function
     def chain() -> Any:
         result = function()
         for _ in range(number - 1):
@@ -77,10 +80,14 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
                 result = function()
         return result
 
+    @tf.function
+    def chains() -> list[Any]:
+        return [chain() for _ in range(_CHAINS)]
+
     options = {"disable_meta_optimizer": True}  # Which would fold them into one.
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options(options)
-    run = chain.get_concrete_function()
+    run = chains.get_concrete_function()
     run()
     times = []
     for _ in range(7):
@@ -89,7 +96,7 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
         times.append(time.perf_counter() - started)
     restored = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
     tf.config.optimizer.set_experimental_options(restored)
-    return float(np.median(times)) / number
+    return float(np.median(times)) / number / _CHAINS
 
 
 def step_work(step: Any, batch: dict[str, Any]) -> Work:

@@ -41,7 +41,7 @@ class Trial:
         config: Config,
         kind: type[SequentialRecommender] | None = None,
         steps: int = 16,
-        instances: int = 1_024,
+        instances: int = 4_096,
         seconds: float = 8.0,
         random_batches: bool = False,
     ) -> None:

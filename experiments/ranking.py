@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from experiments import distribution, metrics
 from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
 
+# Batches ranked side by side, as many as operations are: see `experiments`.
+_THREADS = 2
 # Scores kept at a time, whole users together, for the pooled lists of `user` grouping.
 _SLAB_INSTANCES = 4_096
 # The longest history of a batch, from its shortest: a factor, and events on top.
@@ -229,34 +232,49 @@ class Ranker:
             ValueError: if a score is not a finite number, padded candidates apart.
         """
         scores = np.empty(candidates.shape, dtype=np.float32)
-        for rows, batch in self._batches(instances):
+
+        def fill(rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
             batch["candidates"] = candidates[rows]
             scores[rows] = self.score(batch)
+
+        self._for_batches(instances, fill)
         _check_finite(scores[candidates != PADDING_ID])
         return scores
 
     def _rank_full(self, instances: np.ndarray) -> metrics.Ranks:
         above = np.empty((len(instances), 2), dtype=np.int64)
         negatives = np.empty(len(instances), dtype=np.int64)
-        for rows, batch in self._batches(instances):
+
+        def fill(rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
             batch["candidates"] = targets(self._data, instances[rows])[:, None]
             past = _distinct_past(self._data, instances[rows])
             above[rows] = self._full(_tensors(batch), past).numpy()
             others = (past != PADDING_ID) & (past != batch["candidates"])
             negatives[rows] = self._data.num_items - 2 - others.sum(axis=1)
+
+        self._for_batches(instances, fill)
         if (above < 0).any():
             raise ValueError(_NOT_FINITE)
         return metrics.Ranks(
             pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
         )
 
-    def _batches(
-        self, instances: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Rows and batches, shortest histories first."""
+    def _for_batches(
+        self,
+        instances: np.ndarray,
+        fill: Callable[[np.ndarray, dict[str, np.ndarray]], None],
+    ) -> None:
+        """Calls `fill(rows, batch)`, shortest histories first, two calls at a time."""
+
+        def gather_and_fill(rows: np.ndarray) -> None:
+            fill(rows, self._gather(self._data, instances[rows], self._max_history))
+
         lengths = np.minimum(instances[:, 1], self._max_history)
-        for rows in like_lengths(lengths, self._batch_size):
-            yield rows, self._gather(self._data, instances[rows], self._max_history)
+        batches = like_lengths(lengths, self._batch_size)
+        # On leaving, also by an error or Ctrl-C, it drops the batches not yet begun.
+        with ThreadPool(_THREADS) as pool:
+            for _ in pool.imap_unordered(gather_and_fill, batches):
+                pass
 
     def _score_candidates(self, batch: Any) -> tf.Tensor:
         return self._model(batch, training=False)

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 # Below any sum of squares that matters; keeps the gradient of a zero norm finite.
 _TINY = 1e-9
-# The largest tensor while candidates are scored: 32 MB, and half of it is as fast.
-_CHUNK_FLOATS = 2**23
+# The largest tensor while candidates are scored: 4 MB. Two batches at a time, ranking
+# with 32 MB is up to a fifth slower (docs/performance.md).
+_CHUNK_FLOATS = 2**20
 
 
 def squash(vectors: tf.Tensor) -> tf.Tensor:

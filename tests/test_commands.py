@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import configs
+from experiments import configs, machine
 
 ROOT = Path(__file__).parent.parent
+THREADS = "TF_NUM_INTRAOP_THREADS"
 COMMANDS = [
     "benchmarks.bucketing",
     "data.prepare",
@@ -51,6 +53,23 @@ def test_help_answers_within_a_second(module):
         times.append(time.perf_counter() - started)
     assert "Example: python -m" in done.stdout
     assert min(times) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, max(1, machine.cores() // 2)), ({THREADS: "7"}, 7)]
+)
+def test_half_the_cores_share_an_operation_unless_told_otherwise(given, expected):
+    inherited = {key: value for key, value in os.environ.items() if key != THREADS}
+    program = f"import os, experiments; print(os.environ['{THREADS}'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**inherited, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == expected
 
 
 @pytest.mark.parametrize("module", COMMANDS)

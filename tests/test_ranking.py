@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,6 +70,23 @@ def test_ranks_do_not_depend_on_the_batches(scores, tiny_data):
     other = make_ranker(scores, tiny_data, batch_size=64).rank("test", "uni1000", True)
     np.testing.assert_array_equal(one.ranks.pessimistic, other.ranks.pessimistic)
     np.testing.assert_array_equal(one.users.pessimistic, other.users.pessimistic)
+
+
+def test_batches_after_a_failure_are_not_begun(scores, tiny_data):
+    begun = []
+
+    def fails_at_once(data, instances, max_history):
+        begun.append(instances)
+        if len(begun) == 1:
+            raise RuntimeError("of the first batch")
+        time.sleep(0.2)
+        return gather_histories(data, instances, max_history)
+
+    ranker = make_ranker(scores, tiny_data, batch_size=1)
+    with pytest.raises(RuntimeError, match="of the first batch"):
+        ranker.altered(gather=fails_at_once).rank("test", "uni1000")
+    assert len(tiny_data.instances["test"]) > 6
+    assert len(begun) < 4
 
 
 def test_batches_hold_each_instance_once_and_little_padding():

@@ -213,8 +213,8 @@ class SequentialCapsule(keras.layers.Layer):
         )
         options = {"in_kernel": True} if in_kernel else {}
         encoded = self.encoder(sequences, mask=wide_mask, **options)
-        encoded = tf.cast(tf.reshape(encoded, [length, batch, count, size]), tf.float32)
-        return tf.where(mask[..., None], encoded, 0.0)
+        # What it says of padding is never summed: couplings are zero there.
+        return tf.cast(tf.reshape(encoded, [length, batch, count, size]), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         names = (
