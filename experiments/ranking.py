@@ -270,7 +270,9 @@ class Ranker:
             fill(rows, self._gather(self._data, instances[rows], self._max_history))
 
         lengths = np.minimum(instances[:, 1], self._max_history)
-        batches = like_lengths(lengths, self._batch_size)
+        # Few instances are shared among the threads too.
+        size = min(self._batch_size, -(-len(instances) // _THREADS))
+        batches = like_lengths(lengths, size)
         # On leaving, also by an error or Ctrl-C, it drops the batches not yet begun.
         with ThreadPool(_THREADS) as pool:
             for _ in pool.imap_unordered(gather_and_fill, batches):
