@@ -75,7 +75,8 @@ class Ranker:
         data: the prepared data.
         max_history: the newest events shown to the model.
         candidate_seed: of the candidate sets, one for all models of a table.
-        batch_size: instances encoded at a time; no score depends on it.
+        batch_size: instances encoded at a time, in each of two threads; no score
+            depends on it.
     """
 
     def __init__(
@@ -264,18 +265,22 @@ class Ranker:
         instances: np.ndarray,
         fill: Callable[[np.ndarray, dict[str, np.ndarray]], None],
     ) -> None:
-        """Calls `fill(rows, batch)`, shortest histories first, two calls at a time."""
+        """Calls `fill(rows, batch)`, shortest histories first, two calls at a time.
+
+        One at a time, and so in order, where scoring changes the model.
+        """
 
         def gather_and_fill(rows: np.ndarray) -> None:
             fill(rows, self._gather(self._data, instances[rows], self._max_history))
 
         lengths = np.minimum(instances[:, 1], self._max_history)
+        threads = 1 if self._model.stateful_scoring else _THREADS
         # Few instances are shared among the threads too.
-        size = min(self._batch_size, -(-len(instances) // _THREADS))
+        size = min(self._batch_size, -(-len(instances) // threads))
         batches = like_lengths(lengths, size)
         # On leaving, also by an error or Ctrl-C, it drops the batches not yet begun.
-        with ThreadPool(_THREADS) as pool:
-            for _ in pool.imap_unordered(gather_and_fill, batches):
+        with ThreadPool(threads) as pool:
+            for _ in pool.imap(gather_and_fill, batches):
                 pass
 
     def _score_candidates(self, batch: Any) -> tf.Tensor:

@@ -51,11 +51,14 @@ class SequentialRecommender(keras.Model):
         fits_xla: whether XLA can compile its train step.
         leaky: whether a score depends on the rest of the batch; kept in passports,
             and no table of results takes such a run.
+        stateful_scoring: whether scoring changes the model, so that batches must be
+            scored one after the other.
     """
 
     needs_times = False
     fits_xla = True
     leaky = False
+    stateful_scoring = False
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)

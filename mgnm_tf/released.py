@@ -157,6 +157,7 @@ class ReleasedMGNM(MGNM):
         self.evaluation_positives = evaluation_positives
         self.seed = seed
         self.leaky = "reshape" not in paper
+        self.stateful_scoring = "routing_draw" not in paper
         self.by_rows = not paper >= {"reshape", "routing_draw"}
         if "initialisation" not in paper:
             self.item_embedding = keras.layers.Embedding(

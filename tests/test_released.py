@@ -18,6 +18,7 @@ from experiments import (
     waterfall_report,
     waterfall_runs,
 )
+from experiments.ranking import Ranker
 from mgnm_tf.model import MGNM
 from mgnm_tf.released import SWITCHES, ReleasedMGNM
 from tests.test_report import write_run
@@ -120,6 +121,22 @@ def test_rows_and_shared_histories_agree_where_they_must():
     rows.set_weights(shared.get_weights())
     rows.capsule.paper |= {"routing_draw"}
     np.testing.assert_allclose(rows(batch), shared(batch), rtol=1e-4, atol=1e-6)
+
+
+def test_what_draws_while_scoring_is_ranked_in_order(tiny_data):
+    model = ReleasedMGNM(
+        tiny_data.num_users, tiny_data.num_items, max_history=8, at_paper=["reshape"]
+    )
+    ranker = Ranker(model, tiny_data, max_history=8, candidate_seed=5, batch_size=1)
+    assert model.stateful_scoring
+    ranker.rank("test", "uni1000")  # Builds it.
+    found = []
+    for _ in range(3):
+        model.capsule.draws.assign(0)
+        found.append(ranker.rank("test", "uni1000").ranks.pessimistic)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    assert int(model.capsule.draws) == len(tiny_data.instances["test"])
 
 
 def test_rows_stand_by_label_as_released():
