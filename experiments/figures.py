@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import configs, levels, report, statistics, studies
+from experiments import configs, finished_runs, levels, statistics, studies
 from experiments.paper import METRICS
+from experiments.report_text import write_files
 
 # Okabe & Ito's palette, told apart by the colour-blind; hatches for print.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
@@ -54,7 +55,7 @@ def write(
     """
     folder = output_dir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    found = {pair: report.read_passports(runs_dir, *pair) for pair in datasets}
+    found = {pair: finished_runs.read_passports(runs_dir, *pair) for pair in datasets}
     drawn = [
         *_sweep(folder, "fig3", studies.with_layers, found),
         *_sweep(folder, "fig4", studies.with_interests, found),
@@ -314,7 +315,7 @@ def save(
 
     title, note = titles
     figure.suptitle("\n".join([title, *textwrap.wrap(note, 100)]), fontsize=9)
-    report.write_files(folder, {f"{name}.csv": "\n".join([heads, *rows]) + "\n"})
+    write_files(folder, {f"{name}.csv": "\n".join([heads, *rows]) + "\n"})
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         partial = folder / f".{name}.{kind}.partial"
         figure.savefig(partial, format=kind, dpi=150, metadata=metadata)

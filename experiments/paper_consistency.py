@@ -15,7 +15,7 @@ from absl import app
 
 from data.registry import DATASETS
 from experiments import metrics, paper, report_table1
-from experiments.report import markdown_row
+from experiments.report_text import markdown_row
 
 # Half a unit of the last printed digit; also for MIND's cell of five digits.
 _ROUNDING = 5e-5

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments import fragility, report, statistics
+from experiments import comparison, finished_runs, fragility, statistics
 from experiments.fragility import REDRAWN, SHUFFLED, STORED
+from experiments.model_names import display_name, is_added, ordered
 from experiments.paper import METRICS
+from experiments.report_text import markdown_row, write_files
 
 _GROUPINGS = ("instance", "user")
 
@@ -44,9 +46,7 @@ def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> 
     """
     tables = [make_table(runs_dir, *pair) for pair in datasets]
     text = to_markdown(tables)
-    report.write_files(
-        output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)}
-    )
+    write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
     return text
 
 
@@ -59,8 +59,8 @@ def measured(
         ValueError: if there is no finished run at all.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    passports = report.models_passports(runs_dir, dataset, split)
-    for model in report.ordered(passports):
+    passports = finished_runs.models_passports(runs_dir, dataset, split)
+    for model in ordered(passports):
         for run in passports[model]:
             results = fragility.read_results(run["folder"])
             if results is not None:
@@ -83,7 +83,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     values = {model: _values(runs) for model, runs in passports.items()}
     by_users = _by_users(passports)
     notes = [*_no_times(passports), *_seen(passports), _order_s_worth(by_users)]
-    notes += report.run_warnings(passports)
+    notes += finished_runs.run_warnings(passports)
     return Table(dataset, split, passports, values, by_users, notes)
 
 
@@ -144,9 +144,9 @@ def caption(table: Table) -> str:
         f"{len(results['orders'][SHUFFLED])} times; times stay at their positions, so "
         "that they still ascend; targets and negatives are the stored ones. † another "
         "value than the stored history's by a paired bootstrap over users (p < "
-        f"{report.LEVEL}, Holm-corrected over the models of the column). Draws are the "
-        f"same for all models. Seeds {', '.join(map(str, seeds))}, means over them. "
-        f"Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
+        f"{comparison.LEVEL}, Holm-corrected over the models of the column). Draws are "
+        f"the same for all models. Seeds {', '.join(map(str, seeds))}, means over "
+        f"them. Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
     )
 
 
@@ -200,7 +200,7 @@ def _by_users(passports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
         paths = [run["folder"] / fragility.FOLDER / "ranks.parquet" for run in runs]
         tables = [pd.read_parquet(path) for path in paths]
         stored, shuffled = (
-            report.mean_of_tables(
+            comparison.mean_of_tables(
                 [
                     rows
                     for table in tables
@@ -216,7 +216,7 @@ def _by_users(passports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
         )
         for metric, difference in zip(METRICS, found):
             p_values[metric][model] = difference.p_value
-    below = {metric: report.below(found) for metric, found in p_values.items()}
+    below = {metric: comparison.below(found) for metric, found in p_values.items()}
     return {
         model: {metric: below[metric][model] for metric in METRICS}
         for model in passports
@@ -228,7 +228,7 @@ def _model_lines(table: Table, model: str) -> list[str]:
         order: by_grouping["instance"]
         for order, by_grouping in table.values[model].items()
     }
-    name = report.display_name(model) + (" ‡" if report.is_added(model) else "")
+    name = display_name(model) + (" ‡" if is_added(model) else "")
     stored = [f"{by_order[STORED][metric][0]:.4f}" for metric in METRICS]
     rows = [[name, "stored", *stored]]
     if REDRAWN in by_order:
@@ -244,7 +244,7 @@ def _model_lines(table: Table, model: str) -> list[str]:
         mark = " †" if table.by_users[model][metric] else ""
         cells.append(_mean_and_sd(by_order[SHUFFLED][metric]) + mark)
     rows.append(["", "history shuffled", *cells])
-    return list(map(report.markdown_row, rows))
+    return list(map(markdown_row, rows))
 
 
 def _tau_lines(table: Table) -> list[str]:
@@ -261,7 +261,7 @@ def _tau_lines(table: Table) -> list[str]:
             found = taus(table, order, metric)
             text = f"{np.mean(found):.2f} (lowest {min(found):.2f})" if found else "–"
             cells.append(text)
-        lines.append(report.markdown_row([name, *cells]))
+        lines.append(markdown_row([name, *cells]))
     return [
         *lines,
         "",
@@ -312,4 +312,4 @@ def _mean_and_sd(found: np.ndarray) -> str:
 
 
 def _head(heads: list[str]) -> list[str]:
-    return [report.markdown_row(heads), report.markdown_row(["---"] * len(heads))]
+    return [markdown_row(heads), markdown_row(["---"] * len(heads))]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import io
-from typing import TYPE_CHECKING
 
+from experiments import table2
+from experiments.model_names import display_name, is_added, ordered
 from experiments.paper import METRICS
-
-if TYPE_CHECKING:
-    from experiments.report import DatasetTable
+from experiments.report_text import cell_text
+from experiments.table2 import DatasetTable
 
 # Okabe & Ito's palette, told apart by the colour-blind; and a hatch for print.
 _PAPER, _ADDED, _MGNM = "#56B4E9", "#999999", "#D55E00"
@@ -28,20 +28,18 @@ svg { max-width: 100%; height: auto; }
 
 
 def to_html(tables: list[DatasetTable]) -> str:
-    from experiments import report
-
     parts = ["<h1>Table 2</h1>"]
     for table in tables:
         parts += [
-            f"<h2>{html.escape(report.title(table))}</h2>",
+            f"<h2>{html.escape(table2.title(table))}</h2>",
             chart(table),
             _results(table),
-            f"<p class=note>{html.escape(report.caption(table))}</p>",
+            f"<p class=note>{html.escape(table2.caption(table))}</p>",
             *(f"<p><b>Note:</b> {html.escape(text)}</p>" for text in table.warnings),
             "<h3>What it took</h3>",
-            _plain_table(report.costs(table)),
+            _plain_table(table2.costs(table)),
         ]
-    weaknesses = "".join(f"<li>{html.escape(text)}</li>" for text in report.WEAKNESSES)
+    weaknesses = "".join(f"<li>{html.escape(text)}</li>" for text in table2.WEAKNESSES)
     parts.append(
         "<div class=box><h3>Known weaknesses of this protocol</h3>"
         f"<ul>{weaknesses}</ul></div>"
@@ -60,19 +58,17 @@ def chart(table: DatasetTable) -> str:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from experiments import report
-
-    models = report.ordered(table.cells)
+    models = ordered(table.cells)
     height = 0.9 + 0.32 * len(models)
     figure, axes = pyplot.subplots(1, 4, figsize=(13, height), sharey=True)
     for metric, axis in zip(METRICS, axes):
         cells = [table.cells[model][metric] for model in models]
         bars = axis.barh(
-            [report.display_name(model) for model in models],
+            [display_name(model) for model in models],
             [cell.mean for cell in cells],
             xerr=[cell.sd or 0.0 for cell in cells],
             color=[_colour(model) for model in models],
-            hatch=["//" if report.is_added(model) else "" for model in models],
+            hatch=["//" if is_added(model) else "" for model in models],
             edgecolor="white",
             capsize=3,
         )
@@ -92,28 +88,24 @@ def chart(table: DatasetTable) -> str:
 
 
 def _colour(model: str) -> str:
-    from experiments import report
-
     if model.startswith("mgnm"):
         return _MGNM
-    return _ADDED if report.is_added(model) else _PAPER
+    return _ADDED if is_added(model) else _PAPER
 
 
 def _results(table: DatasetTable) -> str:
-    from experiments import report
-
     heads = "".join(f"<th>{metric.upper()}</th>" for metric in METRICS)
     rows, ruled = [], False
-    for model in report.ordered(table.cells):
-        starts_rule = report.is_added(model) and not ruled
+    for model in ordered(table.cells):
+        starts_rule = is_added(model) and not ruled
         ruled = ruled or starts_rule
         cells = ""
         for metric in METRICS:
             cell = table.cells[model][metric]
             tag = {1: "b", 2: "u"}.get(cell.place, "span")
-            cells += f"<td><{tag}>{html.escape(report.cell_text(cell))}</{tag}></td>"
+            cells += f"<td><{tag}>{html.escape(cell_text(cell))}</{tag}></td>"
         opening = "<tr class=rule>" if starts_rule else "<tr>"
-        name = html.escape(report.display_name(model))
+        name = html.escape(display_name(model))
         rows.append(f"{opening}<td>{name}</td>{cells}</tr>")
     return f"<table><tr><th>model</th>{heads}</tr>{''.join(rows)}</table>"
 

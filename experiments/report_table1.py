@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from data.registry import DATASETS
-from experiments import paper, report
+from experiments import paper
 from experiments.grid import Options
+from experiments.report_text import markdown_row, write_files
 
 _COUNTS = ("users", "items", "interactions", "train", "valid", "test")
 
@@ -17,9 +18,7 @@ def write(options: Options, datasets: list[tuple[str, str]]) -> str:
     """Writes table1.md and .csv from what `data.prepare` left; returns the Markdown."""
     metas = [_meta(options.prepared_dir, name, split) for name, split in datasets]
     text = to_markdown(metas)
-    report.write_files(
-        options.reports_dir, {"table1.md": text, "table1.csv": to_csv(metas)}
-    )
+    write_files(options.reports_dir, {"table1.md": text, "table1.csv": to_csv(metas)})
     return text
 
 
@@ -44,7 +43,7 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
     heads = ["data", "split", "users", "items", "interactions"]
     heads += ["train", "valid", "test", "events a user", "same time", "Table 1"]
     lines = ["# Table 1", "", "## Prepared here", ""]
-    lines += [report.markdown_row(heads), report.markdown_row(["---"] * len(heads))]
+    lines += [markdown_row(heads), markdown_row(["---"] * len(heads))]
     for meta in metas:
         found = meta["statistics"]
         lengths = found["lengths"]
@@ -52,7 +51,7 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
         row = [meta["name"], meta["split"], *(f"{found[key]:,}" for key in _COUNTS)]
         row.append(f"{lengths['min']} / {lengths['median']:g} / {lengths['max']}")
         row += ["–" if same is None else f"{same:.0%}", _agreement(meta)]
-        lines.append(report.markdown_row(row))
+        lines.append(markdown_row(row))
     lines += [
         "",
         "Train, valid, test: instances, one for each event but a user's first. Events "
@@ -72,7 +71,7 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
         for positives in (paper.POSITIVES_PER_ITERATION, paper.BATCH_SIZE):
             implied = implied_interactions(name, positives)
             row.append(f"about {round(implied, -3):,}" if implied else "–")
-        lines.append(report.markdown_row(row))
+        lines.append(markdown_row(row))
     lines += [
         "",
         "The users and items of the two Amazon data sets are the sizes of the released "

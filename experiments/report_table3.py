@@ -6,9 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments import paper, report, statistics, studies
+from experiments import comparison, finished_runs, paper, statistics, studies
+from experiments.comparison import Cell
 from experiments.paper import METRICS
-from experiments.report import Cell
+from experiments.report_text import (
+    latex_cell,
+    markdown_cell,
+    markdown_row,
+    tex,
+    write_files,
+)
 
 _TABLE2_ROW = "MGNM as in Table 2"
 _NOTES = {
@@ -48,7 +55,7 @@ def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> 
     """Writes table3.md, .csv and .tex; returns the Markdown."""
     tables = [make_table(runs_dir, name, split) for name, split in datasets]
     text = to_markdown(tables)
-    report.write_files(
+    write_files(
         output_dir,
         {
             "table3.md": text,
@@ -65,7 +72,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     Raises:
         ValueError: if the full model has none.
     """
-    found = report.read_passports(runs_dir, dataset, split)
+    found = finished_runs.read_passports(runs_dir, dataset, split)
     rows = studies.table3(dataset)
     passports = {
         name: found[variant.folder]
@@ -77,7 +84,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
             f"{runs_dir}/{dataset}/{split} holds no finished run of the full MGNM. "
             "`make reproduce-table3` makes it."
         )
-    cells = report.compare(passports, reference=studies.FULL_NAME)
+    cells = comparison.compare(passports, reference=studies.FULL_NAME)
     if rows[studies.FULL_NAME].name != "paper" and "mgnm" in found:
         # Shown, not compared: it differs from the others in more than one thing.
         passports[_TABLE2_ROW] = found["mgnm"]
@@ -124,8 +131,8 @@ def to_markdown(tables: list[Table]) -> str:
     for table in tables:
         lines += [f"## {table.dataset}, {table.split}, uni1000", "", *_head(heads)]
         for name, cells in table.cells.items():
-            row = [report.markdown_cell(cells[metric]) for metric in METRICS]
-            lines.append(report.markdown_row([name, *row]))
+            row = [markdown_cell(cells[metric]) for metric in METRICS]
+            lines.append(markdown_row([name, *row]))
         lines += ["", caption(table), ""]
         lines += [f"**Note:** {text}" for text in _missing(table)] + [""]
     lines += ["## What each row is", ""]
@@ -133,7 +140,7 @@ def to_markdown(tables: list[Table]) -> str:
     lines += ["", "## The paper's Table 3, on Toys and Games", "", *_head(heads)]
     for name, printed in paper.TABLE3.items():
         values = [f"{value:.4f}" for value in printed]
-        lines.append(report.markdown_row([name, *values]))
+        lines.append(markdown_row([name, *values]))
     return "\n".join(lines) + "\n"
 
 
@@ -161,7 +168,7 @@ def to_latex(tables: list[Table]) -> str:
         lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{lcccc}"]
         lines += [r"\toprule", rf"Model & {heads} \\", r"\midrule"]
         for name, cells in table.cells.items():
-            row = [report.latex_cell(cells[metric]) for metric in METRICS]
+            row = [latex_cell(cells[metric]) for metric in METRICS]
             lines.append(" & ".join([_tex(name), *row]) + r" \\")
         text = f"{table.dataset}, {table.split}, uni1000. {caption(table)}"
         lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_tex(text)}}}"]
@@ -170,7 +177,7 @@ def to_latex(tables: list[Table]) -> str:
 
 
 def _head(heads: list[str]) -> list[str]:
-    return [report.markdown_row(heads), report.markdown_row(["---"] * len(heads))]
+    return [markdown_row(heads), markdown_row(["---"] * len(heads))]
 
 
 def _missing(table: Table) -> list[str]:
@@ -189,4 +196,4 @@ def _metrics(run: dict[str, Any]) -> dict[str, float]:
 
 
 def _tex(text: str) -> str:
-    return report.tex(text).replace("→", r"$\rightarrow$")
+    return tex(text).replace("→", r"$\rightarrow$")

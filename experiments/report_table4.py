@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import paper, report
+from experiments import finished_runs, paper
+from experiments.model_names import display_name, ordered
+from experiments.report_text import markdown_row, write_files
 
 # (data set, split) -> model -> passports, one a seed.
 Tables = dict[tuple[str, str], dict[str, list[dict[str, Any]]]]
@@ -25,9 +27,11 @@ _COLUMNS = {
 
 def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
     """Writes table4.md and .csv; returns the Markdown."""
-    tables = {pair: report.models_passports(runs_dir, *pair) for pair in datasets}
+    tables = {
+        pair: finished_runs.models_passports(runs_dir, *pair) for pair in datasets
+    }
     text = to_markdown(tables)
-    report.write_files(output_dir, {"table4.md": text, "table4.csv": to_csv(tables)})
+    write_files(output_dir, {"table4.md": text, "table4.csv": to_csv(tables)})
     return text
 
 
@@ -61,16 +65,16 @@ def to_markdown(tables: Tables) -> str:
     heads = ["model", *_COLUMNS.values()]
     for (dataset, split), passports in tables.items():
         lines += [f"## {dataset}, {split}", ""]
-        lines += [report.markdown_row(heads), report.markdown_row(["---"] * len(heads))]
+        lines += [markdown_row(heads), markdown_row(["---"] * len(heads))]
         counted = []
-        for model in report.ordered(passports):
+        for model in ordered(passports):
             found = _means(passports[model])
-            name = report.display_name(model)
+            name = display_name(model)
             if found is None:
                 counted.append(name)
                 continue
             cells = [_cell(key, found[key]) for key in _COLUMNS]
-            lines.append(report.markdown_row([name, *cells]))
+            lines.append(markdown_row([name, *cells]))
         lines += ["", _caption(passports, counted), ""]
     lines += [
         "## The paper's Table 4, MGNM on one GPU",
@@ -80,7 +84,7 @@ def to_markdown(tables: Tables) -> str:
     ]
     for name, (seconds, iterations, minutes) in paper.TABLE4.items():
         row = [paper.DATASET_NAMES[name], f"{seconds:.4f}", f"{iterations:,}"]
-        lines.append(report.markdown_row([*row, f"{minutes:.2f}"]))
+        lines.append(markdown_row([*row, f"{minutes:.2f}"]))
     lines += [
         "",
         "Printed as the runtime of training; its text calls the same time one epoch's, "
@@ -94,7 +98,7 @@ def to_markdown(tables: Tables) -> str:
 def to_csv(tables: Tables) -> str:
     lines = [",".join(["dataset", "split", "model", "seeds", *_COLUMNS])]
     for (dataset, split), passports in tables.items():
-        for model in report.ordered(passports):
+        for model in ordered(passports):
             runs = passports[model]
             found = _means(runs) or {}
             row = [dataset, split, model, str(len(runs))]

@@ -84,9 +84,9 @@ def _table1(options: grid.Options, datasets: Datasets) -> list[str]:
 
 def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
     failed = _make_table2_s_runs(options, datasets)
-    from experiments import report
+    from experiments import report_table2
 
-    table = report.write_report(options.reports_dir, options.runs_dir, datasets)
+    table = report_table2.write(options.reports_dir, options.runs_dir, datasets)
     import tensorflow as tf
 
     folder = str(options.runs_dir / "table2")

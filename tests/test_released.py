@@ -13,8 +13,8 @@ from tensorflow import keras
 from experiments import (
     configs,
     metrics,
-    report,
     runner,
+    table2,
     waterfall_report,
     waterfall_runs,
 )
@@ -246,7 +246,7 @@ def test_a_run_of_the_variant_is_marked_and_kept_out(tiny_data, tmp_path):
     passport = runner.run(config, tiny_data, Path(folder), seed=1)
     assert (passport["variant"], passport["leaky"]) == ("released", True)
     with pytest.raises(ValueError, match="no finished run"):
-        report.make_table(tmp_path, "tiny", "leave_one_out")
+        table2.make_table(tmp_path, "tiny", "leave_one_out")
     model = runner.build_model(config, tiny_data, seed=1)
     with pytest.raises(ValueError, match="cannot rank the catalogue"):
         runner.make_ranker(model, tiny_data, config).rank("test", "full")
@@ -368,7 +368,7 @@ def test_an_unknown_step_is_named():
 def test_table_2_takes_no_leaky_run(tmp_path, folder, marks):
     write_run(tmp_path, "mgnm", 1, shift=3)
     write_run(tmp_path, folder, 1, shift=0, **marks)
-    table = report.make_table(tmp_path, "shop", "global_time")
+    table = table2.make_table(tmp_path, "shop", "global_time")
     assert [*table.cells] == ["mgnm"]
     assert table.cells["mgnm"]["ndcg@5"].place == 1
     assert any("is left out" in warning for warning in table.warnings)
@@ -377,7 +377,7 @@ def test_table_2_takes_no_leaky_run(tmp_path, folder, marks):
 def test_a_table_of_leaky_runs_alone_is_refused(tmp_path):
     write_run(tmp_path, "mgnm-released", 1, shift=0, variant="released")
     with pytest.raises(ValueError, match="no finished run"):
-        report.make_table(tmp_path, "shop", "global_time")
+        table2.make_table(tmp_path, "shop", "global_time")
 
 
 def test_it_explains_nothing_and_draws_nothing_for_that():

@@ -14,7 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import metrics, paper, report, sealed
+from experiments import (
+    finished_runs,
+    metrics,
+    model_names,
+    paper,
+    report_table2,
+    sealed,
+    table2,
+)
 
 ROOT = Path(__file__).parent.parent
 NUM_INSTANCES = 200
@@ -77,7 +85,7 @@ def runs(tmp_path):
 
 
 def test_a_cell_is_the_mean_over_seeds(runs):
-    table = report.make_table(runs, "shop", "global_time")
+    table = table2.make_table(runs, "shop", "global_time")
     found = [
         run["metrics"]["test"]["uni1000"]["instance"]["ndcg@5"]
         for run in table.passports["gru4rec"]
@@ -89,7 +97,7 @@ def test_a_cell_is_the_mean_over_seeds(runs):
 
 
 def test_the_best_is_bold_and_what_it_beats_is_marked(runs):
-    table = report.make_table(runs, "shop", "global_time")
+    table = table2.make_table(runs, "shop", "global_time")
     best, worst = table.cells["mgnm"]["hit@5"], table.cells["popularity"]["hit@5"]
     assert (best.place, best.by_seeds, best.by_users) == (1, False, False)
     assert (worst.place, worst.by_seeds, worst.by_users) == (0, True, True)
@@ -99,7 +107,7 @@ def test_no_difference_is_no_mark(tmp_path):
     for seed in (1, 2, 3):
         write_run(tmp_path, "mgnm", seed, shift=0)
         write_run(tmp_path, "mind", seed + 10, shift=0)
-    table = report.make_table(tmp_path, "shop", "global_time")
+    table = table2.make_table(tmp_path, "shop", "global_time")
     marked = [
         cell.by_seeds or cell.by_users
         for cells in table.cells.values()
@@ -109,7 +117,7 @@ def test_no_difference_is_no_mark(tmp_path):
 
 
 def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
-    text = report.to_markdown([report.make_table(runs, "shop", "global_time")])
+    text = report_table2.to_markdown([table2.make_table(runs, "shop", "global_time")])
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     names = [row.split("|")[1].strip() for row in rows[2:6]]
     assert names == ["GRU4Rec", "MGNM", "*ours to add:*", "Popularity ‡"]
@@ -122,14 +130,14 @@ def test_the_paper_s_numbers_stand_only_beside_its_data(tmp_path):
     data = {**kept, "sha256": "f", "matches_table1": True}
     write_run(tmp_path, "mgnm", 1, 0, data=data)
     (tmp_path / "shop").rename(tmp_path / "instruments")
-    table = report.make_table(tmp_path, "instruments", "global_time")
-    text = report.to_markdown([table])
+    table = table2.make_table(tmp_path, "instruments", "global_time")
+    text = report_table2.to_markdown([table])
     assert "0.7480" in text
     assert "not comparable" not in text
 
 
 def test_csv_rows_can_be_read_back(runs):
-    text = report.to_csv([report.make_table(runs, "shop", "global_time")])
+    text = report_table2.to_csv([table2.make_table(runs, "shop", "global_time")])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 3 * 4
     assert {row["seeds"] for row in rows} == {"3"}
@@ -137,7 +145,7 @@ def test_csv_rows_can_be_read_back(runs):
 
 
 def test_latex_has_a_rule_before_our_models(runs):
-    text = report.to_latex([report.make_table(runs, "shop", "global_time")])
+    text = report_table2.to_latex([table2.make_table(runs, "shop", "global_time")])
     before, after = text.split(r"\midrule")[1:]
     assert "MGNM" in before
     assert "Popularity" in after
@@ -146,7 +154,7 @@ def test_latex_has_a_rule_before_our_models(runs):
 
 
 def test_the_page_holds_everything_and_loads_nothing(runs, tmp_path):
-    report.write_report(tmp_path / "out", runs, [("shop", "global_time")])
+    report_table2.write(tmp_path / "out", runs, [("shop", "global_time")])
     page = (tmp_path / "out" / "table2.html").read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("table2.md", "table2.csv", "table2.tex", "table2.html")
@@ -161,18 +169,18 @@ def test_runs_of_other_data_cannot_share_a_table(runs):
     data = {"users": 1, "items": 1, "interactions": 1, "test": 1, "sha256": "bad"}
     write_run(runs, "mind", 1, 0, data=data)
     with pytest.raises(ValueError, match="have different prepared data"):
-        report.make_table(runs, "shop", "global_time")
+        table2.make_table(runs, "shop", "global_time")
 
 
 def test_runs_of_other_candidates_cannot_share_a_table(runs):
     write_run(runs, "mind", 1, 0, candidates={"seed": 2})
     with pytest.raises(ValueError, match="have different candidate seeds"):
-        report.make_table(runs, "shop", "global_time")
+        table2.make_table(runs, "shop", "global_time")
 
 
 def test_missing_seeds_and_several_commits_are_said(runs):
     write_run(runs, "mind", 1, 0, commit="def")
-    found = " ".join(report.make_table(runs, "shop", "global_time").warnings)
+    found = " ".join(table2.make_table(runs, "shop", "global_time").warnings)
     assert "MIND lacks the seeds 2, 3." in found
     assert "several commits: abc, def" in found
 
@@ -180,26 +188,26 @@ def test_missing_seeds_and_several_commits_are_said(runs):
 def test_a_form_without_times_keeps_its_place_and_is_said(runs):
     for model in ("sli_rec-no_times", "mgnm-mine"):
         write_run(runs, model, 1, 0)
-    table = report.make_table(runs, "shop", "global_time")
-    assert report.ordered(table.cells) == [
+    table = table2.make_table(runs, "shop", "global_time")
+    assert model_names.ordered(table.cells) == [
         *("gru4rec", "sli_rec-no_times", "mgnm", "mgnm-mine", "popularity")
     ]
     assert "SLi_Rec (no_times): the data has no times" in " ".join(table.warnings)
-    text = report.to_markdown([table])
+    text = report_table2.to_markdown([table])
     assert "| SLi_Rec (no_times) |" in text
     assert "| MGNM (mine) ‡ |" in text
 
 
 def test_no_run_is_said(tmp_path):
     with pytest.raises(ValueError, match="holds no finished run"):
-        report.make_table(tmp_path, "shop", "global_time")
+        table2.make_table(tmp_path, "shop", "global_time")
 
 
 def test_the_command_rebuilds_tables_without_tensorflow(runs, tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = None; "
-        "from pathlib import Path; from experiments import report; "
-        f"print(report.write_report(Path({str(tmp_path / 'o')!r}), "
+        "from pathlib import Path; from experiments import report, report_table2; "
+        f"print(report_table2.write(Path({str(tmp_path / 'o')!r}), "
         f"Path({str(runs)!r}), [('shop', 'global_time')]))"
     )
     done = subprocess.run(
@@ -237,12 +245,12 @@ def test_a_second_training_that_was_tested_is_said(tmp_path):
         sealed.record_look(
             folder / "config.json", folder / "model.weights.h5", "uni1000", "abc"
         )
-        warnings = report.make_table(tmp_path, "shop", "global_time").warnings
+        warnings = table2.make_table(tmp_path, "shop", "global_time").warnings
         assert any("for 2 trainings" in text for text in warnings) == (number == 1)
 
 
 def test_the_passports_behind_a_table_are_kept_one_a_line(runs):
-    lines = report.to_jsonl(runs, "shop", "global_time").splitlines()
+    lines = finished_runs.to_jsonl(runs, "shop", "global_time").splitlines()
     found = [json.loads(line) for line in lines]
     assert [(one["model"], one["seed"]) for one in found] == [
         (model, seed)

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import metrics, report, report_protocols
+from experiments import (
+    metrics,
+    protocol_orders,
+    protocol_table,
+    report_protocols,
+    table2,
+)
 from tests.test_report import write_run
 
 SHOP = ("shop", "global_time")
@@ -67,7 +73,7 @@ def runs(tmp_path):
 
 
 def test_tau_by_hand(runs):
-    taus = report_protocols.make_table(runs, *SHOP).taus
+    taus = protocol_table.make_table(runs, *SHOP).taus
     for metric in ("ndcg@5", "hit@5"):
         assert taus[metric] == {
             (UNI, POP): pytest.approx(1.0),
@@ -78,7 +84,7 @@ def test_tau_by_hand(runs):
 
 
 def test_a_pair_that_changes_its_order_is_said(runs):
-    notes = report_protocols.make_table(runs, *SHOP).notes
+    notes = protocol_table.make_table(runs, *SHOP).notes
     (text,) = (t for t in notes if t.startswith("By NDCG@5, uni1000 and full"))
     assert "on the order of 1 of 6 pairs of models: GRU4Rec and MIND." in text
     # Each instance stands alike apart: no resample of users has another sign.
@@ -95,7 +101,7 @@ def test_a_change_within_chance_is_called_so(tmp_path):
     for model, (uni, full) in (("caser", noise), ("mind", noise[::-1])):
         by_protocol = {"uni1000": uni, "full": full}
         write_places(tmp_path, model, 1, by_protocol, {"full": 500})
-    notes = report_protocols.make_table(tmp_path, *SHOP).notes
+    notes = protocol_table.make_table(tmp_path, *SHOP).notes
     (text,) = (t for t in notes if t.startswith("By HIT@5"))
     assert "1 of 1 pairs of models: Caser and MIND." in text
     assert text.endswith("over these pairs): none.")
@@ -105,7 +111,7 @@ def test_a_cell_has_mean_sd_and_place(runs):
     text = report_protocols.write(runs / "out", runs, [SHOP])
     rows = list(csv.DictReader(io.StringIO((runs / "out/protocols.csv").read_text())))
     assert len(rows) == 4 * 4 * 3  # Models, columns, metrics.
-    table = report.make_table(runs, *SHOP)
+    table = table2.make_table(runs, *SHOP)
     (row,) = (
         row
         for row in rows
@@ -121,17 +127,17 @@ def test_a_cell_has_mean_sd_and_place(runs):
 
 
 def test_groupings_stand_beside_each_other_with_their_difference(runs):
-    table = report_protocols.make_table(runs, *SHOP)
+    table = protocol_table.make_table(runs, *SHOP)
     own = table.cells["ndcg@5"][UNI]["mgnm"][0]
     text = report_protocols.to_markdown([table])
     assert f"| {own:.4f} (4) | 0.4000 (1) | {0.4 - own:+.4f} |" in text
 
 
 def test_models_of_one_mean_share_a_place():
-    found = report_protocols.places({"a": (0.2, None), "b": (0.3, None)})
+    found = protocol_orders.places({"a": (0.2, None), "b": (0.3, None)})
     assert found == {"a": 2, "b": 1}
     cells = {"a": (0.2, None), "b": (0.2, None), "c": (0.1, None)}
-    assert report_protocols.places(cells) == {"a": 1, "b": 1, "c": 3}
+    assert protocol_orders.places(cells) == {"a": 1, "b": 1, "c": 3}
 
 
 def test_a_catalogue_below_a_thousand_makes_two_protocols_one(tmp_path):
@@ -139,7 +145,7 @@ def test_a_catalogue_below_a_thousand_makes_two_protocols_one(tmp_path):
         candidates = {"uni1000": 80, "pop1000": 70, "full": 80}
         shifts = {"uni1000": shift, "pop1000": 2 - shift, "full": shift}
         write_protocols(tmp_path, model, 1, shifts, candidates)
-    notes = report_protocols.make_table(tmp_path, *SHOP).notes
+    notes = protocol_table.make_table(tmp_path, *SHOP).notes
     assert [text for text in notes if "one protocol here" in text] == [notes[0]]
     assert notes[0].startswith("uni1000 and full are one protocol here")
     # What pop1000 and uni1000 disagree on is not said of full again.
@@ -150,7 +156,7 @@ def test_a_catalogue_below_a_thousand_makes_two_protocols_one(tmp_path):
 
 def test_a_run_that_lacks_a_protocol_is_said_and_left_out_of_its_column(runs):
     write_protocols(runs, "sasrec", 1, {"uni1000": 9})
-    table = report_protocols.make_table(runs, *SHOP)
+    table = protocol_table.make_table(runs, *SHOP)
     assert "sasrec" in table.cells["hit@5"][UNI]
     assert "sasrec" not in table.cells["hit@5"][FULL]
     remedy = "python -m experiments.evaluate --candidates=full"

@@ -22,11 +22,11 @@ from experiments import (
     grid,
     levels,
     paper,
-    report,
     report_table1,
     report_table3,
     report_table4,
     studies,
+    table2,
 )
 from mgnm_tf.model import MGNM
 from tests.test_report import write_run
@@ -113,7 +113,7 @@ def test_a_run_s_command_says_what_differs(tmp_path):
 def test_studies_have_no_place_in_table_2(tmp_path):
     write_study(tmp_path, no_l1=0)
     write_run(tmp_path, "mgnm-mine", 1, shift=0)
-    table = report.make_table(tmp_path, *SHOP[0])
+    table = table2.make_table(tmp_path, *SHOP[0])
     assert set(table.cells) == {"mgnm", "mgnm-mine"}
 
 
@@ -254,7 +254,7 @@ def test_figures_are_drawn_alike_twice_from_stored_runs(tmp_path):
     read = {name: pd.read_csv(tmp_path / "a/figures" / f"{name}.csv") for name in names}
     assert {*read["fig3"]["x"]} == {0, 1, 3}
     assert {*read["fig4"]["x"]} == {1, 4}
-    full = report.make_table(runs, *SHOP[0]).cells["mgnm"]["hit@5"]
+    full = table2.make_table(runs, *SHOP[0]).cells["mgnm"]["hit@5"]
     by_l, by_pool = read["fig3"], read["fig7"]
     hits = by_l[by_l["metric"] == "hit@5"].set_index("x")["mean"]
     assert hits[3] == pytest.approx(full.mean, abs=1e-6)

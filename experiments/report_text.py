@@ -1,0 +1,44 @@
+"""From cells to the text of a report, in Markdown and LaTeX, and from text to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from experiments.comparison import Cell
+
+
+def write_files(output_dir: Path, texts: dict[str, str]) -> None:
+    """Writes each text under its name, whole or not at all."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        partial = output_dir / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, output_dir / name)
+
+
+def markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def cell_text(cell: Cell) -> str:
+    """Mean, spread and marks: "0.0612 ± 0.0010 *†"."""
+    text = f"{cell.mean:.4f}" + ("" if cell.sd is None else f" ± {cell.sd:.4f}")
+    marks = ("*" if cell.by_seeds else "") + ("†" if cell.by_users else "")
+    return f"{text} {marks}".strip()
+
+
+def markdown_cell(cell: Cell) -> str:
+    text = cell_text(cell).replace("*", r"\*")
+    return {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.place, text)
+
+
+def latex_cell(cell: Cell) -> str:
+    text = cell_text(cell).replace(" ± ", r" $\pm$ ").replace("†", r"$^\dagger$")
+    return {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.place, text)
+
+
+def tex(text: str) -> str:
+    for plain, escaped in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("±", r"$\pm$")):
+        text = text.replace(plain, escaped)
+    return text.replace("†", r"$\dagger$")
