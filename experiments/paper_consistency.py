@@ -15,7 +15,7 @@ from absl import app
 
 from data.registry import DATASETS
 from experiments import metrics, paper, report_table1
-from experiments.report_text import markdown_row
+from experiments.report_text import markdown_head, markdown_row
 
 # Half a unit of the last printed digit; also for MIND's cell of five digits.
 _ROUNDING = 5e-5
@@ -104,7 +104,9 @@ def to_markdown() -> str:
 
 
 def _gains() -> str:
-    lines = _head("data", "metric", "best baseline", "MGNM", "difference × 100", "gain")
+    lines = markdown_head(
+        ["data", "metric", "best baseline", "MGNM", "difference × 100", "gain"]
+    )
     for dataset, rows in paper.TABLE2.items():
         for metric, ours in zip(paper.METRICS, rows["mgnm"]):
             name, best = best_baseline(dataset, metric)
@@ -128,8 +130,8 @@ def _rankings() -> str:
         for name, row in table.items()
     }
     rows |= {f"Table 3, {name}": row for name, row in paper.TABLE3.items()}
-    lines = _head(
-        "row", *(f"{metric.upper()}: printed, attainable" for metric in _WORTH)
+    lines = markdown_head(
+        ["row", *(f"{metric.upper()}: printed, attainable" for metric in _WORTH)]
     )
     outside = {name: row for name, row in rows.items() if not is_attainable(row)}
     for name, row in outside.items():
@@ -148,7 +150,9 @@ def _rankings() -> str:
 
 
 def _runtimes() -> str:
-    lines = _head("data", "s an iteration × iterations / 60", "printed minutes")
+    lines = markdown_head(
+        ["data", "s an iteration × iterations / 60", "printed minutes"]
+    )
     for dataset, (seconds, iterations, minutes) in paper.TABLE4.items():
         low, high = (
             iterations * (seconds + off) / 60 for off in (-_ROUNDING, _ROUNDING)
@@ -160,8 +164,8 @@ def _runtimes() -> str:
 
 
 def _interactions() -> str:
-    lines = _head(
-        "data", "interactions", "from", "at least in a 5-core", "published 5-core"
+    lines = markdown_head(
+        ["data", "interactions", "from", "at least in a 5-core", "published 5-core"]
     )
     for dataset, published in FIVE_CORES.items():
         table1 = DATASETS[dataset].table1
@@ -176,10 +180,6 @@ def _interactions() -> str:
             cells = [paper.DATASET_NAMES[dataset], f"{count:,}", source]
             lines.append(markdown_row([*cells, f"{least:,}", f"{published:,}"]))
     return "\n".join(lines)
-
-
-def _head(*heads: str) -> list[str]:
-    return [markdown_row([*heads]), markdown_row(["---"] * len(heads))]
 
 
 def main(argv: list[str]) -> None:

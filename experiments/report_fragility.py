@@ -12,7 +12,7 @@ from experiments import comparison, finished_runs, fragility, statistics
 from experiments.fragility import REDRAWN, SHUFFLED, STORED
 from experiments.model_names import display_name, is_added, ordered
 from experiments.paper import METRICS
-from experiments.report_text import markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, write_files
 
 _GROUPINGS = ("instance", "user")
 
@@ -110,7 +110,7 @@ def to_markdown(tables: list[Table]) -> str:
     for table in tables:
         heads = ["model", "order", *(metric.upper() for metric in METRICS)]
         lines += [f"## {table.dataset}, {table.split}, {fragility.PROTOCOL}", ""]
-        lines += _head(heads)
+        lines += markdown_head(heads)
         for model in table.values:
             lines += _model_lines(table, model)
         lines += ["", caption(table), "", *_tau_lines(table)]
@@ -251,7 +251,7 @@ def _tau_lines(table: Table) -> list[str]:
     if len(table.values) < 2:
         return []
     heads = ["Kendall's tau with the stored order", *(m.upper() for m in METRICS)]
-    lines = _head(heads)
+    lines = markdown_head(heads)
     orders = next(iter(table.values.values()))
     for order, name in ((REDRAWN, "redrawn"), (SHUFFLED, "history shuffled")):
         if order not in orders:
@@ -309,7 +309,3 @@ def _order_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
 def _mean_and_sd(found: np.ndarray) -> str:
     mean, sd = statistics.mean_and_sd(found.tolist())
     return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
-
-
-def _head(heads: list[str]) -> list[str]:
-    return [markdown_row(heads), markdown_row(["---"] * len(heads))]

@@ -60,6 +60,8 @@ def chart(table: DatasetTable) -> str:
 
     models = ordered(table.cells)
     height = 0.9 + 0.32 * len(models)
+    # Else ids differ from one drawing to the next.
+    matplotlib.rcParams["svg.hashsalt"] = "mgnm"
     figure, axes = pyplot.subplots(1, 4, figsize=(13, height), sharey=True)
     for metric, axis in zip(METRICS, axes):
         cells = [table.cells[model][metric] for model in models]

@@ -8,7 +8,7 @@ from experiments import protocol_figure, protocol_orders, protocol_table
 from experiments.model_names import display_name, is_added
 from experiments.protocol_orders import METRICS, Cell, places
 from experiments.protocol_table import Table
-from experiments.report_text import markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, write_files
 
 
 def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
@@ -68,7 +68,7 @@ def _metric_lines(table: Table, metric: str) -> list[str]:
     }
     place = {key: places(cells) for key, cells in columns.items()}
     heads = [metric.upper(), *(protocol for protocol, _ in columns)]
-    lines = _head(heads)
+    lines = markdown_head(heads)
     for model in table.passports:
         row = [_name(model)]
         for key, cells in columns.items():
@@ -85,7 +85,7 @@ def _tau_lines(table: Table) -> list[str]:
     if not pairs:
         return ["One protocol: nothing to compare."]
     count = len(table.passports)
-    lines = _head(["Kendall's tau", *(metric.upper() for metric in METRICS)])
+    lines = markdown_head(["Kendall's tau", *(metric.upper() for metric in METRICS)])
     for pair in pairs:
         taus = [table.taus[metric][pair] for metric in METRICS]
         cells = ["–" if tau is None else f"{tau:.2f}" for tau in taus]
@@ -104,7 +104,7 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
     heads = [f"{protocol}, by"]
     for metric in METRICS:
         heads += [f"{metric.upper()} instance", "user", "difference"]
-    lines = _head(heads)
+    lines = markdown_head(heads)
     for model in table.passports:
         row = [_name(model)]
         for metric in METRICS:
@@ -127,10 +127,6 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
         "Means over seeds; in brackets the place.",
         "",
     ]
-
-
-def _head(heads: list[str]) -> list[str]:
-    return [markdown_row(heads), markdown_row(["---"] * len(heads))]
 
 
 def _name(model: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from data.registry import DATASETS
 from experiments import paper
 from experiments.grid import Options
-from experiments.report_text import markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, write_files
 
 _COUNTS = ("users", "items", "interactions", "train", "valid", "test")
 
@@ -43,7 +43,7 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
     heads = ["data", "split", "users", "items", "interactions"]
     heads += ["train", "valid", "test", "events a user", "same time", "Table 1"]
     lines = ["# Table 1", "", "## Prepared here", ""]
-    lines += [markdown_row(heads), markdown_row(["---"] * len(heads))]
+    lines += markdown_head(heads)
     for meta in metas:
         found = meta["statistics"]
         lengths = found["lengths"]

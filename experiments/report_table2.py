@@ -10,6 +10,7 @@ from experiments.paper import METRICS, TABLE2
 from experiments.report_text import (
     latex_cell,
     markdown_cell,
+    markdown_head,
     markdown_row,
     tex,
     write_files,
@@ -41,12 +42,7 @@ def to_markdown(tables: list[DatasetTable]) -> str:
         paper = _paper_columns(table)
         heads = ["model", *(metric.upper() for metric in METRICS)]
         heads += [f"paper {metric.upper()}" for metric in METRICS] if paper else []
-        lines += [
-            f"## {table2.title(table)}",
-            "",
-            markdown_row(heads),
-            markdown_row(["---"] * len(heads)),
-        ]
+        lines += [f"## {table2.title(table)}", "", *markdown_head(heads)]
         ruled = False
         for model in ordered(table.cells):
             if is_added(model) and not ruled:
@@ -120,8 +116,4 @@ def _paper_columns(table: DatasetTable) -> dict[str, list[str]]:
 
 def _cost_lines(table: DatasetTable) -> list[str]:
     rows = table2.costs(table)
-    return [
-        markdown_row(rows[0]),
-        markdown_row(["---"] * len(rows[0])),
-        *map(markdown_row, rows[1:]),
-    ]
+    return [*markdown_head(rows[0]), *map(markdown_row, rows[1:])]

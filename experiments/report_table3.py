@@ -12,6 +12,7 @@ from experiments.paper import METRICS
 from experiments.report_text import (
     latex_cell,
     markdown_cell,
+    markdown_head,
     markdown_row,
     tex,
     write_files,
@@ -129,7 +130,11 @@ def to_markdown(tables: list[Table]) -> str:
     heads = ["model", *(metric.upper() for metric in METRICS)]
     lines = ["# Table 3, ablations of MGNM", ""]
     for table in tables:
-        lines += [f"## {table.dataset}, {table.split}, uni1000", "", *_head(heads)]
+        lines += [
+            f"## {table.dataset}, {table.split}, uni1000",
+            "",
+            *markdown_head(heads),
+        ]
         for name, cells in table.cells.items():
             row = [markdown_cell(cells[metric]) for metric in METRICS]
             lines.append(markdown_row([name, *row]))
@@ -137,7 +142,12 @@ def to_markdown(tables: list[Table]) -> str:
         lines += [f"**Note:** {text}" for text in _missing(table)] + [""]
     lines += ["## What each row is", ""]
     lines += [f"- {name}: {note}." for name, note in _NOTES.items()]
-    lines += ["", "## The paper's Table 3, on Toys and Games", "", *_head(heads)]
+    lines += [
+        "",
+        "## The paper's Table 3, on Toys and Games",
+        "",
+        *markdown_head(heads),
+    ]
     for name, printed in paper.TABLE3.items():
         values = [f"{value:.4f}" for value in printed]
         lines.append(markdown_row([name, *values]))
@@ -174,10 +184,6 @@ def to_latex(tables: list[Table]) -> str:
         lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_tex(text)}}}"]
         parts.append("\n".join([*lines, r"\end{table}"]))
     return "\n\n".join(parts) + "\n"
-
-
-def _head(heads: list[str]) -> list[str]:
-    return [markdown_row(heads), markdown_row(["---"] * len(heads))]
 
 
 def _missing(table: Table) -> list[str]:

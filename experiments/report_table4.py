@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import finished_runs, paper
 from experiments.model_names import display_name, ordered
-from experiments.report_text import markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, write_files
 
 # (data set, split) -> model -> passports, one a seed.
 Tables = dict[tuple[str, str], dict[str, list[dict[str, Any]]]]
@@ -65,7 +65,7 @@ def to_markdown(tables: Tables) -> str:
     heads = ["model", *_COLUMNS.values()]
     for (dataset, split), passports in tables.items():
         lines += [f"## {dataset}, {split}", ""]
-        lines += [markdown_row(heads), markdown_row(["---"] * len(heads))]
+        lines += markdown_head(heads)
         counted = []
         for model in ordered(passports):
             found = _means(passports[model])

@@ -21,6 +21,11 @@ def markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def markdown_head(heads: list[str]) -> list[str]:
+    """A table's first two lines: its heads and the rule below them."""
+    return [markdown_row(heads), markdown_row(["---"] * len(heads))]
+
+
 def cell_text(cell: Cell) -> str:
     """Mean, spread and marks: "0.0612 ± 0.0010 *†"."""
     text = f"{cell.mean:.4f}" + ("" if cell.sd is None else f" ± {cell.sd:.4f}")
