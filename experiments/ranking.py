@@ -92,6 +92,7 @@ class Ranker:
         self._max_history = max_history
         self._candidate_seed = candidate_seed
         self._batch_size = batch_size
+        self._threads = 1 if model.stateful_scoring else _THREADS
         self._gather: Gather = gather_histories
         signature = batch_signature(data)
         self._sampled = tf.function(self._score_candidates, input_signature=[signature])
@@ -141,6 +142,7 @@ class Ranker:
         data: PreparedData | None = None,
         gather: Gather | None = None,
         batch_size: int | None = None,
+        threads: int | None = None,
     ) -> Ranker:
         """The same model, already traced, on what is given in place of its own.
 
@@ -148,11 +150,13 @@ class Ranker:
             data: with the vocabularies, and times or none, of the data before.
             gather: makes the batches.
             batch_size: instances encoded at a time.
+            threads: how many batches are ranked at a time.
         """
         other = copy.copy(self)
         other._data = data or self._data
         other._gather = gather or self._gather
         other._batch_size = batch_size or self._batch_size
+        other._threads = threads or self._threads
         return other
 
     def score(self, batch: NumpyBatch) -> np.ndarray:
@@ -265,7 +269,7 @@ class Ranker:
         instances: np.ndarray,
         fill: Callable[[np.ndarray, dict[str, np.ndarray]], None],
     ) -> None:
-        """Calls `fill(rows, batch)`, shortest histories first, two calls at a time.
+        """Calls `fill(rows, batch)`, shortest histories first, some at a time.
 
         One at a time, and so in order, where scoring changes the model.
         """
@@ -274,12 +278,11 @@ class Ranker:
             fill(rows, self._gather(self._data, instances[rows], self._max_history))
 
         lengths = np.minimum(instances[:, 1], self._max_history)
-        threads = 1 if self._model.stateful_scoring else _THREADS
         # Few instances are shared among the threads too.
-        size = min(self._batch_size, -(-len(instances) // threads))
+        size = min(self._batch_size, -(-len(instances) // self._threads))
         batches = like_lengths(lengths, size)
         # On leaving, also by an error or Ctrl-C, it drops the batches not yet begun.
-        with ThreadPool(threads) as pool:
+        with ThreadPool(self._threads) as pool:
             for _ in pool.imap(gather_and_fill, batches):
                 pass
 

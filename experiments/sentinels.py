@@ -86,11 +86,12 @@ class Scorer:
 
     A model that counts its calls, or draws from a seed that it keeps, is thus
     repeatable: what its calls leave behind is the business of "repeated call" alone.
+    Batches are ranked one after the other, for the same reason.
     """
 
     def __init__(self, model: SequentialRecommender, ranker: Ranker) -> None:
         self.model = model
-        self._ranker = ranker
+        self._ranker = ranker.altered(threads=1)
         self._kept = [(variable, variable.numpy()) for variable in model.variables]
 
     @property
