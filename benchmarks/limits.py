@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import machine
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -29,10 +31,6 @@ class Work:
 
     def __mul__(self, times: int) -> Work:
         return Work(self.flops * times, self.bytes * times)
-
-
-# Products side by side, as many as operations are in training: see `experiments`.
-_CHAINS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
 
     @tf.function
     def chains() -> list[Any]:
-        return [chain() for _ in range(_CHAINS)]
+        return [chain() for _ in range(machine.SIDE_BY_SIDE)]
 
     options = {"disable_meta_optimizer": True}  # Which would fold them into one.
     before = tf.config.optimizer.get_experimental_options()
@@ -96,7 +94,7 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
         times.append(time.perf_counter() - started)
     restored = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
     tf.config.optimizer.set_experimental_options(restored)
-    return float(np.median(times)) / number / _CHAINS
+    return float(np.median(times)) / number / machine.SIDE_BY_SIDE
 
 
 def step_work(step: Any, batch: dict[str, Any]) -> Work:

@@ -13,4 +13,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The threads that share one operation: half the cores, so that two operations stand
 # side by side. A step's products are small, and shared by all cores each they wait more
 # than they gain (docs/performance.md). Setting the variable overrides it.
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, machine.cores() // 2)))
+os.environ.setdefault(
+    "TF_NUM_INTRAOP_THREADS", str(max(1, machine.cores() // machine.SIDE_BY_SIDE))
+)

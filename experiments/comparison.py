@@ -45,7 +45,7 @@ def compare(
     ranks = {model: mean_ranks(runs) for model, runs in passports.items()}
     for metric in METRICS:
         by_seed = {
-            model: {run["seed"]: _found(run)[metric] for run in runs}
+            model: {run["seed"]: test_metrics(run)[metric] for run in runs}
             for model, runs in passports.items()
         }
         means = {m: statistics.mean_and_sd([*v.values()]) for m, v in by_seed.items()}
@@ -120,5 +120,6 @@ def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
     return {"user": users, **{key: np.mean(v, axis=0) for key, v in values.items()}}
 
 
-def _found(run: dict[str, Any]) -> dict[str, float]:
+def test_metrics(run: dict[str, Any]) -> dict[str, float]:
+    """What Table 2 shows of a run: under `uni1000`, one list a test instance."""
     return run["metrics"]["test"]["uni1000"]["instance"]

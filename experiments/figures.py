@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import configs, finished_runs, levels, statistics, studies
+from experiments import comparison, configs, finished_runs, levels, statistics, studies
 from experiments.paper import METRICS
 from experiments.report_text import write_files
 
@@ -129,7 +129,7 @@ def _sweep(
 
 
 def _point(x: int | str, runs: list[dict[str, Any]]) -> Point:
-    values = [run["metrics"]["test"]["uni1000"]["instance"] for run in runs]
+    values = [comparison.test_metrics(run) for run in runs]
     found = {
         metric: statistics.mean_and_sd([one[metric] for one in values])
         for metric in METRICS

@@ -30,6 +30,10 @@ def describe() -> dict[str, Any]:
     }
 
 
+# Operations that a step has side by side, and batches that are ranked so.
+SIDE_BY_SIDE = 2
+
+
 def cores() -> int:
     """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -21,6 +21,11 @@ def is_added(model: str) -> bool:
     return base not in MODEL_NAMES or variant not in ("", NO_TIMES)
 
 
+def marked_name(model: str) -> str:
+    """With ‡ if the model is not in the paper's Table 2."""
+    return display_name(model) + (" ‡" if is_added(model) else "")
+
+
 def ordered(models: Any) -> list[str]:
     """Models of the paper in its order, then the others, each with its variants."""
     order = [*MODEL_NAMES, *ADDED_NAMES]

@@ -15,12 +15,10 @@ import tensorflow as tf
 from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import NumpyBatch, batch_signature, gather_histories, targets
 from data.prepared import PreparedData
-from experiments import distribution, metrics
+from experiments import distribution, machine, metrics
 from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
 
-# Batches ranked side by side, as many as operations are: see `experiments`.
-_THREADS = 2
 # Scores kept at a time, whole users together, for the pooled lists of `user` grouping.
 _SLAB_INSTANCES = 4_096
 # The longest history of a batch, from its shortest: a factor, and events on top.
@@ -92,7 +90,7 @@ class Ranker:
         self._max_history = max_history
         self._candidate_seed = candidate_seed
         self._batch_size = batch_size
-        self._threads = 1 if model.stateful_scoring else _THREADS
+        self._threads = 1 if model.stateful_scoring else machine.SIDE_BY_SIDE
         self._gather: Gather = gather_histories
         signature = batch_signature(data)
         self._sampled = tf.function(self._score_candidates, input_signature=[signature])

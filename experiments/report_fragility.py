@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments import comparison, finished_runs, fragility, statistics
 from experiments.fragility import REDRAWN, SHUFFLED, STORED
-from experiments.model_names import display_name, is_added, ordered
+from experiments.model_names import marked_name, ordered
 from experiments.paper import METRICS
-from experiments.report_text import markdown_head, markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, mean_text, write_files
 
 _GROUPINGS = ("instance", "user")
 
@@ -228,7 +228,7 @@ def _model_lines(table: Table, model: str) -> list[str]:
         order: by_grouping["instance"]
         for order, by_grouping in table.values[model].items()
     }
-    name = display_name(model) + (" ‡" if is_added(model) else "")
+    name = marked_name(model)
     stored = [f"{by_order[STORED][metric][0]:.4f}" for metric in METRICS]
     rows = [[name, "stored", *stored]]
     if REDRAWN in by_order:
@@ -307,5 +307,4 @@ def _order_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
 
 
 def _mean_and_sd(found: np.ndarray) -> str:
-    mean, sd = statistics.mean_and_sd(found.tolist())
-    return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
+    return mean_text(*statistics.mean_and_sd(found.tolist()))

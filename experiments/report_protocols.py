@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments import protocol_figure, protocol_orders, protocol_table
-from experiments.model_names import display_name, is_added
-from experiments.protocol_orders import METRICS, Cell, places
+from experiments.model_names import marked_name
+from experiments.protocol_orders import METRICS, places
 from experiments.protocol_table import Table
-from experiments.report_text import markdown_head, markdown_row, write_files
+from experiments.report_text import markdown_head, markdown_row, mean_text, write_files
 
 
 def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
@@ -70,10 +70,10 @@ def _metric_lines(table: Table, metric: str) -> list[str]:
     heads = [metric.upper(), *(protocol for protocol, _ in columns)]
     lines = markdown_head(heads)
     for model in table.passports:
-        row = [_name(model)]
+        row = [marked_name(model)]
         for key, cells in columns.items():
             if model in cells:
-                row.append(f"{_text(cells[model])} ({place[key][model]})")
+                row.append(f"{mean_text(*cells[model])} ({place[key][model]})")
             else:
                 row.append("–")
         lines.append(markdown_row(row))
@@ -106,7 +106,7 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
         heads += [f"{metric.upper()} instance", "user", "difference"]
     lines = markdown_head(heads)
     for model in table.passports:
-        row = [_name(model)]
+        row = [marked_name(model)]
         for metric in METRICS:
             by_instance, by_user = (
                 table.cells[metric].get((protocol, key), {})
@@ -127,12 +127,3 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
         "Means over seeds; in brackets the place.",
         "",
     ]
-
-
-def _name(model: str) -> str:
-    return display_name(model) + (" ‡" if is_added(model) else "")
-
-
-def _text(cell: Cell) -> str:
-    mean, sd = cell
-    return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")

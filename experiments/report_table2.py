@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments import report_html, table2
-from experiments.model_names import display_name, is_added, ordered
+from experiments.model_names import display_name, is_added, marked_name, ordered
 from experiments.paper import METRICS, TABLE2
 from experiments.report_text import (
-    latex_cell,
+    latex_row,
+    latex_table,
     markdown_cell,
     markdown_head,
     markdown_row,
-    tex,
     write_files,
 )
 from experiments.table2 import DatasetTable
@@ -48,7 +48,7 @@ def to_markdown(tables: list[DatasetTable]) -> str:
             if is_added(model) and not ruled:
                 lines.append(markdown_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
                 ruled = True
-            name = display_name(model) + (" ‡" if is_added(model) else "")
+            name = marked_name(model)
             cells = [markdown_cell(table.cells[model][metric]) for metric in METRICS]
             lines.append(markdown_row([name, *cells, *paper.get(model, [])]))
         lines += ["", table2.caption(table), ""]
@@ -81,24 +81,15 @@ def to_latex(tables: list[DatasetTable]) -> str:
     """A `booktabs` table for each data set."""
     parts = []
     for table in tables:
-        heads = " & ".join(metric.upper() for metric in METRICS)
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            r"\begin{tabular}{lcccc}",
-            r"\toprule",
-        ]
-        lines += [rf"Model & {heads} \\", r"\midrule"]
+        body: list[str] = []
         ruled = False
         for model in ordered(table.cells):
             if is_added(model) and not ruled:
-                lines.append(r"\midrule")
+                body.append(r"\midrule")
                 ruled = True
-            cells = [latex_cell(table.cells[model][metric]) for metric in METRICS]
-            lines.append(" & ".join([tex(display_name(model)), *cells]) + r" \\")
+            body.append(latex_row(display_name(model), table.cells[model]))
         text = f"{table2.title(table)}. {table2.caption(table)}"
-        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{tex(text)}}}"]
-        parts.append("\n".join([*lines, r"\end{table}"]))
+        parts.append(latex_table(body, text))
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,11 +10,11 @@ from experiments import comparison, finished_runs, paper, statistics, studies
 from experiments.comparison import Cell
 from experiments.paper import METRICS
 from experiments.report_text import (
-    latex_cell,
+    latex_row,
+    latex_table,
     markdown_cell,
     markdown_head,
     markdown_row,
-    tex,
     write_files,
 )
 
@@ -92,7 +92,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
         cells[_TABLE2_ROW] = {
             metric: Cell(
                 *statistics.mean_and_sd(
-                    [_metrics(run)[metric] for run in found["mgnm"]]
+                    [comparison.test_metrics(run)[metric] for run in found["mgnm"]]
                 ),
                 place=0,
                 by_seeds=False,
@@ -174,15 +174,9 @@ def to_latex(tables: list[Table]) -> str:
     """A `booktabs` table for each data set."""
     parts = []
     for table in tables:
-        heads = " & ".join(metric.upper() for metric in METRICS)
-        lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{lcccc}"]
-        lines += [r"\toprule", rf"Model & {heads} \\", r"\midrule"]
-        for name, cells in table.cells.items():
-            row = [latex_cell(cells[metric]) for metric in METRICS]
-            lines.append(" & ".join([_tex(name), *row]) + r" \\")
+        body = [latex_row(name, cells) for name, cells in table.cells.items()]
         text = f"{table.dataset}, {table.split}, uni1000. {caption(table)}"
-        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_tex(text)}}}"]
-        parts.append("\n".join([*lines, r"\end{table}"]))
+        parts.append(latex_table(body, text))
     return "\n\n".join(parts) + "\n"
 
 
@@ -195,11 +189,3 @@ def _missing(table: Table) -> list[str]:
             names = ", ".join(map(str, sorted(lacking)))
             found.append(f"{name} lacks the seeds {names}.")
     return found
-
-
-def _metrics(run: dict[str, Any]) -> dict[str, float]:
-    return run["metrics"]["test"]["uni1000"]["instance"]
-
-
-def _tex(text: str) -> str:
-    return tex(text).replace("→", r"$\rightarrow$")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from experiments.comparison import Cell
+from experiments.paper import METRICS
 
 
 def write_files(output_dir: Path, texts: dict[str, str]) -> None:
@@ -26,9 +27,14 @@ def markdown_head(heads: list[str]) -> list[str]:
     return [markdown_row(heads), markdown_row(["---"] * len(heads))]
 
 
+def mean_text(mean: float, sd: float | None) -> str:
+    """Mean and spread: "0.0612 ± 0.0010"; one value has no spread."""
+    return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
+
+
 def cell_text(cell: Cell) -> str:
     """Mean, spread and marks: "0.0612 ± 0.0010 *†"."""
-    text = f"{cell.mean:.4f}" + ("" if cell.sd is None else f" ± {cell.sd:.4f}")
+    text = mean_text(cell.mean, cell.sd)
     marks = ("*" if cell.by_seeds else "") + ("†" if cell.by_users else "")
     return f"{text} {marks}".strip()
 
@@ -46,4 +52,19 @@ def latex_cell(cell: Cell) -> str:
 def tex(text: str) -> str:
     for plain, escaped in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("±", r"$\pm$")):
         text = text.replace(plain, escaped)
-    return text.replace("†", r"$\dagger$")
+    return text.replace("†", r"$\dagger$").replace("→", r"$\rightarrow$")
+
+
+def latex_table(body: list[str], caption: str) -> str:
+    """A `booktabs` table of the four metrics, its body's lines given."""
+    heads = " & ".join(metric.upper() for metric in METRICS)
+    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{lcccc}", r"\toprule"]
+    lines += [rf"Model & {heads} \\", r"\midrule", *body, r"\bottomrule"]
+    lines += [r"\end{tabular}", rf"\caption{{{tex(caption)}}}", r"\end{table}"]
+    return "\n".join(lines)
+
+
+def latex_row(name: str, cells: dict[str, Cell]) -> str:
+    """A line of a table's body: a name and its four metrics."""
+    row = [tex(name), *(latex_cell(cells[metric]) for metric in METRICS)]
+    return " & ".join(row) + r" \\"

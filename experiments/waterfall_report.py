@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.paper import METRICS
+from experiments.report_text import markdown_head, markdown_row, mean_text, write_files
 from experiments.statistics import mean_and_sd
 from experiments.waterfall_runs import PROTOCOL_STEPS, STEPS, TRAINED_STEPS
 from mgnm_tf.released import SWITCHES
@@ -34,9 +35,8 @@ def write(
         popularity: the metrics of counting, by grouping.
     """
     markdown = to_markdown(runs, popularity)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / "waterfall.md", markdown)
-    _write_text(folder / "waterfall.csv", to_csv(runs, popularity))
+    texts = {"waterfall.md": markdown, "waterfall.csv": to_csv(runs, popularity)}
+    write_files(folder, texts)
     draw(folder, runs, popularity)
     return markdown
 
@@ -92,13 +92,12 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
         "",
         "One list a test instance, with the weights that its own selection prefers.",
         "",
-        _row(["rows of the batch", *heads, "seeds"]),
-        _row(["---"] * (len(heads) + 2)),
+        *markdown_head(["rows of the batch", *heads, "seeds"]),
     ]
     for name, found in views(runs, popularity):
         cells = [_text(found, metric) for metric in METRICS]
         seeds = "" if name.startswith("*") else str(len(found))
-        lines.append(_row([name, *cells, seeds]))
+        lines.append(markdown_row([name, *cells, seeds]))
     lines += [
         "",
         "## One switch at a time",
@@ -108,8 +107,7 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
         "",
     ]
     heads = ["GAUC", "Δ", "NDCG@5", "Δ", *heads[2:], "seeds"]
-    lines.append(_row(["", "switch", "released → paper", *heads]))
-    lines.append(_row(["---"] * (3 + len(heads))))
+    lines += markdown_head(["", "switch", "released → paper", *heads])
     before: dict[int, Metrics] | None = None
     for step, found in waterfall(runs):
         cells = []
@@ -119,7 +117,9 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
                 change = before and _change(before, found, metric)
                 cells.append(_signed(change) if change else "")
         number = str(STEPS.index(step))
-        lines.append(_row([number, step, explain(step), *cells, str(len(found))]))
+        lines.append(
+            markdown_row([number, step, explain(step), *cells, str(len(found))])
+        )
         before = found
     return "\n".join(lines) + "\n"
 
@@ -284,8 +284,7 @@ def _change(
 
 
 def _text(found: dict[int, Metrics], metric: str) -> str:
-    mean, sd = _over_seeds(found, metric)
-    return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
+    return mean_text(*_over_seeds(found, metric))
 
 
 def _signed(change: tuple[float, float | None]) -> str:
@@ -295,13 +294,3 @@ def _signed(change: tuple[float, float | None]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
