@@ -8,6 +8,7 @@ number of instances, and against the number of items.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
@@ -36,6 +37,9 @@ _ITEMS = flags.DEFINE_list("items", ["10000", "100000", "1000000"], "Of the tabl
 _STEPS = flags.DEFINE_integer("steps", 40, "Training steps a round.", 2)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Of each measurement.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by default.")
+
+_BATCH_SIZE = 256
+_MAX_HISTORY = 100
 
 
 def main(argv: list[str]) -> None:
@@ -70,9 +74,9 @@ def _by_length(folder: Path) -> list[dict[str, float]]:
     repeated = {}
     for length in map(int, _LENGTHS.value):
         batch = {
-            "user": rng.integers(1, 2_000, 256),
-            "history": rng.integers(1, data.num_items, (256, length)),
-            "candidates": rng.integers(1, data.num_items, (256, 6)),
+            "user": rng.integers(1, 2_000, _BATCH_SIZE),
+            "history": rng.integers(1, data.num_items, (_BATCH_SIZE, length)),
+            "candidates": rng.integers(1, data.num_items, (_BATCH_SIZE, 6)),
         }
         tensors = {key: tf.constant(value, tf.int32) for key, value in batch.items()}
         repeated[length] = tf.data.Dataset.from_tensors(tensors).repeat()
@@ -86,14 +90,16 @@ def _by_length(folder: Path) -> list[dict[str, float]]:
         {
             "length": length,
             "step_ms": round(1e3 * statistics.median(found), 2),
-            "us_per_event": round(1e6 * statistics.median(found) / (256 * length), 3),
+            "us_per_event": round(
+                1e6 * statistics.median(found) / (_BATCH_SIZE * length), 3
+            ),
         }
         for length, found in times.items()
     ]
 
 
 def _by_size(folder: Path, field: str, sizes: list[str]) -> list[dict[str, float]]:
-    """Microseconds a positive on the first batches of epochs, by a size of the data."""
+    """Microseconds a positive over all lengths of history, by a size of the data."""
     from benchmarks import workloads
 
     trials: dict[int, Any] = {}
@@ -106,17 +112,48 @@ def _by_size(folder: Path, field: str, sizes: list[str]) -> list[dict[str, float
         trials[size] = (data, model, model.make_train_function(), [])
     for number in range(_ROUNDS.value + 1):
         for data, _, step, times in trials.values():
-            seconds = _seconds(step, _batches(data, epoch=number))
+            seconds = _seconds(step, _batches(_sample(data, number), epoch=number))
             if number:
                 times.append(seconds)
     return [
         {
             field: size,
             "instances": len(data.instances["train"]),
-            "us_per_positive": round(1e6 * statistics.median(times) / 256, 1),
+            "us_per_positive": round(1e6 * statistics.median(times) / _BATCH_SIZE, 1),
+            "us_per_positive_of_rounds": [
+                round(1e6 * t / _BATCH_SIZE, 1) for t in times
+            ],
+            "order_us_per_positive": round(_order_us(data), 2),
         }
         for size, (data, _, _, times) in trials.items()
     ]
+
+
+def _sample(data: PreparedData, number: int) -> PreparedData:
+    """The data with training instances for one round, of the whole range of lengths.
+
+    Evenly spaced in the order of their lengths, so that all rounds and sizes pay for
+    the same events: any thirty batches of an epoch differ by half in their lengths.
+    """
+    train = data.instances["train"]
+    count = _STEPS.value * _BATCH_SIZE
+    first = np.random.default_rng(number).random()
+    rows = ((first + np.arange(count)) * (len(train) / count)).astype(np.int64)
+    # Among equal lengths in random order, so that rounds read other users.
+    shuffled = np.random.default_rng(number).permutation(len(train))
+    by_length = shuffled[np.argsort(train[shuffled, 1], kind="stable")]
+    instances = {**data.instances, "train": train[by_length[rows]]}
+    return dataclasses.replace(data, instances=instances)
+
+
+def _order_us(data: PreparedData) -> float:
+    """Microseconds an instance that the order of an epoch takes to draw."""
+    from data.pipeline import epoch_order
+
+    lengths = np.minimum(data.instances["train"][:, 1], _MAX_HISTORY)
+    started = time.perf_counter()
+    epoch_order(lengths, _BATCH_SIZE, np.random.default_rng(0))
+    return 1e6 * (time.perf_counter() - started) / len(lengths)
 
 
 def _model(data: PreparedData) -> SequentialRecommender:
@@ -130,8 +167,11 @@ def _model(data: PreparedData) -> SequentialRecommender:
 def _batches(data: PreparedData, epoch: int) -> Any:
     from data.pipeline import training_dataset
 
-    arguments = {"batch_size": 256, "num_negatives": 5, "max_history": 100}
-    return iter(training_dataset(data, epoch=epoch, seed=1, **arguments))
+    arguments = {"num_negatives": 5, "max_history": _MAX_HISTORY}
+    dataset = training_dataset(
+        data, epoch=epoch, seed=1, batch_size=_BATCH_SIZE, **arguments
+    )
+    return iter(dataset)
 
 
 def _seconds(step: Any, batches: Any) -> float:

@@ -95,7 +95,8 @@ def _run() -> None:
     runs = waterfall_runs.stored_runs(folder)
     popularity = waterfall_runs.popularity(data, budget)
     text = waterfall_report.write(folder, runs, popularity)
-    sys.stdout.write(f"{text}\nWritten: {folder}/waterfall.md, .csv, .png, .svg\n")
+    kinds = ".md, .csv, .jsonl, .png, .svg"
+    sys.stdout.write(f"{text}\nWritten: {folder}/waterfall{kinds}\n")
 
 
 if __name__ == "__main__":

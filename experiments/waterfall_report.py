@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -26,7 +27,9 @@ _LEAKY, _HONEST, _REFERENCE = "#D55E00", "#0072B2", "#666666"
 def write(
     folder: Path, runs: list[dict[str, Any]], popularity: dict[str, Metrics]
 ) -> str:
-    """Writes waterfall.md, .csv, .png and .svg; returns the Markdown.
+    """Writes waterfall.md, .csv, .jsonl, .png and .svg; returns the Markdown.
+
+    The JSON lines are the runs: what the tables can be traced to.
 
     Args:
         folder: where they go.
@@ -35,7 +38,11 @@ def write(
         popularity: the metrics of counting, by grouping.
     """
     markdown = to_markdown(runs, popularity)
-    texts = {"waterfall.md": markdown, "waterfall.csv": to_csv(runs, popularity)}
+    texts = {
+        "waterfall.md": markdown,
+        "waterfall.csv": to_csv(runs, popularity),
+        "waterfall.jsonl": "".join(json.dumps(run) + "\n" for run in runs),
+    }
     write_files(folder, texts)
     draw(folder, runs, popularity)
     return markdown

@@ -316,7 +316,10 @@ def test_the_table_holds_every_step_and_its_change(tmp_path):
     assert "Seeds 1, 2;" in text
     assert {row[-1] for row in found.values()} == {"2 |"}
     kept = {path.name for path in tmp_path.iterdir()}
-    assert kept == {f"waterfall.{kind}" for kind in ("md", "csv", "png", "svg")}
+    kinds = ("md", "csv", "jsonl", "png", "svg")
+    assert kept == {f"waterfall.{kind}" for kind in kinds}
+    lines = (tmp_path / "waterfall.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == runs
     lines = (tmp_path / "waterfall.csv").read_text().splitlines()
     # Six lines of rows and the steps, four metrics each.
     assert len(lines) == 1 + 4 * (6 + len(waterfall_runs.STEPS))
