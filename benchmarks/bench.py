@@ -38,7 +38,7 @@ _DATA_DIR = flags.DEFINE_string(
 )
 _MODELS = flags.DEFINE_list("models", None, "Which models, by comma. Default: all.")
 _INSTANCES = flags.DEFINE_integer("instances", 4_096, "Most test instances a round.", 1)
-_STEPS = flags.DEFINE_integer("steps", 16, "Most training steps a round.", 1)
+_STEPS = flags.DEFINE_integer("steps", 64, "Most training steps a round.", 1)
 _SECONDS = flags.DEFINE_float(
     "seconds", 8.0, "A slow model does less a round, to take about this long.", 0.1
 )

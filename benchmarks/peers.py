@@ -177,7 +177,7 @@ def _compare(
         peer.ask("train 2")
         peer.ask("rank 1")
         for number in range(1, _ROUNDS.value + 1):
-            figures["our_train"].append(trial.train(20, epoch=number))
+            figures["our_train"].append(trial.train(64, epoch=number))
             figures["their_train"].append(peer.ask("train 20"))
             figures["our_rank"].append(trial.rank(8_192))
             figures["their_rank"].append(peer.ask("rank 2"))

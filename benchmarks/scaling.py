@@ -8,7 +8,6 @@ number of instances, and against the number of items.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 import sys
@@ -34,12 +33,11 @@ _USERS = flags.DEFINE_list(
     "users", ["30000", "300000", "3000000"], "With events, 3.5 instances each."
 )
 _ITEMS = flags.DEFINE_list("items", ["10000", "100000", "1000000"], "Of the table.")
-_STEPS = flags.DEFINE_integer("steps", 40, "Training steps a round.", 2)
+_STEPS = flags.DEFINE_integer("steps", 64, "Training steps a round.", 2)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Of each measurement.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by default.")
 
-_BATCH_SIZE = 256
-_MAX_HISTORY = 100
+_BATCH_SIZE, _MAX_HISTORY = 256, 100
 
 
 def main(argv: list[str]) -> None:
@@ -101,7 +99,14 @@ def _by_length(folder: Path) -> list[dict[str, float]]:
 def _by_size(folder: Path, field: str, sizes: list[str]) -> list[dict[str, float]]:
     """Microseconds a positive over all lengths of history, by a size of the data."""
     from benchmarks import workloads
+    from benchmarks.trial import training_speed
 
+    pipeline = {
+        "batch_size": _BATCH_SIZE,
+        "num_negatives": 5,
+        "max_history": _MAX_HISTORY,
+        "seed": 1,
+    }
     trials: dict[int, Any] = {}
     for size in map(int, sizes):
         # As many users in the table as the largest has, so that one thing changes.
@@ -112,38 +117,19 @@ def _by_size(folder: Path, field: str, sizes: list[str]) -> list[dict[str, float
         trials[size] = (data, model, model.make_train_function(), [])
     for number in range(_ROUNDS.value + 1):
         for data, _, step, times in trials.values():
-            seconds = _seconds(step, _batches(_sample(data, number), epoch=number))
+            speed = training_speed(step, data, _STEPS.value, epoch=number, **pipeline)
             if number:
-                times.append(seconds)
+                times.append(1e6 / speed)
     return [
         {
             field: size,
             "instances": len(data.instances["train"]),
-            "us_per_positive": round(1e6 * statistics.median(times) / _BATCH_SIZE, 1),
-            "us_per_positive_of_rounds": [
-                round(1e6 * t / _BATCH_SIZE, 1) for t in times
-            ],
+            "us_per_positive": round(statistics.median(times), 1),
+            "us_per_positive_of_rounds": [round(us, 1) for us in times],
             "order_us_per_positive": round(_order_us(data), 2),
         }
         for size, (data, _, _, times) in trials.items()
     ]
-
-
-def _sample(data: PreparedData, number: int) -> PreparedData:
-    """The data with training instances for one round, of the whole range of lengths.
-
-    Evenly spaced in the order of their lengths, so that all rounds and sizes pay for
-    the same events: any thirty batches of an epoch differ by half in their lengths.
-    """
-    train = data.instances["train"]
-    count = _STEPS.value * _BATCH_SIZE
-    first = np.random.default_rng(number).random()
-    rows = ((first + np.arange(count)) * (len(train) / count)).astype(np.int64)
-    # Among equal lengths in random order, so that rounds read other users.
-    shuffled = np.random.default_rng(number).permutation(len(train))
-    by_length = shuffled[np.argsort(train[shuffled, 1], kind="stable")]
-    instances = {**data.instances, "train": train[by_length[rows]]}
-    return dataclasses.replace(data, instances=instances)
 
 
 def _order_us(data: PreparedData) -> float:
@@ -164,18 +150,8 @@ def _model(data: PreparedData) -> SequentialRecommender:
     return runner.build_model(config, data, seed=1)
 
 
-def _batches(data: PreparedData, epoch: int) -> Any:
-    from data.pipeline import training_dataset
-
-    arguments = {"num_negatives": 5, "max_history": _MAX_HISTORY}
-    dataset = training_dataset(
-        data, epoch=epoch, seed=1, batch_size=_BATCH_SIZE, **arguments
-    )
-    return iter(dataset)
-
-
 def _seconds(step: Any, batches: Any) -> float:
-    """Of one step, the first apart: it waits for the epoch's order to be drawn."""
+    """Of one step, the first apart."""
     float(step(batches)["loss"])
     started = time.perf_counter()
     for _ in range(_STEPS.value - 1):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import collections
+import dataclasses
 import statistics
 import time
 from typing import Any
@@ -18,6 +19,48 @@ from experiments.configs import Config
 from mgnm_tf.recommender import SequentialRecommender
 
 _FEWEST_FULL = 6
+
+
+def drawn_data(data: PreparedData, count: int, seed: int) -> PreparedData:
+    """The data with at most so many of its training instances, drawn at random."""
+    train = data.instances["train"]
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(train), min(count, len(train)), replace=False)
+    return dataclasses.replace(data, instances={**data.instances, "train": train[rows]})
+
+
+def training_speed(
+    step: Any,
+    data: PreparedData,
+    steps: int,
+    batch_size: int,
+    epoch: int,
+    **pipeline: Any,
+) -> float:
+    """Positives a second over batches of drawn instances, after one step.
+
+    Each batch is timed once: the first ones of an epoch can be a third longer or
+    shorter than its mean.
+
+    Args:
+        step: Keras's train function.
+        data: the prepared data.
+        steps: most batches.
+        batch_size: positives of each.
+        epoch: seeds the draw and the order.
+        **pipeline: of `training_dataset`.
+    """
+    steps = min(steps, max(1, len(data.instances["train"]) // batch_size))
+    drawn = drawn_data(data, steps * batch_size, seed=epoch)
+    dataset = training_dataset(drawn, batch_size=batch_size, epoch=epoch, **pipeline)
+    # The batch before the clock starts comes again at the end.
+    batches = iter(dataset.repeat().prefetch(4))
+    float(step(batches)["loss"])
+    started = time.perf_counter()
+    for _ in range(steps):
+        loss = step(batches)["loss"]
+    float(loss)  # Waits for the last step.
+    return len(drawn.instances["train"]) / (time.perf_counter() - started)
 
 
 class Trial:
@@ -40,13 +83,20 @@ class Trial:
         name: str,
         config: Config,
         kind: type[SequentialRecommender] | None = None,
-        steps: int = 16,
+        steps: int = 64,
         instances: int = 4_096,
         seconds: float = 8.0,
         random_batches: bool = False,
     ) -> None:
-        self._order = {"pool_batches": 1} if random_batches else {}
         self.name, self.config, self._data = name, config, data
+        self._pipeline = {
+            "seed": 1,
+            "batch_size": config.batch_size,
+            "num_negatives": config.num_negatives,
+            "max_history": config.max_history,
+        }
+        if random_batches:
+            self._pipeline["pool_batches"] = 1
         before = machine.reset_peak_memory_mb()
         started = time.perf_counter()
         runner.set_up_tensorflow(self.config, seed=1)
@@ -107,27 +157,11 @@ class Trial:
             found["limit_share"] = round(speed / limit, 2)
         return found
 
-    def _pipeline(self, epoch: int) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "seed": 1,
-            "batch_size": self.config.batch_size,
-            "num_negatives": self.config.num_negatives,
-            "max_history": self.config.max_history,
-            **self._order,
-        }
-
     def train(self, steps: int, epoch: int) -> float:
-        """Positives a second of an epoch's first steps, after one."""
-        full = len(self._data.instances["train"]) // self.config.batch_size
-        steps = max(1, min(steps, full - 1))
-        batches = iter(training_dataset(self._data, **self._pipeline(epoch)))
-        float(self._train_function(batches)["loss"])  # Waits for the epoch's order.
-        started = time.perf_counter()
-        for _ in range(steps):
-            loss = self._train_function(batches)["loss"]
-        float(loss)  # Waits for the last step.
-        return steps * self.config.batch_size / (time.perf_counter() - started)
+        """Positives a second."""
+        return training_speed(
+            self._train_function, self._data, steps, epoch=epoch, **self._pipeline
+        )
 
     def rank(self, count: int, protocol: str = "uni1000") -> float:
         """Test instances a second, spread over users, whose histories differ."""
@@ -138,18 +172,23 @@ class Trial:
         return len(rows) / (time.perf_counter() - started)
 
     def _work(self) -> limits.Work:
-        """The mean work of a step, over batches as they come."""
+        """The mean work of a step, over the first round's batches."""
         model = self._model
         before = model.jit_compile
         model.jit_compile = True  # What needs other operations under XLA asks this.
         step = tf.function(model.train_step, jit_compile=True)
-        found = []
-        batches = training_batches(self._data, **self._pipeline(epoch=1))
-        for batch in itertools.islice(batches, min(8, self._steps)):
-            tensors = {key: tf.convert_to_tensor(value) for key, value in batch.items()}
-            found.append(limits.step_work(step, tensors))
+        drawn = drawn_data(self._data, self._steps * self.config.batch_size, seed=1)
+        by_length: dict[int, limits.Work] = {}
+        counts: collections.Counter[int] = collections.Counter()
+        for batch in training_batches(drawn, epoch=1, **self._pipeline):
+            length = batch["history"].shape[1]
+            counts[length] += 1
+            if length not in by_length:
+                tensors = {key: tf.convert_to_tensor(v) for key, v in batch.items()}
+                by_length[length] = limits.step_work(step, tensors)
         model.jit_compile = before
+        steps = sum(counts.values())
         return limits.Work(
-            statistics.mean(work.flops for work in found),
-            statistics.mean(work.bytes for work in found),
+            sum(by_length[n].flops * times for n, times in counts.items()) / steps,
+            sum(by_length[n].bytes * times for n, times in counts.items()) / steps,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import limits, plain, tables, workloads
+from benchmarks import limits, plain, tables, trial, workloads
 from data.pipeline import training_dataset
 from experiments import configs, runner
 from mgnm_tf.model import MGNM
@@ -210,3 +210,34 @@ def test_wrong_flags_of_benchmarks_are_one_line(module, flag, message):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_every_drawn_batch_is_timed_once(tmp_path):
+    data = workloads.build("toys", tmp_path, active_users=300)
+    seen = []
+
+    def step(batches):
+        batch = next(batches)
+        seen.append(
+            {
+                (int(u), tuple(h))
+                for u, h in zip(batch["user"], batch["history"].numpy())
+            }
+        )
+        return {"loss": tf.constant(0.0)}
+
+    speed = trial.training_speed(
+        step,
+        data,
+        steps=7,
+        batch_size=32,
+        epoch=1,
+        seed=1,
+        num_negatives=2,
+        max_history=100,
+    )
+    assert speed > 0
+    untimed, *timed = seen
+    assert len(timed) == 7
+    assert untimed == timed[-1]
+    assert sum(map(len, timed)) == len(set.union(*timed)) == 7 * 32
