@@ -167,7 +167,7 @@ def _wins(
                 {"positive": "test items", "negative": "sampled negatives"}[kind]
             )
             axis.set_xlabel(f"{by_level.shape[1]} users, in one order left and right")
-        row[0].set_ylabel(f"{dataset}\nshare of wins")
+        row[0].set_ylabel(f"{dataset}\nshare of wins", linespacing=1.5)
     handles, labels = max(
         (row[0].get_legend_handles_labels() for row in axes),
         key=lambda pair: len(pair[1]),
