@@ -64,8 +64,7 @@ def _write_all(output_dir: Path, runs_dir: Path) -> str:
     measured = [pair for pair in compared if report_fragility.measured(runs_dir, *pair)]
     if measured:
         parts.append(report_fragility.write(output_dir, runs_dir, measured))
-    if studied:
-        figures.write(output_dir, runs_dir, studied)
+    figures.write(output_dir, runs_dir, sorted(folders))
     for pair in folders:
         text = finished_runs.to_jsonl(runs_dir, *pair)
         write_files(output_dir, {f"passports-{'-'.join(pair)}.jsonl": text})

@@ -129,6 +129,8 @@ def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
     from experiments import figures
 
     written = figures.write(options.reports_dir, options.runs_dir, datasets)
+    if not written:
+        raise ValueError(f"{options.runs_dir} holds no finished run of a figure.")
     sys.stdout.write(f"\nWritten: {', '.join(map(str, written))}\n")
     return failed
 

@@ -61,6 +61,7 @@ def write_run(runs, model, seed, shift, **changes):
             "epochs": 3,
             "best_epoch": 3,
             "max_epochs": 9,
+            "steps": 60,
             "seconds": 6.0,
             "positives_per_s": 500.0,
             "parameters": 1234,

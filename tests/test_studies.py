@@ -283,10 +283,22 @@ def test_micro_video_logs_are_figure_5(tmp_path):
     assert {path.stem for path in drawn} == {"fig5", "fig7"}
 
 
-def test_no_run_of_a_figure_is_said(tmp_path):
+def test_the_report_draws_the_levels_of_data_without_studies(tmp_path):
+    runs, output = tmp_path / "runs", tmp_path / "reports"
+    for model in ("mgnm", "gru4rec"):
+        write_run(runs, model, 1, shift=2, config=CONFIG)
+    folder = runs / "shop/global_time/mgnm/seed-1"
+    write_levels(folder, folder)
+    command = [sys.executable, "-m", "experiments.report", f"--runs_dir={runs}"]
+    subprocess.run([*command, f"--output_dir={output}"], cwd=ROOT, check=True)
+    drawn = {path.stem for path in (output / "figures").iterdir()}
+    assert drawn == {"fig6", "fig7"}
+
+
+def test_without_a_run_of_a_figure_nothing_is_drawn(tmp_path):
     write_run(tmp_path, "gru4rec", 1, 0)
-    with pytest.raises(ValueError, match="holds no finished run of a figure"):
-        figures.write(tmp_path, tmp_path, SHOP)
+    assert figures.write(tmp_path / "out", tmp_path, SHOP) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_wins_are_counted_of_real_candidates_by_user(tiny_data):
