@@ -80,13 +80,14 @@ def _user_p_values(
     ranks: dict[str, Any], metric: str, best: str, others: list[str]
 ) -> dict[str, float]:
     """Instances are averaged over seeds first, so that users alone are resampled."""
-    users, ours = ranks[best]["user"], ranks[best][metric]
-    return {
-        model: statistics.paired_bootstrap(
-            ours, ranks[model][metric], users, resamples=2_000
-        ).p_value
-        for model in others
-    }
+    if not others:
+        return {}
+    differences = [ranks[best][metric] - ranks[model][metric] for model in others]
+    # All at once: drawing the users takes most of the time.
+    found = statistics.paired_bootstraps(
+        np.stack(differences, axis=1), ranks[best]["user"], resamples=2_000
+    )
+    return {model: one.p_value for model, one in zip(others, found)}
 
 
 def below(p_values: dict[Any, float]) -> dict[Any, bool]:
