@@ -82,12 +82,30 @@ def _user_p_values(
     """Instances are averaged over seeds first, so that users alone are resampled."""
     if not others:
         return {}
-    differences = [ranks[best][metric] - ranks[model][metric] for model in others]
-    # All at once: drawing the users takes most of the time.
+    pairs = [(ranks[best], ranks[model], metric) for model in others]
+    return dict(zip(others, user_p_values(pairs)))
+
+
+def user_p_values(
+    pairs: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]],
+) -> list[float]:
+    """Paired bootstrap over users of each (ranks, other ranks, metric), all at once.
+
+    Drawing the users takes most of the time, and they are the same for all. The mean
+    that is compared is the one that is printed: GAUC weighs a list by its size.
+    """
+    differences = [one[metric] - other[metric] for one, other, metric in pairs]
+    weights = [
+        one["size"] if metric == "gauc" else np.ones(len(one["size"]))
+        for one, _, metric in pairs
+    ]
     found = statistics.paired_bootstraps(
-        np.stack(differences, axis=1), ranks[best]["user"], resamples=2_000
+        np.stack(differences, axis=1),
+        pairs[0][0]["user"],
+        np.stack(weights, axis=1),
+        resamples=2_000,
     )
-    return {model: one.p_value for model, one in zip(others, found)}
+    return [difference.p_value for difference in found]
 
 
 def below(p_values: dict[Any, float]) -> dict[Any, bool]:
@@ -99,7 +117,7 @@ def below(p_values: dict[Any, float]) -> dict[Any, bool]:
 def mean_ranks(
     runs: list[dict[str, Any]], protocol: str = "uni1000"
 ) -> dict[str, np.ndarray]:
-    """Each metric of each instance, averaged over seeds; and the users."""
+    """Each metric of each instance, averaged over seeds; users and lists' sizes."""
     import pandas as pd
 
     tables = [pd.read_parquet(run["folder"] / "ranks.parquet") for run in runs]
@@ -107,7 +125,7 @@ def mean_ranks(
 
 
 def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
-    """Each metric of each instance, averaged over tables of ranks; and the users."""
+    """Each metric of each instance, averaged over tables; users and lists' sizes."""
     values: dict[str, list[np.ndarray]] = defaultdict(list)
     for table in tables:
         pessimistic = table["rank_pessimistic"].to_numpy()
@@ -117,8 +135,11 @@ def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
         for metric in METRICS[1:]:
             name, k = metric.split("@")
             values[metric].append(metrics.at_cutoff(pessimistic, name, int(k)))
-    users = tables[0]["user"].to_numpy()
-    return {"user": users, **{key: np.mean(v, axis=0) for key, v in values.items()}}
+    same = {
+        "user": tables[0]["user"].to_numpy(),
+        "size": tables[0]["candidates"].to_numpy(),
+    }
+    return {**same, **{key: np.mean(v, axis=0) for key, v in values.items()}}
 
 
 def test_metrics(run: dict[str, Any]) -> dict[str, float]:

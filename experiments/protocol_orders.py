@@ -115,13 +115,8 @@ def _sure(
     for model in {model for pair in pairs for model in pair}:
         if (protocol, model) not in known:
             known[protocol, model] = comparison.mean_ranks(passports[model], protocol)
-    differences = [
-        known[protocol, one][metric] - known[protocol, other][metric]
-        for one, other in pairs
-    ]
-    users = known[protocol, pairs[0][0]]["user"]
-    found = statistics.paired_bootstraps(
-        np.stack(differences, axis=1), users, resamples=2_000
+    p_values = comparison.user_p_values(
+        [(known[protocol, one], known[protocol, other], metric) for one, other in pairs]
     )
-    below = comparison.below({pair: one.p_value for pair, one in zip(pairs, found)})
+    below = comparison.below(dict(zip(pairs, p_values)))
     return {pair for pair, is_below in below.items() if is_below}

@@ -209,13 +209,11 @@ def _by_users(passports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
             )
             for order in (STORED, SHUFFLED)
         )
-        found = statistics.paired_bootstraps(
-            np.stack([stored[metric] - shuffled[metric] for metric in METRICS], axis=1),
-            stored["user"],
-            resamples=2_000,
+        found = comparison.user_p_values(
+            [(stored, shuffled, metric) for metric in METRICS]
         )
-        for metric, difference in zip(METRICS, found):
-            p_values[metric][model] = difference.p_value
+        for metric, p_value in zip(METRICS, found):
+            p_values[metric][model] = p_value
     below = {metric: comparison.below(found) for metric, found in p_values.items()}
     return {
         model: {metric: below[metric][model] for metric in METRICS}

@@ -41,54 +41,50 @@ def paired_t_test(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return float(stats.ttest_rel(ours, theirs).pvalue)
 
 
-def paired_bootstrap(
-    ours: np.ndarray,
-    theirs: np.ndarray,
+def paired_bootstraps(
+    differences: np.ndarray,
     users: np.ndarray,
+    weights: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
-) -> Difference:
-    """Resamples users, with all of their instances, and compares the means.
+) -> list[Difference]:
+    """Resamples users, with all of their instances, and compares weighted means.
 
     Args:
-        ours: the metric of each instance under one model, float [n].
-        theirs: the same under another.
+        differences: of metrics between two models, by instance, one comparison a
+            column, float [n, k]. All see the same resamples.
         users: whose instance it is, int [n].
+        weights: of the instances in the mean, float [n, k]; equal without.
         resamples: how often.
         seed: of the resampling.
-    """
-    differences = np.subtract(ours, theirs)[:, None]
-    return paired_bootstraps(differences, users, resamples, seed)[0]
 
-
-def paired_bootstraps(
-    differences: np.ndarray, users: np.ndarray, resamples: int = 10_000, seed: int = 0
-) -> list[Difference]:
-    """`paired_bootstrap` of several comparisons, over the same resamples.
-
-    Args:
-        differences: of the metric between two models, by instance, float [n, k].
-        users: as there.
-        resamples: as there.
-        seed: as there.
+    Returns:
+        One `Difference` a column.
     """
     # Means of equal values may differ by rounding, all of them to one side.
     differences = np.where(np.abs(differences) < 1e-12, 0.0, differences)
+    if weights is None:
+        weights = np.ones_like(differences)
     _, groups = np.unique(users, return_inverse=True)
-    sizes = np.bincount(groups).astype(float)
-    sums = np.stack(
-        [np.bincount(groups, weights=column) for column in differences.T], axis=1
-    )  # [users, k]
+    sums = _by_user(groups, differences * weights)
+    sizes = _by_user(groups, weights)
     rng = np.random.default_rng(seed)
     means = []
     for start in range(0, resamples, _RESAMPLE_CHUNK):
         count = min(_RESAMPLE_CHUNK, resamples - start)
         # Times that each user is drawn: [count, users].
         drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), count)
-        means.append(drawn @ sums / (drawn @ sizes)[:, None])
+        means.append(drawn @ sums / (drawn @ sizes))
     found = np.concatenate(means)  # [resamples, k]
-    whole = sums.sum(axis=0) / sizes.sum()
+    whole = sums.sum(axis=0) / sizes.sum(axis=0)
     return [_difference(*pair) for pair in zip(whole, found.T)]
+
+
+def _by_user(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums of each column over each user's rows, float [users, k]."""
+    return np.stack(
+        [np.bincount(groups, weights=column) for column in values.T], axis=1
+    )
 
 
 def _difference(mean: float, found: np.ndarray) -> Difference:

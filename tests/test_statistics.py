@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import statistics
+from experiments import comparison, statistics
+
+
+def bootstrap(ours, theirs, users, resamples):
+    differences = np.subtract(ours, theirs)[:, None]
+    return statistics.paired_bootstraps(differences, users, resamples=resamples)[0]
 
 
 def test_mean_and_deviation_by_hand():
@@ -32,7 +37,7 @@ def test_bootstrap_finds_a_clear_difference_and_its_interval():
     rng = np.random.default_rng(0)
     theirs = rng.normal(size=500)
     ours = theirs + rng.normal(0.2, 0.5, 500)
-    found = statistics.paired_bootstrap(ours, theirs, np.arange(500), 2_000)
+    found = bootstrap(ours, theirs, np.arange(500), 2_000)
     assert found.p_value < 0.01
     assert found.low < np.mean(ours - theirs) == pytest.approx(found.mean)
     # Of independent users it is the usual interval of a mean.
@@ -43,9 +48,9 @@ def test_bootstrap_finds_a_clear_difference_and_its_interval():
 def test_bootstrap_finds_nothing_where_there_is_nothing():
     rng = np.random.default_rng(1)
     ours, theirs = rng.normal(size=(2, 400))
-    found = statistics.paired_bootstrap(ours, theirs, np.arange(400), 2_000)
+    found = bootstrap(ours, theirs, np.arange(400), 2_000)
     assert found.p_value > 0.05
-    same = statistics.paired_bootstrap(ours, ours, np.arange(400), 200)
+    same = bootstrap(ours, ours, np.arange(400), 200)
     assert same.p_value == 1.0
 
 
@@ -54,8 +59,8 @@ def test_bootstrap_resamples_users_not_instances():
     users = np.repeat(np.arange(50), 20)
     ours = rng.normal(size=50)[users]  # A user's instances are all alike.
     zero = np.zeros(1_000)
-    by_user = statistics.paired_bootstrap(ours, zero, users, 2_000)
-    by_instance = statistics.paired_bootstrap(ours, zero, np.arange(1_000), 2_000)
+    by_user = bootstrap(ours, zero, users, 2_000)
+    by_instance = bootstrap(ours, zero, np.arange(1_000), 2_000)
     assert by_user.high - by_user.low > 3 * (by_instance.high - by_instance.low)
 
 
@@ -69,21 +74,43 @@ def test_holm_by_hand():
 def test_several_bootstraps_are_each_one_s_own():
     rng = np.random.default_rng(3)
     differences, users = rng.normal(0.1, 1.0, (60, 3)), np.arange(60) // 3
-    together = statistics.paired_bootstraps(differences, users, 400)
-    alone = [
-        statistics.paired_bootstrap(column, np.zeros(60), users, 400)
-        for column in differences.T
-    ]
+    together = statistics.paired_bootstraps(differences, users, resamples=400)
+    alone = [bootstrap(column, np.zeros(60), users, 400) for column in differences.T]
     for one, other in zip(together, alone):
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other))
     assert len({one.p_value for one in together}) == 3
+
+
+def test_the_bootstrap_compares_weighted_means():
+    rng = np.random.default_rng(4)
+    differences, users = rng.normal(0.1, 1.0, (60, 2)), np.arange(60) // 3
+    counts = rng.integers(1, 4, (60, 2))
+    found = statistics.paired_bootstraps(differences, users, counts, resamples=400)
+    for column, count, one in zip(differences.T, counts.T, found):
+        assert one.mean == pytest.approx(np.average(column, weights=count))
+        # A weight of two is the same as a row that stands there twice.
+        rows = np.repeat(column, count)
+        again = bootstrap(rows, np.zeros(len(rows)), np.repeat(users, count), 400)
+        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(again))
+
+
+def test_users_are_compared_by_the_gauc_that_is_printed():
+    # One model is better on the long lists, the other as much on as many short ones.
+    size = np.tile([1_001, 101], 50)
+    gain = np.tile([0.1, -0.1], 50)
+    better = {"user": np.arange(100), "size": size, "gauc": gain, "hit@5": gain}
+    worse = {**better, "gauc": np.zeros(100), "hit@5": np.zeros(100)}
+    pairs = [(better, worse, "gauc"), (better, worse, "hit@5")]
+    by_size, by_instance = comparison.user_p_values(pairs)
+    assert by_size < 0.01
+    assert by_instance > 0.5
 
 
 def test_rounding_is_no_difference():
     third = np.full(40, 0.1)
     sums = (third + third + third) / 3
     assert (sums != third).all()
-    assert statistics.paired_bootstrap(sums, third, np.arange(40), 200).p_value == 1.0
+    assert bootstrap(sums, third, np.arange(40), 200).p_value == 1.0
 
 
 def test_tau_by_hand():
