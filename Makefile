@@ -77,7 +77,7 @@ figures: $(VENV)/.installed ## Figures 3 to 7
 reproduce-protocols: $(VENV)/.installed ## whether the protocols agree on Table 2's models
 	$(REPRODUCE) --what=protocols
 
-reproduce-fragility: $(VENV)/.installed ## simultaneous events, and histories, in other orders
+reproduce-fragility: $(VENV)/.installed ## other orders of a history, and other users' histories
 	$(REPRODUCE) --what=fragility
 
 reproduce-all: $(VENV)/.installed ## all tables and figures

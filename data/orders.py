@@ -1,4 +1,4 @@
-"""Other orders of what is stored: of simultaneous events, and of a history's items."""
+"""Other pasts than the stored ones: other orders of it, and other users' histories."""
 
 from __future__ import annotations
 
@@ -91,6 +91,35 @@ def gather_shuffled(
         rng = np.random.default_rng([seed, user, end])
         row[first:] = rng.permutation(row[first:])
     return batch
+
+
+def gather_of_others(
+    data: PreparedData, instances: np.ndarray, max_history: int, seed: int
+) -> NumpyBatch:
+    """`gather_histories` of a drawn test instance of another user for each instance.
+
+    All that a model is shown but the candidates is the other's: user, items, times.
+    Whose it is depends on the seed and the instance alone.
+
+    Raises:
+        ValueError: if no other user has a test instance.
+    """
+    pool = data.instances["test"]  # Ordered by user.
+    first = np.searchsorted(pool[:, 0], instances[:, 0], side="left")
+    own = np.searchsorted(pool[:, 0], instances[:, 0], side="right") - first
+    if (own == len(pool)).any():
+        raise ValueError(
+            f"All test instances of {data.name} are of one user: there is no other "
+            "user's history to show."
+        )
+    drawn = np.array(
+        [
+            np.random.default_rng([seed, user, end]).integers(len(pool) - count)
+            for (user, end), count in zip(instances, own)
+        ]
+    )
+    drawn += np.where(drawn >= first, own, 0)  # Past the user's own instances.
+    return gather_histories(data, pool[drawn], max_history)
 
 
 def _groups(store: SequenceStore) -> np.ndarray:

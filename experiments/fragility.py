@@ -1,9 +1,10 @@
-"""How a finished run's test metrics change with orders that nobody knows, or with none.
+"""How a finished run's test metrics change with other pasts than the stored ones.
 
 Example: python -m experiments.fragility --run_dir=runs/toys/global_time/mgnm/seed-1
 
-The order of simultaneous events is drawn anew, and histories are shuffled; weights stay
-as they are. `fragility.md` is written from the folder that this leaves in the run's.
+The order of simultaneous events is drawn anew, histories are shuffled, and those of
+other users are shown; weights stay as they are. `fragility.md` is written from the
+folder that this leaves in the run's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 PROTOCOL = "uni1000"
 FOLDER, RESULTS = "fragility", "fragility.json"
 STORED, REDRAWN, SHUFFLED = "stored", "redrawn", "shuffled"
-DRAWS = {STORED: 1, REDRAWN: 10, SHUFFLED: 3}
+ANOTHER_USER = "another_user"
+DRAWS = {STORED: 1, REDRAWN: 10, SHUFFLED: 3, ANOTHER_USER: 3}
 _SEED = 29  # The same draws for every model and seed.
 
 # Data, ranking, and what else is to be kept of one draw.
@@ -38,12 +40,14 @@ Draw = tuple["PreparedData", "Ranking", dict[str, Any]]
 def measure(run_dir: Path, data_dir: Path) -> Path:
     """Writes `<run_dir>/fragility/`, whole or not at all, if it is not there yet.
 
-    `fragility.json` holds the `uni1000` test metrics of each draw of three orders:
+    `fragility.json` holds the `uni1000` test metrics of each draw of four orders:
 
     - stored: as training saw it; one draw.
     - redrawn: of each user's simultaneous events, drawn anew. Targets and histories
       change, and negatives with the targets; none if the data have no times.
     - shuffled: of each history's items. Targets and negatives are the stored ones.
+    - another_user: a drawn test instance of another user is shown in the place of each.
+      Targets and negatives are the stored ones.
 
     `ranks.parquet` holds the ranks behind them, by order and draw.
 
@@ -51,11 +55,11 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
         The folder.
 
     Raises:
-        ValueError: if there is no finished and sealed run, or its data are not the
-            ones prepared.
+        ValueError: if there is no finished and sealed run, its data are not the ones
+            prepared, or one user has all test instances.
     """
     folder = run_dir / FOLDER
-    if folder.exists():
+    if read_results(run_dir) is not None:
         logging.info("%s is there already.", folder)
         return folder
     import pandas as pd
@@ -97,14 +101,16 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     partial.mkdir()
     runner.write_json(partial / RESULTS, results)
     runner.write_ranks(partial, pd.concat(tables, ignore_index=True))
+    shutil.rmtree(folder, ignore_errors=True)  # Of fewer orders, if there is one.
     os.replace(partial, folder)
     return folder
 
 
 def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
     """Ranks the test instances in each draw of an order: a key of `DRAWS`."""
-    from data.orders import gather_shuffled, reorder_simultaneous
+    from data.orders import gather_of_others, gather_shuffled, reorder_simultaneous
 
+    gathers = {SHUFFLED: gather_shuffled, ANOTHER_USER: gather_of_others}
     for number in range(DRAWS[order]):
         kept: dict[str, Any] = {}
         seen, reader = data, ranker
@@ -112,10 +118,9 @@ def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
             seen = reorder_simultaneous(data, [_SEED, number])
             reader = ranker.altered(seen)
             kept = _compare_targets(seen)
-        elif order == SHUFFLED:
-            seed = _SEED + number
-            shuffle = functools.partial(gather_shuffled, seed=seed)
-            reader = ranker.altered(gather=shuffle)
+        elif order in gathers:
+            gather = functools.partial(gathers[order], seed=_SEED + number)
+            reader = ranker.altered(gather=gather)
         yield seen, reader.rank("test", PROTOCOL, group_users=True), kept
 
 
@@ -135,9 +140,14 @@ def _compare_targets(data: Reordered) -> dict[str, int]:
 
 
 def read_results(run_dir: Path) -> dict[str, Any] | None:
-    """What `measure` left in a run's folder; None if it was not called."""
+    """What `measure` left in a run's folder.
+
+    None if it was not called, or when it knew fewer orders.
+    """
     path = run_dir / FOLDER / RESULTS
-    return json.loads(path.read_text()) if path.exists() else None
+    results = json.loads(path.read_text()) if path.exists() else {"orders": {}}
+    lacking = DRAWS.keys() - results["orders"].keys() - {REDRAWN}
+    return None if lacking else results
 
 
 def main(argv: list[str]) -> None:

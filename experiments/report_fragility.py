@@ -1,4 +1,4 @@
-"""What orders that nobody knows, or none at all, make of the test metrics."""
+"""What other orders of a history, and other users' histories, make of the metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from experiments import comparison, finished_runs, fragility, statistics
-from experiments.fragility import REDRAWN, SHUFFLED, STORED
+from experiments.fragility import ANOTHER_USER, REDRAWN, SHUFFLED, STORED
 from experiments.model_names import marked_name, ordered
 from experiments.paper import METRICS
 from experiments.report_text import markdown_head, markdown_row, mean_text, write_files
 
 _GROUPINGS = ("instance", "user")
+# Those whose targets and negatives are the stored ones, with what a row calls them.
+_ALTERED = {
+    SHUFFLED: "history shuffled",
+    ANOTHER_USER: "another user's history",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +30,9 @@ class Table:
         passports: by model, one a seed, with what was left under "fragility".
         values: by model, order, grouping and metric: float [draws], means over seeds.
             The draws are the same for all models and seeds.
-        by_users: by model and metric, whether shuffled histories give another value
-            than stored ones: paired bootstrap over users, Holm-corrected over models.
+        by_users: by order, model and metric, whether shuffled histories, or another
+            user's, give another value than stored ones: paired bootstrap over users,
+            Holm-corrected over models.
         notes: what a reader has to know.
     """
 
@@ -34,7 +40,7 @@ class Table:
     split: str
     passports: dict[str, list[dict[str, Any]]]
     values: dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]
-    by_users: dict[str, dict[str, bool]]
+    by_users: dict[str, dict[str, dict[str, bool]]]
     notes: list[str]
 
 
@@ -81,8 +87,9 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
             "has looked into. `make reproduce-fragility` does."
         )
     values = {model: _values(runs) for model, runs in passports.items()}
-    by_users = _by_users(passports)
-    notes = [*_no_times(passports), *_seen(passports), _order_s_worth(by_users)]
+    by_users = {order: _by_users(passports, order) for order in _ALTERED}
+    notes = [*_no_times(passports), *_seen(passports)]
+    notes.append(_order_s_worth(by_users[SHUFFLED]))
     notes += finished_runs.run_warnings(passports)
     return Table(dataset, split, passports, values, by_users, notes)
 
@@ -142,8 +149,11 @@ def caption(table: Table) -> str:
     return text + (
         "History shuffled: the items of each test history in a drawn order, "
         f"{len(results['orders'][SHUFFLED])} times; times stay at their positions, so "
-        "that they still ascend; targets and negatives are the stored ones. † another "
-        "value than the stored history's by a paired bootstrap over users (p < "
+        "that they still ascend; targets and negatives are the stored ones. Another "
+        "user's history: a drawn test instance of another user in the place of each, "
+        f"{fragility.DRAWS[ANOTHER_USER]} times; targets and negatives are the stored "
+        "ones, so that what is left of a metric is owed to the candidates alone. † "
+        "another value than the stored history's by a paired bootstrap over users (p < "
         f"{comparison.LEVEL}, Holm-corrected over the models of the column). Draws are "
         f"the same for all models. Seeds {', '.join(map(str, seeds))}, means over "
         f"them. Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
@@ -192,14 +202,17 @@ def _values(
     }
 
 
-def _by_users(passports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, bool]]:
+def _by_users(
+    passports: dict[str, list[dict[str, Any]]], altered: str
+) -> dict[str, dict[str, bool]]:
+    """Whether each metric of a model differs beyond chance from the stored order's."""
     import pandas as pd
 
     p_values: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
     for model, runs in passports.items():
         paths = [run["folder"] / fragility.FOLDER / "ranks.parquet" for run in runs]
         tables = [pd.read_parquet(path) for path in paths]
-        stored, shuffled = (
+        stored, other = (
             comparison.mean_of_tables(
                 [
                     rows
@@ -207,10 +220,10 @@ def _by_users(passports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
                     for _, rows in table[table["order"] == order].groupby("draw")
                 ]
             )
-            for order in (STORED, SHUFFLED)
+            for order in (STORED, altered)
         )
         found = comparison.user_p_values(
-            [(stored, shuffled, metric) for metric in METRICS]
+            [(stored, other, metric) for metric in METRICS]
         )
         for metric, p_value in zip(METRICS, found):
             p_values[metric][model] = p_value
@@ -237,11 +250,12 @@ def _model_lines(table: Table, model: str) -> list[str]:
             ends = f"[{found.min():.4f}, {found.max():.4f}]"
             cells.append(f"{_mean_and_sd(found)} {ends}{mark}")
         rows.append(["", "redrawn", *cells])
-    cells = []
-    for metric in METRICS:
-        mark = " †" if table.by_users[model][metric] else ""
-        cells.append(_mean_and_sd(by_order[SHUFFLED][metric]) + mark)
-    rows.append(["", "history shuffled", *cells])
+    for order, label in _ALTERED.items():
+        cells = []
+        for metric in METRICS:
+            mark = " †" if table.by_users[order][model][metric] else ""
+            cells.append(_mean_and_sd(by_order[order][metric]) + mark)
+        rows.append(["", label, *cells])
     return list(map(markdown_row, rows))
 
 

@@ -80,9 +80,12 @@ def test_redrawn_targets_are_the_same_events_in_another_order(measured, days):
     assert len({draw["metrics"]["instance"]["gauc"] for draw in draws}) > 1
 
 
-def test_shuffling_leaves_targets_and_candidates_alone(measured):
+@pytest.mark.parametrize("order", ["shuffled", "another_user"])
+def test_other_histories_leave_targets_and_candidates_alone(measured, order):
     (stored,) = ranks_of(measured, "stored")
-    for rows in ranks_of(measured, "shuffled"):
+    drawn = ranks_of(measured, order)
+    assert len(drawn) == 3
+    for rows in drawn:
         for column in ("user", "item", "time", "candidates"):
             np.testing.assert_array_equal(rows[column], stored[column])
 
@@ -90,10 +93,11 @@ def test_shuffling_leaves_targets_and_candidates_alone(measured):
 def test_each_order_is_a_look_of_the_ledger(measured):
     _, run_dir, _ = measured
     looks = [look["what"] for look in sealed.looks(run_dir.parent)]
-    assert looks[-3:] == [
+    assert looks[-4:] == [
         "uni1000, stored order, draws: 1",
         "uni1000, redrawn order, draws: 10",
         "uni1000, shuffled order, draws: 3",
+        "uni1000, another_user order, draws: 3",
     ]
 
 
@@ -104,6 +108,18 @@ def test_what_is_there_is_left_alone(measured, days):
     assert fragility.measure(run_dir, days.folder.parent.parent) == folder
     assert folder.stat().st_mtime_ns == before
     assert len(sealed.looks(run_dir.parent)) == looks
+
+
+def test_what_an_older_version_left_is_measured_again(measured, days, tmp_path):
+    run_dir = tmp_path / "older" / "seed-1"
+    shutil.copytree(measured[1], run_dir)
+    path = run_dir / fragility.FOLDER / fragility.RESULTS
+    results = json.loads(path.read_text())
+    del results["orders"]["another_user"]
+    path.write_text(json.dumps(results))
+    assert fragility.read_results(run_dir) is None
+    fragility.measure(run_dir, days.folder.parent.parent)
+    assert "another_user" in fragility.read_results(run_dir)["orders"]
 
 
 @pytest.fixture
@@ -148,7 +164,7 @@ def test_data_without_times_have_no_redrawn_order(tmp_path):
     runner.run(configs.get_config("mean_pooling", "days", **SMALL), data, run_dir, 1)
     fragility.measure(run_dir, tmp_path)
     results = fragility.read_results(run_dir)
-    assert list(results["orders"]) == ["stored", "shuffled"]
+    assert list(results["orders"]) == ["stored", "shuffled", "another_user"]
     assert results["simultaneous"] is None
     pair = [("days", "leave_one_out")]
     text = report_fragility.write(tmp_path / "out", tmp_path / "runs", pair)
@@ -185,6 +201,7 @@ def write_orders(runs, model, seed, stored, redrawn, shuffled, shift=0):
         ("stored", [stored]),
         ("redrawn", redrawn),
         ("shuffled", shuffled),
+        ("another_user", shuffled),
     ):
         orders[order] = [
             {
@@ -198,7 +215,9 @@ def write_orders(runs, model, seed, stored, redrawn, shuffled, shift=0):
             for value in values
         ]
         for number in range(len(values)):
-            moved = own["rank_pessimistic"] + (shift if order == "shuffled" else 0)
+            moved = own["rank_pessimistic"] + shift * (
+                order in ("shuffled", "another_user")
+            )
             table = own.assign(rank_pessimistic=moved, rank_optimistic=moved)
             tables.append(table.assign(order=order, draw=number))
     (folder / "fragility").mkdir()
@@ -224,7 +243,7 @@ def shop(tmp_path):
 def test_a_row_is_the_mean_sd_and_range_of_its_draws(shop):
     text = report_fragility.write(shop / "out", shop, [SHOP])
     rows = list(csv.DictReader(io.StringIO((shop / "out/fragility.csv").read_text())))
-    assert len(rows) == 3 * 3 * 2 * 4
+    assert len(rows) == 3 * 4 * 2 * 4
     (row,) = (
         row
         for row in rows
@@ -248,11 +267,14 @@ def test_a_stored_value_beyond_all_draws_is_marked(shop):
 
 def test_shuffled_histories_that_change_ranks_are_marked(shop):
     table = report_fragility.make_table(shop, *SHOP)
-    assert table.by_users["caser"] == dict.fromkeys(table.by_users["caser"], True)
-    assert not any(table.by_users["mgnm"].values())
+    for order in ("shuffled", "another_user"):
+        marks = table.by_users[order]
+        assert marks["caser"] == dict.fromkeys(marks["caser"], True)
+        assert not any(marks["mgnm"].values())
     text = report_fragility.to_markdown([table])
     assert "Of 3 models, shuffled histories change beyond chance: 1 in GAUC" in text
-    assert "| 0.1000 ± 0.0000 † |" in text
+    assert "|  | history shuffled | 0.1000 ± 0.0000 † |" in text
+    assert "|  | another user's history | 0.1000 ± 0.0000 † |" in text
 
 
 def test_events_of_training_among_the_targets_are_said(shop):

@@ -9,7 +9,12 @@ import pytest
 
 from data import prepared
 from data.candidates import candidate_negatives
-from data.orders import gather_shuffled, has_simultaneous, reorder_simultaneous
+from data.orders import (
+    gather_of_others,
+    gather_shuffled,
+    has_simultaneous,
+    reorder_simultaneous,
+)
 from data.pipeline import gather_histories, targets
 from data.split import split
 from data.store import SequenceStore
@@ -151,3 +156,46 @@ def test_a_history_s_drawn_order_does_not_depend_on_its_batch(tiny_data):
     for row, instance in enumerate(instances):
         alone = gather_shuffled(tiny_data, instance[None], 6, SEED)["history"][0]
         np.testing.assert_array_equal(together[row, 6 - len(alone) :], alone)
+
+
+def test_another_user_s_query_is_a_whole_test_instance_of_theirs(tiny_data):
+    instances = tiny_data.instances["test"]
+    stored = gather_histories(tiny_data, instances, 6)
+    found = gather_of_others(tiny_data, instances, 6, SEED)
+    assert found.keys() == stored.keys()
+    for row, (user, _) in enumerate(instances):
+        same = [
+            np.all(
+                stored[key] == found[key][row], axis=tuple(range(1, stored[key].ndim))
+            )
+            for key in stored
+        ]
+        (whose,) = np.flatnonzero(np.all(same, axis=0))
+        assert instances[whose, 0] != user
+
+
+def test_whose_query_it_is_does_not_depend_on_the_batch(tiny_data):
+    instances = tiny_data.instances["test"]
+    together = gather_of_others(tiny_data, instances, 6, SEED)["user"]
+    for user, instance in zip(together, instances):
+        assert gather_of_others(tiny_data, instance[None], 6, SEED)["user"] == [user]
+
+
+def test_every_other_user_s_instance_is_as_likely(tiny_data):
+    pool = np.array([[1, 4], [1, 5], [2, 4], [2, 5], [2, 6], [4, 4]], np.int32)
+    data = dataclasses.replace(tiny_data, instances={"test": pool})
+    for user, others in ((1, [2, 2, 2, 4]), (2, [1, 1, 4]), (4, [1, 1, 2, 2, 2])):
+        asked = np.array([[user, 5]], np.int32)
+        found = [
+            gather_of_others(data, asked, 6, seed)["user"][0] for seed in range(400)
+        ]
+        shares = np.bincount(found, minlength=5) / 400
+        expected = np.bincount(others, minlength=5) / len(others)
+        np.testing.assert_allclose(shares, expected, atol=0.08)
+
+
+def test_one_user_alone_has_no_other(tiny_data):
+    pool = np.array([[1, 4], [1, 5]], np.int32)
+    data = dataclasses.replace(tiny_data, instances={"test": pool})
+    with pytest.raises(ValueError, match="are of one user"):
+        gather_of_others(data, pool, 6, SEED)
