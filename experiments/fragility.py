@@ -80,7 +80,10 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
         runner.record_look(run_dir, f"{PROTOCOL}, {order} order, draws: {count}")
         found[order] = []
         for number, (seen, ranking, kept) in enumerate(draw(ranker, data, order)):
-            found[order].append({**kept, "metrics": runner.summarise(ranking)})
+            # A model that counts may know nothing of the candidates from a history
+            # that has nothing to do with them: its ties then count against it.
+            values = runner.summarise(ranking, may_tie=order == ANOTHER_USER)
+            found[order].append({**kept, "metrics": values})
             table = runner.ranks_table(seen, ranking, PROTOCOL)
             tables.append(table.assign(order=order, draw=number))
             logging.info("%s: %s order, %d of %d", run_dir, order, number + 1, count)

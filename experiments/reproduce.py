@@ -148,9 +148,15 @@ def _fragility(options: grid.Options, datasets: Datasets) -> list[str]:
     if options.num_seeds is None:  # One seed of each model is enough.
         options = dataclasses.replace(options, num_seeds=1)
     failed = _make_table2_s_runs(options, datasets)
-    failed += _look_into(options, _table2_s_runs(options, datasets), "fragility")
-    from experiments import report_fragility
+    from experiments import fragility, report_fragility
 
+    runs = _table2_s_runs(options, datasets)
+    failed += _look_into(
+        options,
+        runs,
+        "fragility",
+        lambda run_dir: fragility.read_results(run_dir) is not None,
+    )
     text = report_fragility.write(options.reports_dir, options.runs_dir, datasets)
     _show(options, "fragility", text)
     return failed
@@ -202,18 +208,24 @@ def _look_at_levels(options: grid.Options, datasets: Datasets) -> list[str]:
         for name, split in datasets
         for seed in options.seeds
     ]
-    return _look_into(options, runs, "levels")
+    return _look_into(
+        options, runs, "levels", lambda run_dir: (run_dir / "levels").exists()
+    )
 
 
 def _look_into(
-    options: grid.Options, runs: list[grid.GridRun], command: str
+    options: grid.Options,
+    runs: list[grid.GridRun],
+    command: str,
+    is_done: Callable[[Path], bool],
 ) -> list[str]:
-    """Calls a command for finished runs that lack the folder that it leaves in them.
+    """Calls a command for finished runs that lack what it leaves in their folder.
 
     Args:
         options: of the grid.
         runs: those that are not finished have failed, which is said.
-        command: of `experiments`; its folder has its name.
+        command: of `experiments`; what it leaves has its name.
+        is_done: whether a run's folder has it.
     """
     commands: dict[str, list[str] | None] = {}
     for run in runs:
@@ -222,7 +234,7 @@ def _look_into(
             continue
         line = [sys.executable, "-m", f"experiments.{command}"]
         line += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
-        commands[f"{folder}/{command}"] = None if (folder / command).exists() else line
+        commands[f"{folder}/{command}"] = None if is_done(folder) else line
     return grid.run_commands(commands)
 
 

@@ -260,9 +260,10 @@ def make_ranker(
     return Ranker(model, data, config.max_history, config.candidate_seed)
 
 
-def summarise(ranking: Ranking) -> dict[str, dict[str, float]]:
-    """Metrics by grouping; fails where ties decide them."""
-    metrics.check_ties(ranking.ranks)
+def summarise(ranking: Ranking, may_tie: bool = False) -> dict[str, dict[str, float]]:
+    """Metrics by grouping; fails where ties decide them, unless they may."""
+    if not may_tie:
+        metrics.check_ties(ranking.ranks)
     found = {"instance": metrics.instance_metrics(ranking.ranks)}
     if ranking.users is not None:
         found["user"] = metrics.user_metrics(ranking.users)
