@@ -19,6 +19,7 @@ from absl import app, flags
 from experiments import (
     figures,
     finished_runs,
+    fragility_table,
     report_fragility,
     report_protocols,
     report_table2,
@@ -61,7 +62,7 @@ def _write_all(output_dir: Path, runs_dir: Path) -> str:
     if compared:
         parts.append(report_table4.write(output_dir, runs_dir, compared))
         parts.append(report_protocols.write(output_dir, runs_dir, compared))
-    measured = [pair for pair in compared if report_fragility.measured(runs_dir, *pair)]
+    measured = [pair for pair in compared if fragility_table.measured(runs_dir, *pair)]
     if measured:
         parts.append(report_fragility.write(output_dir, runs_dir, measured))
     figures.write(output_dir, runs_dir, sorted(folders))

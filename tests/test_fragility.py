@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 from data.orders import reorder_simultaneous
-from experiments import configs, fragility, report_fragility, runner, sealed
+from experiments import (
+    configs,
+    fragility,
+    fragility_table,
+    report_fragility,
+    runner,
+    sealed,
+)
 from tests.test_orders import make_days
 from tests.test_report import write_run
 
@@ -257,51 +264,52 @@ def test_a_row_is_the_mean_sd_and_range_of_its_draws(shop):
 
 
 def test_a_stored_value_beyond_all_draws_is_marked(shop):
-    table = report_fragility.make_table(shop, *SHOP)
+    table = fragility_table.make_table(shop, *SHOP)
     found = {
-        model: report_fragility.outside(table, model, "ndcg@5")
-        for model in table.values
+        model: fragility_table.outside(table, model, "ndcg@5") for model in table.values
     }
     assert found == {"caser": False, "gru4rec": False, "mgnm": True}
 
 
 def test_shuffled_histories_that_change_ranks_are_marked(shop):
-    table = report_fragility.make_table(shop, *SHOP)
+    table = fragility_table.make_table(shop, *SHOP)
     for order in ("shuffled", "another_user"):
         marks = table.by_users[order]
         assert marks["caser"] == dict.fromkeys(marks["caser"], True)
         assert not any(marks["mgnm"].values())
     text = report_fragility.to_markdown([table])
     assert "Of 3 models, shuffled histories change beyond chance: 1 in GAUC" in text
+    assert "another user's history changes beyond chance: 1 in GAUC" in text
+    assert "as far as the instances can tell: GRU4Rec, MGNM." in text
     assert "|  | history shuffled | 0.1000 ± 0.0000 † |" in text
     assert "|  | another user's history | 0.1000 ± 0.0000 † |" in text
 
 
 def test_events_of_training_among_the_targets_are_said(shop):
-    table = report_fragility.make_table(shop, *SHOP)
+    table = fragility_table.make_table(shop, *SHOP)
     assert not [text for text in table.notes if "events that training saw" in text]
     path = shop / "shop/global_time/caser/seed-1/fragility/fragility.json"
     path.write_text(
         path.read_text().replace('"targets_trained": 0', '"targets_trained": 9')
     )
-    table = report_fragility.make_table(shop, *SHOP)
+    table = fragility_table.make_table(shop, *SHOP)
     (text,) = (text for text in table.notes if "events that training saw" in text)
     assert "9 of 200 targets on average" in text
 
 
 def test_tau_with_the_stored_order_by_hand(shop):
-    table = report_fragility.make_table(shop, *SHOP)
+    table = fragility_table.make_table(shop, *SHOP)
     # Caser, GRU4Rec, MGNM stand 0.3 < 0.4 < 0.5. The first draw has 0.2, 0.1, 0.3:
     # one pair of three is swapped. The second has 0.4, 0.5, 0.4: one agrees, one is
     # swapped, one is tied.
-    found = report_fragility.taus(table, "redrawn", "ndcg@5")
+    found = fragility_table.taus(table, "redrawn", "ndcg@5")
     assert found == pytest.approx([1 / 3, 0.0])
 
 
 def test_seeds_are_averaged_draw_by_draw(tmp_path):
     write_orders(tmp_path, "mgnm", 1, 0.2, [0.1, 0.5], [0.2, 0.2])
     write_orders(tmp_path, "mgnm", 2, 0.4, [0.3, 0.1], [0.2, 0.2])
-    table = report_fragility.make_table(tmp_path, *SHOP)
+    table = fragility_table.make_table(tmp_path, *SHOP)
     values = table.values["mgnm"]
     assert values["stored"]["instance"]["hit@5"] == pytest.approx([0.3])
     assert values["redrawn"]["instance"]["hit@5"] == pytest.approx([0.2, 0.3])
@@ -309,6 +317,6 @@ def test_seeds_are_averaged_draw_by_draw(tmp_path):
 
 def test_runs_that_nothing_looked_into_are_said(tmp_path):
     write_run(tmp_path, "mgnm", 1, 0)
-    assert report_fragility.measured(tmp_path, *SHOP) == {}
+    assert fragility_table.measured(tmp_path, *SHOP) == {}
     with pytest.raises(ValueError, match="`make reproduce-fragility` does"):
-        report_fragility.make_table(tmp_path, *SHOP)
+        fragility_table.make_table(tmp_path, *SHOP)
