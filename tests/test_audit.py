@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -162,10 +161,12 @@ def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):
 def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
     output = tmp_path / "audit.md"
     command = ["experiments.audit", "--model=mgnm", f"--output={output}"]
+    command += ["--verbosity=0"]  # So that it says when its trainings are under way.
     running = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(5)
+    while "Epoch 1" not in running.stderr.readline():
+        assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=60)
     assert running.returncode == audit.WRONG_USE
