@@ -1,4 +1,4 @@
-"""Other pasts than the stored ones: other orders of it, and other users' histories."""
+"""Other pasts than the stored ones: in other orders, and those of other users."""
 
 from __future__ import annotations
 

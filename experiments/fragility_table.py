@@ -71,7 +71,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
             "has looked into. `make reproduce-fragility` does."
         )
     values = {model: _values(runs) for model, runs in passports.items()}
-    by_users = {order: _by_users(passports, order) for order in ALTERED}
+    by_users = _by_users(passports)
     notes = [*_no_times(passports), *_seen(passports)]
     notes.append(_order_s_worth(by_users[SHUFFLED]))
     notes.append(_user_s_worth(by_users[ANOTHER_USER]))
@@ -123,16 +123,18 @@ def _values(
 
 
 def _by_users(
-    passports: dict[str, list[dict[str, Any]]], altered: str
-) -> dict[str, dict[str, bool]]:
-    """Whether each metric of a model differs beyond chance from the stored order's."""
+    passports: dict[str, list[dict[str, Any]]],
+) -> dict[str, dict[str, dict[str, bool]]]:
+    """By altered order: whether a metric differs beyond chance from the stored one."""
     import pandas as pd
 
-    p_values: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
+    p_values: dict[tuple[str, str], dict[str, float]] = {
+        (order, metric): {} for order in ALTERED for metric in METRICS
+    }
     for model, runs in passports.items():
         paths = [run["folder"] / fragility.FOLDER / "ranks.parquet" for run in runs]
         tables = [pd.read_parquet(path) for path in paths]
-        stored, other = (
+        stored, *others = (
             comparison.mean_of_tables(
                 [
                     rows
@@ -140,17 +142,21 @@ def _by_users(
                     for _, rows in table[table["order"] == order].groupby("draw")
                 ]
             )
-            for order in (STORED, altered)
+            for order in (STORED, *ALTERED)
         )
-        found = comparison.user_p_values(
-            [(stored, other, metric) for metric in METRICS]
-        )
-        for metric, p_value in zip(METRICS, found):
-            p_values[metric][model] = p_value
-    below = {metric: comparison.below(found) for metric, found in p_values.items()}
+        for order, other in zip(ALTERED, others):
+            found = comparison.user_p_values(
+                [(stored, other, metric) for metric in METRICS]
+            )
+            for metric, p_value in zip(METRICS, found):
+                p_values[order, metric][model] = p_value
+    below = {key: comparison.below(found) for key, found in p_values.items()}
     return {
-        model: {metric: below[metric][model] for metric in METRICS}
-        for model in passports
+        order: {
+            model: {metric: below[order, metric][model] for metric in METRICS}
+            for model in passports
+        }
+        for order in ALTERED
     }
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import comparison, fragility, fragility_table, statistics
+from experiments import comparison, fragility, statistics
 from experiments.fragility import ANOTHER_USER, REDRAWN, SHUFFLED, STORED
-from experiments.fragility_table import ALTERED, Table, outside, taus
+from experiments.fragility_table import ALTERED, Table, make_table, outside, taus
 from experiments.model_names import marked_name
 from experiments.paper import METRICS
 from experiments.report_text import markdown_head, markdown_row, mean_text, write_files
@@ -20,7 +20,7 @@ def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> 
     Raises:
         ValueError: if a data set has no run that was looked into.
     """
-    tables = [fragility_table.make_table(runs_dir, *pair) for pair in datasets]
+    tables = [make_table(runs_dir, *pair) for pair in datasets]
     text = to_markdown(tables)
     write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
     return text
@@ -65,9 +65,10 @@ def caption(table: Table) -> str:
         f"{len(results['orders'][SHUFFLED])} times; times stay at their positions, so "
         "that they still ascend; targets and negatives are the stored ones. Another "
         "user's history: a drawn test instance of another user in the place of each, "
-        f"{fragility.DRAWS[ANOTHER_USER]} times; targets and negatives are the stored "
-        "ones, so that what is left of a metric is owed to the candidates alone. † "
-        "another value than the stored history's by a paired bootstrap over users (p < "
+        f"{len(results['orders'][ANOTHER_USER])} times; targets and negatives are the "
+        "stored ones, so that what is left of a metric is owed to the candidates "
+        "alone. † another value than the stored history's by a paired bootstrap over "
+        "users (p < "
         f"{comparison.LEVEL}, Holm-corrected over the models of the column). Draws are "
         f"the same for all models. Seeds {', '.join(map(str, seeds))}, means over "
         f"them. Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
