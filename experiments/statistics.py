@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 _RESAMPLE_CHUNK = 500
+# Metrics lie in [0, 1]: what is smaller than this is zero, and rounding alone has put
+# it to one side.
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +64,7 @@ def paired_bootstraps(
     Returns:
         One `Difference` a column.
     """
-    # Means of equal values may differ by rounding, all of them to one side.
-    differences = np.where(np.abs(differences) < 1e-12, 0.0, differences)
+    differences = _without_rounding(differences)
     if weights is None:
         weights = np.ones_like(differences)
     _, groups = np.unique(users, return_inverse=True)
@@ -75,9 +77,13 @@ def paired_bootstraps(
         # Times that each user is drawn: [count, users].
         drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), count)
         means.append(drawn @ sums / (drawn @ sizes))
-    found = np.concatenate(means)  # [resamples, k]
+    found = _without_rounding(np.concatenate(means))  # [resamples, k]
     whole = sums.sum(axis=0) / sizes.sum(axis=0)
     return [_difference(*pair) for pair in zip(whole, found.T)]
+
+
+def _without_rounding(values: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(values) < _ROUNDING, 0.0, values)
 
 
 def _by_user(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

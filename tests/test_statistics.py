@@ -113,6 +113,17 @@ def test_rounding_is_no_difference():
     assert bootstrap(sums, third, np.arange(40), 200).p_value == 1.0
 
 
+def test_a_resampled_mean_of_zero_is_to_both_sides():
+    # 0.1 + 0.2 - 0.3 is 5.6e-17, ten times as much is 0: the same p-value.
+    decimal = np.array([0.1, 0.2, -0.3])
+    whole = np.array([1.0, 2.0, -3.0])
+    found, expected = (
+        bootstrap(values, np.zeros(3), np.arange(3), 400).p_value
+        for values in (decimal, whole)
+    )
+    assert found == expected
+
+
 def test_tau_by_hand():
     # Of the six pairs of four, one is swapped: (5 - 1) / 6.
     assert statistics.kendall_tau([4, 3, 2, 1], [4, 2, 3, 1]) == pytest.approx(4 / 6)
