@@ -8,11 +8,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
+from tensorflow import keras
 
 from data import prepared
 from data.store import SequenceStore
 
 NUM_USERS, NUM_ITEMS = 24, 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Weights that a test does not set are drawn alike in every run of it."""
+    keras.utils.set_random_seed(0)
 
 
 def make_prepared(folder, name="tiny", times=True, seed=0):

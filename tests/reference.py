@@ -5,6 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
+def assert_close(found, expected, tolerance=1e-5):
+    """Equal within `tolerance` of the largest value.
+
+    A float32 sum whose terms cancel keeps the rounding of its terms, so that no
+    relative error of the single value bounds it.
+    """
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=tolerance * scale)
+
+
 def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 

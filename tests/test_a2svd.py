@@ -48,7 +48,7 @@ def expected_users(model):
 
 
 def test_the_user_is_the_attentive_sum_of_the_items(model, batch):
-    np.testing.assert_allclose(model.encode(batch), expected_users(model), rtol=1e-5)
+    reference.assert_close(model.encode(batch), expected_users(model))
 
 
 def test_the_perceptron_reads_user_and_candidate(model, batch):
@@ -64,7 +64,7 @@ def test_without_tau_the_user_is_the_mean_of_the_real_items(model, batch):
     model.attention.vector.kernel.assign(tf.zeros([A, 1]))
     table = model.item_embedding.embeddings.numpy()
     expected = [table[row[row > 0]].mean(axis=0) for row in HISTORY]
-    np.testing.assert_allclose(model.encode(batch), expected, rtol=1e-5)
+    reference.assert_close(model.encode(batch), expected)
 
 
 def test_the_order_of_the_items_does_not_matter(model, batch):
@@ -103,7 +103,7 @@ def test_shares_by_hand():
 
 def test_the_user_of_one_item_is_that_item(model, batch):
     expected = model.item_embedding.embeddings[5]
-    np.testing.assert_allclose(model.encode(batch)[2], expected, rtol=1e-6)
+    reference.assert_close(model.encode(batch)[2], expected)
 
 
 def test_an_empty_history_has_the_zero_user(model, batch):

@@ -40,7 +40,7 @@ def expected_states(model):
 
 def test_the_state_is_that_of_a_gru_over_the_real_items(batch):
     model = make_model(batch)
-    np.testing.assert_allclose(model.encode(batch), expected_states(model), rtol=1e-5)
+    reference.assert_close(model.encode(batch), expected_states(model))
 
 
 def test_the_dot_head_is_an_inner_product(batch):

@@ -208,7 +208,7 @@ def test_the_user_lies_between_long_and_short_term(batch):
     model.mlp = lambda inputs: users.append(inputs[0])
     model._score(state, batch["candidates"])
     expected = share * state.long_term[:, None] + (1 - share) * short
-    np.testing.assert_allclose(users[0], expected, rtol=1e-5)
+    reference.assert_close(users[0], expected)
 
 
 def test_the_papers_fusion_has_one_layer(batch):
