@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import tables
+from data import command_line
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -61,16 +62,11 @@ _OUTPUT = flags.DEFINE_string(
 PLAIN = {"mgnm_plain": False, "mgnm_plain_random": True}
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        baseline = _read_baseline(_BASELINE.value)
-        models = _chosen_models()
-        with tempfile.TemporaryDirectory() as folder:
-            result = _measure_all(models, Path(folder))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    baseline = _read_baseline(_BASELINE.value)
+    models = _chosen_models()
+    with tempfile.TemporaryDirectory() as folder:
+        result = _measure_all(models, Path(folder))
     text = tables.speeds(result)
     sys.stdout.write(text)
     if baseline:
@@ -186,4 +182,4 @@ def _size(settings: str) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. Nothing was written.")

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import tables
+from data import command_line
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -43,21 +44,16 @@ _OUTPUT = flags.DEFINE_string(
 _METRICS = ("gauc", "ndcg@5", "hit@5")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     from data import prepared
     from experiments import machine
 
     unknown = sorted({*_MODELS.value} - {*configs.MODEL_SETTINGS})
     if unknown:
         known = list(configs.MODEL_SETTINGS)
-        sys.exit(f"error: --models: no {unknown}; there are {known}.")
-    try:
-        seeds = [int(seed) for seed in _SEEDS.value]
-        data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+        raise ValueError(f"--models: no {unknown}; there are {known}.")
+    seeds = [int(seed) for seed in _SEEDS.value]
+    data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     result = {
         "commit": machine.commit(),
         "machine": machine.describe(),
@@ -110,4 +106,4 @@ def _train(data: PreparedData, model: str, seed: int, order: str) -> dict[str, A
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. Nothing was written.")

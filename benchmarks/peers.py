@@ -20,9 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import tables
+from data import command_line
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -77,12 +78,10 @@ def _pairs() -> dict[str, dict[str, Any]]:
     }
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     if not Path(_PEER_PYTHON.value).exists():
-        sys.exit(
-            f"error: --peer_python: there is no {_PEER_PYTHON.value}. "
+        raise ValueError(
+            f"--peer_python: there is no {_PEER_PYTHON.value}. "
             "`make bench-peers` sets it up."
         )
     from benchmarks import workloads
@@ -225,4 +224,4 @@ class Peer:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. Nothing was written.")

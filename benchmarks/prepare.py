@@ -16,15 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
+
+from data import command_line
 
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by default.")
 _USERS = flags.DEFINE_integer("users", 60_813, "Users; the others follow from it.", 2)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), _USERS.value)
     text = json.dumps(figures, indent=2)
@@ -84,4 +84,4 @@ def _write_log(path: Path, num_users: int) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. Nothing was written.")

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from data import command_line
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by defau
 _BATCH_SIZE, _MAX_HISTORY = 256, 100
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     from experiments import machine
 
     with tempfile.TemporaryDirectory() as folder:
@@ -161,4 +160,4 @@ def _seconds(step: Any, batches: Any) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. Nothing was written.")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
+from data import command_line
 from data.registry import DATASETS
 
 _DATASET = flags.DEFINE_enum(
@@ -50,31 +51,25 @@ _UTC_OFFSET_HOURS = flags.DEFINE_float(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
+def main() -> None:
     from data.build import describe, prepare
 
-    try:
-        data = prepare(
-            _DATASET.value,
-            data_dir=Path(_DATA_DIR.value),
-            raw_dir=Path(_RAW_DIR.value),
-            source=Path(_SOURCE.value) if _SOURCE.value else None,
-            name=_NAME.value,
-            split=_SPLIT.value,
-            rating_above=_RATING_ABOVE.value,
-            allow_mismatch=_ALLOW_MISMATCH.value,
-            seed=_SEED.value,
-            utc_offset_hours=_UTC_OFFSET_HOURS.value,
-        )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. Nothing was written; what was downloaded is kept.")
+    data = prepare(
+        _DATASET.value,
+        data_dir=Path(_DATA_DIR.value),
+        raw_dir=Path(_RAW_DIR.value),
+        source=Path(_SOURCE.value) if _SOURCE.value else None,
+        name=_NAME.value,
+        split=_SPLIT.value,
+        rating_above=_RATING_ABOVE.value,
+        allow_mismatch=_ALLOW_MISMATCH.value,
+        seed=_SEED.value,
+        utc_offset_hours=_UTC_OFFSET_HOURS.value,
+    )
     sys.stdout.write(describe(data) + f"\nWritten: {data.folder}\n")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(
+        main, stopped="Stopped. Nothing was written; what was downloaded is kept."
+    )

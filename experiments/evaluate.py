@@ -5,10 +5,11 @@ Example: python -m experiments.evaluate --run_dir=runs/toys-1 --candidates=full
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
+
+from data import command_line
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of a finished run.", required=True
@@ -24,14 +25,8 @@ _DATA_DIR = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        evaluate(Path(_RUN_DIR.value), Path(_DATA_DIR.value), _CANDIDATES.value)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    evaluate(Path(_RUN_DIR.value), Path(_DATA_DIR.value), _CANDIDATES.value)
 
 
 def evaluate(
@@ -63,4 +58,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. The same command ranks again.")

@@ -13,13 +13,14 @@ import functools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
+
+from data import command_line
 
 if TYPE_CHECKING:
     from data.orders import Reordered
@@ -153,14 +154,8 @@ def read_results(run_dir: Path) -> dict[str, Any] | None:
     return None if lacking else results
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        folder = measure(Path(flags.FLAGS.run_dir), Path(flags.FLAGS.data_dir))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    folder = measure(Path(flags.FLAGS.run_dir), Path(flags.FLAGS.data_dir))
     logging.info("Written: %s", folder)
 
 
@@ -168,4 +163,6 @@ if __name__ == "__main__":
     # Here, since other commands import this module and have flags of these names.
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
     flags.DEFINE_string("data_dir", "data/prepared", "Where `data.prepare` wrote.")
-    app.run(main)
+    command_line.run(
+        main, stopped="Stopped. Nothing was written but the look, in the ledger."
+    )

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
+
+from data import command_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,14 +158,8 @@ def _level_logits(
     return found.numpy()
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        folder = look(Path(flags.FLAGS.run_dir), Path(flags.FLAGS.data_dir))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    folder = look(Path(flags.FLAGS.run_dir), Path(flags.FLAGS.data_dir))
     logging.info("Written: %s", folder)
 
 
@@ -172,4 +167,6 @@ if __name__ == "__main__":
     # Here, since other commands import this module and have flags of these names.
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
     flags.DEFINE_string("data_dir", "data/prepared", "Where `data.prepare` wrote.")
-    app.run(main)
+    command_line.run(
+        main, stopped="Stopped. Nothing was written but the look, in the ledger."
+    )

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from absl import app
 
+from data import command_line
 from data.registry import DATASETS
 from experiments import metrics, paper, report_table1
 from experiments.report_text import markdown_head, markdown_row
@@ -182,11 +182,9 @@ def _interactions() -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     sys.stdout.write(to_markdown())
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped.")

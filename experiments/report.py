@@ -14,8 +14,9 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from data import command_line
 from experiments import (
     figures,
     finished_runs,
@@ -33,14 +34,8 @@ _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "Where the runs are.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "reports", "Where the tables go.")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        text = _write_all(Path(_OUTPUT_DIR.value), Path(_RUNS_DIR.value))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    sys.stdout.write(text)
+def main() -> None:
+    sys.stdout.write(_write_all(Path(_OUTPUT_DIR.value), Path(_RUNS_DIR.value)))
 
 
 def _write_all(output_dir: Path, runs_dir: Path) -> str:
@@ -89,4 +84,7 @@ def _folders(runs_dir: Path) -> dict[tuple[str, str], set[str]]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(
+        main,
+        stopped="Stopped. What was written stays; the same command writes all of it.",
+    )

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
+from data import command_line
 from experiments import configs, grid, studies
 
 _PROFILE = flags.DEFINE_enum(
@@ -45,12 +46,17 @@ _MAX_EPOCHS = flags.DEFINE_integer(
     "max_epochs", None, "Most epochs a run. Default: the profile's.", lower_bound=1
 )
 
+STOPPED = "Stopped. The same command goes on from here."
+
 Datasets = list[tuple[str, str]]
 
 
 def reproduce(*wanted: str) -> None:
-    """Reproduces the named tables and figures with the options of the flags."""
-    logging.set_verbosity(logging.INFO)
+    """Reproduces the named tables and figures with the options of the flags.
+
+    Raises:
+        ValueError: if an option names what there is not.
+    """
     options = grid.Options(
         profile=_PROFILE.value,
         csv_dir=_DATA_DIR.value,
@@ -62,15 +68,10 @@ def reproduce(*wanted: str) -> None:
         max_epochs=_MAX_EPOCHS.value,
     )
     failed: list[str] = []
-    try:
-        grid.chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
-        datasets = grid.prepare(options)
-        for name in wanted:
-            failed += _STAGES[name](options, datasets)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on from here.")
+    grid.chosen(_MODELS.value, list(configs.MODEL_SETTINGS), "models")
+    datasets = grid.prepare(options)
+    for name in wanted:
+        failed += _STAGES[name](options, datasets)
     if failed:
         sys.exit(f"error: {len(failed)} runs failed: {', '.join(failed)}")
 
@@ -243,9 +244,7 @@ def _show(options: grid.Options, name: str, text: str) -> None:
     sys.stdout.write(f"\n{text}\nWritten: {', '.join(map(str, paths))}\n")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     what = flags.FLAGS.what
     reproduce(*(_STAGES if what == "all" else [what]))
 
@@ -255,4 +254,4 @@ if __name__ == "__main__":
     flags.DEFINE_enum(
         "what", None, [*_STAGES, "all"], "What to reproduce.", required=True
     )
-    app.run(main)
+    command_line.run(main, stopped=STOPPED)

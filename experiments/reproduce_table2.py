@@ -7,17 +7,16 @@ The same as `python -m experiments.reproduce --what=table2`.
 
 from __future__ import annotations
 
-from absl import app, flags
+from absl import flags
 
+from data import command_line
 from experiments import reproduce
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+def main() -> None:
     reproduce.reproduce("table2")
 
 
 if __name__ == "__main__":
     flags.adopt_module_key_flags(reproduce)
-    app.run(main)
+    command_line.run(main, stopped=reproduce.STOPPED)

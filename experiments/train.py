@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
+from data import command_line
 from experiments import configs
 
 _MODEL = flags.DEFINE_enum(
@@ -87,10 +88,7 @@ _STRATEGY = flags.DEFINE_enum(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
+def main() -> None:
     changes: dict[str, Any] = {
         "variant": _VARIANT.value,
         "max_epochs": _MAX_EPOCHS.value,
@@ -106,12 +104,8 @@ def main(argv: list[str]) -> None:
         "deterministic": _DETERMINISTIC.value,
         "strategy": _STRATEGY.value,
     }
-    try:
-        config = configs.get_config(_MODEL.value, _DATASET.value, **changes)
-        config = configs.with_arguments(config, _SET.value)
-        _run(config)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    config = configs.get_config(_MODEL.value, _DATASET.value, **changes)
+    _run(configs.with_arguments(config, _SET.value))
 
 
 def _run(config: configs.Config) -> None:
@@ -128,6 +122,7 @@ def _run(config: configs.Config) -> None:
     try:
         passport = runner.run(config, data, run_dir, _SEED.value)
     except (training.Interrupted, KeyboardInterrupt):
+        # Where to is known here alone.
         sys.exit(f"Stopped. The same command goes on from {run_dir}.")
     for grouping, found in passport["metrics"]["test"]["uni1000"].items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
@@ -136,4 +131,4 @@ def _run(config: configs.Config) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped before the training.")

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
+from data import command_line
 from experiments import configs
 
 if TYPE_CHECKING:
@@ -47,26 +48,18 @@ _MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)
 _SEED = flags.DEFINE_integer("seed", 1, "Of the draws and of the training.", 0)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
+def main() -> None:
     from data import prepared
 
-    try:
-        best = search(
-            prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
-            model=_MODEL.value,
-            variant=_VARIANT.value,
-            output_dir=Path(_OUTPUT_DIR.value),
-            trials=_TRIALS.value,
-            max_epochs=_MAX_EPOCHS.value,
-            seed=_SEED.value,
-        )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on from here.")
+    best = search(
+        prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
+        model=_MODEL.value,
+        variant=_VARIANT.value,
+        output_dir=Path(_OUTPUT_DIR.value),
+        trials=_TRIALS.value,
+        max_epochs=_MAX_EPOCHS.value,
+        seed=_SEED.value,
+    )
     sys.stdout.write(f"best: {json.dumps(best)}\n")
 
 
@@ -149,4 +142,4 @@ def _try(data: PreparedData, config: configs.Config, seed: int) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, stopped="Stopped. The same command goes on from here.")

@@ -12,7 +12,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
+
+from data import command_line
 
 _DATASET = flags.DEFINE_string(
     "dataset",
@@ -58,19 +60,7 @@ _INSTANCES = flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        _run()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on with the step that was under way.")
-
-
-def _run() -> None:
+def main() -> None:
     from data import prepared
     from experiments import waterfall_report, waterfall_runs
 
@@ -100,4 +90,7 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(
+        main,
+        stopped="Stopped. The same command goes on with the step that was under way.",
+    )

@@ -156,6 +156,35 @@ def test_a_user_s_error_is_one_line(module, arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("raised", "arguments", "message"),
+    [
+        ("ValueError('Row 3 has no item.')", [], "error: Row 3 has no item."),
+        ("KeyboardInterrupt", [], "Stopped. Nothing was written."),
+        ("KeyboardInterrupt", ["more"], "Unexpected arguments: ['more']"),
+    ],
+)
+def test_a_command_that_does_not_end_well_ends_in_a_sentence(
+    raised, arguments, message
+):
+    program = [
+        "from data import command_line",
+        "def main():",
+        f"    raise {raised}",
+        "command_line.run(main, stopped='Stopped. Nothing was written.')",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "error: flag --model=None"),

@@ -1,0 +1,33 @@
+"""How every command ends: with its output, or with one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from absl import app, logging
+
+
+def run(command: Callable[[], None], stopped: str) -> None:
+    """Parses the flags and runs a command.
+
+    What is wrong with its input (ValueError) and Ctrl-C end in a sentence on standard
+    error, and in the exit code 1.
+
+    Args:
+        command: reads its flags.
+        stopped: the sentence after Ctrl-C, which says what that leaves.
+    """
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+        logging.set_verbosity(logging.INFO)
+        try:
+            command()
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit(stopped)
+
+    app.run(main)
