@@ -164,5 +164,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
     flags.DEFINE_string("data_dir", "data/prepared", "Where `data.prepare` wrote.")
     command_line.run(
-        main, stopped="Stopped. Nothing was written but the look, in the ledger."
+        main,
+        stopped="Stopped. No result was written; the ledger keeps a look that was begun.",
     )
