@@ -165,5 +165,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("data_dir", "data/prepared", "Where `data.prepare` wrote.")
     command_line.run(
         main,
-        stopped="Stopped. No result was written; the ledger keeps a look that was begun.",
+        stopped="Stopped. No result was written; the ledger keeps what was begun.",
     )
