@@ -99,6 +99,13 @@ def run_warnings(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
             found.append(f"{display_name(model)} lacks the seeds {names}.")
         looks = sealed.looks(passports[model][0]["folder"].parent)
         for run in passports[model]:
+            trained_by = run["training"].get("commits", [])
+            if len(trained_by) > 1:
+                found.append(
+                    f"{display_name(model)}, seed {run['seed']}: stopped and gone on "
+                    "with by other code; the commits of its training: "
+                    f"{', '.join(commit[:12] for commit in trained_by)}."
+                )
             own = [look for look in looks if look["run"] == run["folder"].name]
             trainings = {look["weights_sha256"] for look in own}
             if len(trainings) > 1:

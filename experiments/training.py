@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data import pipeline
 from data.prepared import PreparedData
-from experiments import distribution, metrics, tensorboard
+from experiments import distribution, machine, metrics, tensorboard
 from experiments.configs import Config
 from experiments.ranking import Ranker
 from mgnm_tf.recommender import SequentialRecommender
@@ -48,13 +48,21 @@ class _Progress(tf.train.experimental.PythonState):
             "best_epoch": 0,
             "best_metrics": {},
             "stopped_because": None,
+            "commits": [],  # of the code, another one where a stopped run went on
         }
+
+    def note_commit(self) -> None:
+        """Bits are those of an unstopped run only if all of it ran one code."""
+        commit = machine.commit()
+        if self.values["commits"][-1:] != [commit]:
+            self.values["commits"].append(commit)
 
     def serialize(self) -> str:
         return json.dumps(self.values)
 
     def deserialize(self, string_value: str) -> None:
-        self.values = json.loads(string_value)
+        # A checkpoint of before commits were noted does not tell its own.
+        self.values = {"commits": ["unknown"], **json.loads(string_value)}
 
 
 def train(
@@ -85,6 +93,7 @@ def train(
     if stored:
         checkpoint.restore(stored).expect_partial()
         logging.info("Going on after epoch %d.", progress.values["epoch"])
+    progress.note_commit()
     now = progress.values
     first_step_s = None
     with distribution.own_folder(run_dir) as folder, _stop_on_signals() as stopping:
@@ -117,6 +126,7 @@ def train(
         ),
         "first_step_s": first_step_s,
         "stopped_because": now["stopped_because"],
+        "commits": now["commits"],
         "valid_metrics": now["best_metrics"],
     }
 

@@ -250,6 +250,19 @@ def test_a_second_training_that_was_tested_is_said(tmp_path):
         assert any("for 2 trainings" in text for text in warnings) == (number == 1)
 
 
+@pytest.mark.parametrize(("commits", "said"), [(["abc"], False), (["abc", "d"], True)])
+def test_a_training_by_several_commits_is_said(tmp_path, commits, said):
+    write_run(tmp_path, "mgnm", 1, shift=0)
+    path = tmp_path / "shop" / "global_time" / "mgnm" / "seed-1" / "passport.json"
+    passport = json.loads(path.read_text())
+    passport["training"]["commits"] = commits
+    path.write_text(json.dumps(passport))
+    warnings = table2.make_table(tmp_path, "shop", "global_time").warnings
+    assert (
+        any("by other code" in text and "abc, d" in text for text in warnings) == said
+    )
+
+
 def test_the_passports_behind_a_table_are_kept_one_a_line(runs):
     lines = finished_runs.to_jsonl(runs, "shop", "global_time").splitlines()
     found = [json.loads(line) for line in lines]

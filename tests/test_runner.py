@@ -19,7 +19,7 @@ import tensorflow as tf
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from data.candidates import PROTOCOLS
-from experiments import configs, runner, sealed, training
+from experiments import configs, machine, runner, sealed, training
 
 ROOT = Path(__file__).parent.parent
 SEED = 3
@@ -76,7 +76,11 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
         runner.run(small_config(), tiny_data, tmp_path, SEED)
     assert not (tmp_path / runner.PASSPORT).exists()
     monkeypatch.undo()
+    monkeypatch.setattr(machine, "commit", lambda: "another")
     passport = runner.run(small_config(), tiny_data, tmp_path, SEED)
+    # Weights are the same, since the code is; a table cannot know.
+    first, *_ = finished[1]["training"]["commits"]
+    assert passport["training"]["commits"] == [first, "another"]
     assert passport["metrics"] == finished[1]["metrics"]
     assert passport["training"]["steps"] == finished[1]["training"]["steps"]
     assert_same_weights(tmp_path, finished[0])
