@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def assert_close(found, expected, tolerance=1e-5):
-    """Equal within `tolerance` of the largest value.
+def assert_close(found, expected):
+    """Equal within 1e-5 of the largest value.
 
     A float32 sum whose terms cancel keeps the rounding of its terms, so that no
     relative error of the single value bounds it.
     """
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0.0, atol=tolerance * scale)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-5 * scale)
 
 
 def sigmoid(x):
