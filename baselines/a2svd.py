@@ -41,6 +41,8 @@ class A2SVD(SequentialRecommender):
         embedding_stddev: of the table's normal initialisation.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,

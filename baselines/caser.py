@@ -60,6 +60,8 @@ class Caser(SequentialRecommender):
         seed: of dropout.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -161,16 +163,17 @@ class Caser(SequentialRecommender):
         if self.form == "mlp":
             return self.mlp((state, self.item_embedding(candidates)))
         if self.form == "shared":
-            items = self.item_embedding(candidates)  # [B, C, D]
+            items = self.item_embedding(candidates)  # [B, C, D] or [N, D]
             return tf.cast(inner_products(state, items), tf.float32)
         products = inner_products(state, self.output_embedding(candidates))
-        bias = self.output_bias(candidates)[:, :, 0]  # [B, C]
+        bias = self.output_bias(candidates)[..., 0]  # [B, C] or [N]
         return tf.cast(products, tf.float32) + tf.cast(bias, tf.float32)
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
-        candidates, items = batch["candidates"], self.newest_items(batch["history"])
+        candidates = self.scored_items(batch)
+        items = tf.reshape(self.newest_items(batch["history"]), [-1])
         if self.form != "paper":
-            items = tf.concat([items, candidates], axis=1)
+            items = tf.concat([items, candidates], axis=0)
         rows = [(self.item_embedding.embeddings, items)]
         if self.form != "mlp":
             rows.append((self.user_embedding.embeddings, batch["user"]))

@@ -39,6 +39,8 @@ class ComiRecDR(SequentialRecommender):
         embedding_stddev: of the table's normal initialisation.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,

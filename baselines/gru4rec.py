@@ -43,6 +43,8 @@ class GRU4Rec(SequentialRecommender):
         seed: of dropout.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -106,16 +108,16 @@ class GRU4Rec(SequentialRecommender):
         return last if self.state_layer is None else self.state_layer(last)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        items = self.item_embedding(candidates)  # [B, C, D]
+        items = self.item_embedding(candidates)  # [B, C, D] or [N, D]
         if self.head == "mlp":
             return self.mlp((state, items))
         logits = tf.cast(inner_products(state, items), tf.float32)
         if self.item_bias is None:
             return logits
-        return logits + tf.cast(self.item_bias(candidates)[:, :, 0], tf.float32)
+        return logits + tf.cast(self.item_bias(candidates)[..., 0], tf.float32)
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
         rows = super().embedding_rows(batch)
         if self.item_bias is not None:
-            rows.append((self.item_bias.embeddings, batch["candidates"]))
+            rows.append((self.item_bias.embeddings, self.scored_items(batch)))
         return rows

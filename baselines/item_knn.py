@@ -45,6 +45,8 @@ class ItemKNN(SequentialRecommender):
             is the plain sum of the papers.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -122,6 +124,8 @@ class ItemKNN(SequentialRecommender):
         return summed + self.tie_breaks
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        if candidates.shape.rank == 1:
+            return tf.gather(state, candidates, axis=1)
         return tf.gather(state, candidates, batch_dims=1)
 
     def _near(self, history: tf.Tensor) -> tf.Tensor:

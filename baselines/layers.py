@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mgnm_tf.ops import masked_softmax
+from mgnm_tf.ops import masked_softmax, products_with_items
 
 READOUTS = ("hard", "soft")
 
@@ -19,8 +19,8 @@ class MLPHead(keras.layers.Layer):
     state is multiplied once for all its candidates.
 
     Shapes:
-        states [B, S], or [B, C, S] if they differ by candidate, and items [B, C, D]
-        -> logits [B, C] float32
+        states [B, S], or [B, C, S] if they differ by candidate, and items [B, C, D],
+        or [N, D] if all rows share them -> logits [B, C] float32
 
     Args:
         units: of the hidden layers; none leave a linear layer.
@@ -231,9 +231,9 @@ def read_interests(
 
     Shapes:
         interests [B, K, D], items [B, C, D], active [B, K, 1] bool, or None for all
-        -> [B, C] float32
+        -> [B, C] float32; items [N, D], shared by all rows -> [B, N]
     """
-    scores = tf.matmul(tf.cast(interests, items.dtype), items, transpose_b=True)
+    scores = products_with_items(tf.cast(interests, items.dtype), items)
     scores = tf.cast(scores, tf.float32)  # [B, K, C]
     if active is None:
         active = tf.ones_like(scores[..., :1], tf.bool)

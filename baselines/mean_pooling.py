@@ -32,6 +32,8 @@ class MeanPooling(SequentialRecommender):
         embedding_stddev: of the table's normal initialisation.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -58,5 +60,5 @@ class MeanPooling(SequentialRecommender):
         return tf.cast(total / tf.maximum(count, 1.0), history.dtype)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        items = self.item_embedding(candidates)  # [B, C, D]
+        items = self.item_embedding(candidates)  # [B, C, D] or [N, D]
         return tf.cast(inner_products(state, items), tf.float32)

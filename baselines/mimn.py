@@ -106,9 +106,10 @@ class MIMN(SequentialRecommender):
         if self.balance_weight:
             usage = state[0].usage  # [B, M]
             variance = tf.math.reduce_variance(usage, axis=1) * usage.shape[1]
-            # The train step divides by the number of rows: a mean over histories.
-            rows = tf.cast(tf.size(batch["candidates"]), usage.dtype)
-            self.add_loss(rows * self.balance_weight * tf.reduce_mean(variance))
+            # The train step divides by the number of terms: a mean over histories.
+            terms = self.objective.num_terms(batch["candidates"])
+            penalty = self.balance_weight * tf.reduce_mean(variance)
+            self.add_loss(tf.cast(terms, usage.dtype) * penalty)
         return self._score(state, batch["candidates"])
 
     def encode(

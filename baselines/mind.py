@@ -46,6 +46,8 @@ class MIND(SequentialRecommender):
         seed: of the routing draws.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -160,7 +162,7 @@ class MIND(SequentialRecommender):
         self, state: tuple[tf.Tensor, tf.Tensor], candidates: tf.Tensor
     ) -> tf.Tensor:
         interests, active = state
-        items = self.item_embedding(candidates)  # [B, C, D]
+        items = self.item_embedding(candidates)  # [B, C, D] or [N, D]
         return read_interests(interests, items, self.readout, active)
 
     def _active(self, mask: tf.Tensor) -> tf.Tensor:

@@ -48,6 +48,8 @@ class SASRec(SequentialRecommender):
         seed: of dropout.
     """
 
+    shares_items = True
+
     def __init__(
         self,
         num_users: int,
@@ -107,7 +109,7 @@ class SASRec(SequentialRecommender):
         return tf.where(tf.reduce_any(mask, axis=1, keepdims=True), newest, 0.0)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        items = self.item_embedding(candidates)  # [B, C, D]
+        items = self.item_embedding(candidates)  # [B, C, D] or [N, D]
         return tf.cast(inner_products(state, items), tf.float32)
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:

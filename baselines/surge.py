@@ -156,9 +156,9 @@ class SURGE(SequentialRecommender):
         if assignment is not None:
             graph, _ = state
             penalty = self.penalties(assignment[:, 0], graph.adjacency, graph.mask)
-            # The train step divides by the number of rows: a mean over histories.
-            rows = tf.cast(tf.size(batch["candidates"]), tf.float32)
-            self.add_loss(rows * tf.reduce_mean(penalty))
+            # The train step divides by the number of terms: a mean over histories.
+            terms = self.objective.num_terms(batch["candidates"])
+            self.add_loss(tf.cast(terms, tf.float32) * tf.reduce_mean(penalty))
         return logits
 
     def encode(

@@ -41,3 +41,21 @@ def sample_negatives(
         f"No negative is left for user {users[row, 0]} at event {ends[row, 0]}, who "
         f"has had nearly all of the {store.num_items - 1} items."
     )
+
+
+def shared_negatives(
+    num_items: int, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws the negatives of a whole batch, uniform over the catalogue.
+
+    Args:
+        num_items: size of the item vocabulary, padding included.
+        count: how many; of a smaller catalogue all items are taken.
+        rng: for the draw.
+
+    Returns:
+        int32 [min(count, num_items - 1)]; no item twice.
+    """
+    count = min(count, num_items - 1)
+    drawn = rng.choice(num_items - 1, count, replace=False, shuffle=False)
+    return (drawn + 1).astype(np.int32)

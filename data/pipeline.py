@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.negatives import sample_negatives
+from data.negatives import sample_negatives, shared_negatives
 from data.prepared import PreparedData
 
 # Batches that are sorted by length together: long enough to make batches of like
@@ -84,8 +84,13 @@ def training_batches(
     max_history: int,
     first_step: int = 0,
     pool_batches: int = _POOL_BATCHES,
+    share_negatives: bool = False,
 ) -> Iterator[NumpyBatch]:
     """Batches of one epoch, from `first_step` on; column 0 of candidates is positive.
+
+    With `share_negatives` the negatives are not drawn for each row: `num_negatives`
+    different items of the whole catalogue, or all of a smaller one, are in the batch's
+    "shared_negatives" [N]. One of them may be a row's positive, or in its history.
 
     Everything random depends on (seed, epoch, step) alone, so that a resumed run
     reads what an uninterrupted one would have read.
@@ -96,20 +101,23 @@ def training_batches(
     order = epoch_order(lengths, batch_size, rng, pool_batches)
     for step, rows in enumerate(order[first_step:], start=first_step):
         chosen = instances[rows]
-        negatives = sample_negatives(
-            data.store,
-            chosen[:, 0],
-            chosen[:, 1],
-            num_negatives,
-            np.random.default_rng([seed, epoch, step]),
-        )
+        step_rng = np.random.default_rng([seed, epoch, step])
         batch = gather_histories(data, chosen, max_history)
         positives = targets(data, chosen)[:, None]
+        if share_negatives:
+            shared = shared_negatives(data.num_items, num_negatives, step_rng)
+            yield {**batch, "candidates": positives, "shared_negatives": shared}
+            continue
+        negatives = sample_negatives(
+            data.store, chosen[:, 0], chosen[:, 1], num_negatives, step_rng
+        )
         batch["candidates"] = np.concatenate([positives, negatives], axis=1)
         yield batch
 
 
-def batch_signature(data: PreparedData) -> dict[str, Any]:
+def batch_signature(
+    data: PreparedData, share_negatives: bool = False
+) -> dict[str, Any]:
     """`tf.TensorSpec`s of a batch: one trace serves every length and batch size."""
     import tensorflow as tf
 
@@ -121,6 +129,8 @@ def batch_signature(data: PreparedData) -> dict[str, Any]:
     if data.has_times:
         signature["history_times"] = tf.TensorSpec([None, None], tf.int64)
         signature["target_time"] = tf.TensorSpec([None], tf.int64)
+    if share_negatives:
+        signature["shared_negatives"] = tf.TensorSpec([None], tf.int32)
     return signature
 
 
@@ -128,23 +138,30 @@ def training_dataset(
     data: PreparedData,
     replicas: int = 1,
     own_replicas: range = range(1),
+    share_negatives: bool = False,
     **arguments: Any,
 ) -> Any:
     """`training_batches` as a `tf.data.Dataset`, gathered ahead of the model.
 
     Of `replicas` that share each batch, `own_replicas` get their shares one by one;
-    all shares are as long as the batch's longest history.
+    all shares are as long as the batch's longest history. Negatives that a batch
+    shares go whole to each of them.
     """
     import tensorflow as tf
 
     def shares() -> Iterator[NumpyBatch]:
-        for batch in training_batches(data, **arguments):
+        batches = training_batches(data, share_negatives=share_negatives, **arguments)
+        for batch in batches:
+            shared = {}
+            if share_negatives:
+                shared["shared_negatives"] = batch.pop("shared_negatives")
             for number in own_replicas:
-                yield {
+                own = {
                     key: np.array_split(value, replicas)[number]
                     for key, value in batch.items()
                 }
+                yield {**own, **shared}
 
     return tf.data.Dataset.from_generator(
-        shares, output_signature=batch_signature(data)
+        shares, output_signature=batch_signature(data, share_negatives)
     ).prefetch(4)

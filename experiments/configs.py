@@ -28,7 +28,10 @@ class Config:
         variant: "paper", or the name under which departures are kept apart.
         max_history: m; older events are not shown to the model.
         batch_size: positives a batch.
-        num_negatives: per positive, in training.
+        num_negatives: in training; of each positive by itself under the objective
+            "cross_entropy", shared by the positives of a batch under the others.
+        objective: a name of `mgnm_tf.objectives.OBJECTIVES`.
+        calibration: t of the objective "gbce".
         learning_rate: of LazyAdam, at the start.
         schedule: of the learning rate; "cosine" takes it to zero along half a cosine
             over the budget, "constant" keeps it.
@@ -51,6 +54,8 @@ class Config:
     max_history: int = 100
     batch_size: int = 256
     num_negatives: int = 5
+    objective: str = "cross_entropy"
+    calibration: float = 0.75
     learning_rate: float = 2e-2
     schedule: str = "cosine"
     l2: float = 2e-2
@@ -63,6 +68,11 @@ class Config:
     jit_compile: bool = False
     deterministic: bool = False
     strategy: str = "none"
+
+    @property
+    def share_negatives(self) -> bool:
+        """Whether a batch has one set of negatives for all its positives."""
+        return self.objective != "cross_entropy"
 
 
 # What differs from the defaults of `Config`, and of the constructors, which are the

@@ -33,6 +33,7 @@ from experiments import (
 from experiments.configs import NO_TIMES, WITHOUT_TIMES, Config
 from experiments.models import model_class
 from experiments.ranking import Ranker, Ranking
+from mgnm_tf import objectives
 from mgnm_tf.recommender import SequentialRecommender
 
 PASSPORT, CONFIG, RANKS, WEIGHTS = (
@@ -206,6 +207,9 @@ def build_model(
         raise ValueError(_needs_times(config.model, data.name))
     if config.jit_compile and not model.fits_xla:
         raise ValueError(f"XLA cannot compile {config.model}: leave out --jit_compile.")
+    model.objective = objectives.make(
+        config.objective, data.num_items, config.num_negatives, config.calibration
+    )
     model.compile(
         optimizer=lazy_adam(_learning_rate(config, len(data.instances["train"]))),
         jit_compile=config.jit_compile,

@@ -154,6 +154,7 @@ def _epoch(
             seed=seed,
             batch_size=config.batch_size,
             num_negatives=config.num_negatives,
+            share_negatives=config.share_negatives,
             max_history=config.max_history,
             first_step=now["step"],
         )

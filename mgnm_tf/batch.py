@@ -18,10 +18,15 @@ class _Required(TypedDict):
 
 
 class Batch(_Required, total=False):
-    """Tensors of one batch; the times are present when the data has times."""
+    """Tensors of one batch; the times are present when the data has times.
+
+    With `shared_negatives`, which training alone has, `candidates` is the next item
+    alone, and each row has all of these items for negatives.
+    """
 
     history_times: tf.Tensor  # int64 [B, T], seconds since the epoch; 0 at padding
     target_time: tf.Tensor  # int64 [B], seconds since the epoch
+    shared_negatives: tf.Tensor  # int32 [N]
 
 
 class TrainEvents(NamedTuple):

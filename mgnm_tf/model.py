@@ -98,6 +98,8 @@ class MGNM(SequentialRecommender):
             )
         self.level_pooling = level_pooling
         self.interest_extractor = interest_extractor
+        # With self-attention every item is an interest, and candidates come in chunks.
+        self.shares_items = interest_extractor != "self_attention"
         if num_layers:
             self.user_embedding = _table(num_users, embedding_dim, embedding_stddev)
             self.graph = UserAwareGraph(l1=l1)
@@ -161,9 +163,9 @@ class MGNM(SequentialRecommender):
         return self.graph(history, user=user, mask=mask)
 
     def level_logits(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
-        """Each level's logits [B, L, C] of the candidate ids [B, C]."""
+        """Each level's logits [B, L, C] of the candidate ids [B, C], or of [C]."""
         interests, mask = state if isinstance(state, tuple) else (state, None)
-        items = self.item_embedding(candidates)  # [B, C, D]
+        items = self.item_embedding(candidates)  # [B, C, D] or [C, D]
         return self.scorer(interests, candidates=items, mask=mask)
 
     def score(self, state: Any, candidates: tf.Tensor) -> tf.Tensor:
@@ -182,7 +184,7 @@ class MGNM(SequentialRecommender):
     def training_logits(self, batch: Batch) -> tf.Tensor:
         """Level logits [B, L, C]: each level has a loss of its own, Eq. 16."""
         # Through __call__, so that Keras collects the graph's penalty.
-        return self(batch, training=True, return_levels=True)
+        return self(self._scorable(batch), training=True, return_levels=True)
 
     def call(
         self,
@@ -190,9 +192,14 @@ class MGNM(SequentialRecommender):
         training: bool | None = None,
         return_levels: bool = False,
     ) -> tf.Tensor:
+        if not return_levels:
+            return super().call(batch, training=training)
         state = self.encode(batch, training=training)
-        read = self.level_logits if return_levels else self.score
-        return read(state, batch["candidates"])
+        logits = self.level_logits(state, batch["candidates"])
+        if "shared_negatives" not in batch:
+            return logits
+        shared = self.level_logits(state, batch["shared_negatives"])
+        return tf.concat([logits, shared], axis=2)
 
 
 def _table(rows: int, size: int, stddev: float) -> keras.layers.Embedding:

@@ -42,9 +42,26 @@ def inner_products(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
     """Scores candidates by inner product.
 
     Shapes:
-        vectors [B, D], items [B, C, D] -> [B, C]
+        vectors [B, D], items [B, C, D] -> [B, C]; or items [N, D], shared by all rows,
+        in one product of matrices -> [B, N]
     """
+    if items.shape.rank == 2:
+        return tf.matmul(vectors, items, transpose_b=True)
     return tf.einsum("bd,bcd->bc", vectors, items)
+
+
+def products_with_items(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    """Inner products of several vectors a row with candidates.
+
+    Shapes:
+        vectors [B, K, D], items [B, C, D] -> [B, K, C]; or items [N, D], shared by all
+        rows, in one product of matrices -> [B, K, N]
+    """
+    if items.shape.rank == 3:
+        return tf.matmul(vectors, items, transpose_b=True)
+    rows, count, size = tf.unstack(tf.shape(vectors))
+    flat = tf.reshape(vectors, [rows * count, size])
+    return tf.reshape(tf.matmul(flat, items, transpose_b=True), [rows, count, -1])
 
 
 def score_in_chunks(

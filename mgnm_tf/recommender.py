@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mgnm_tf.batch import Batch, TrainEvents
+from mgnm_tf.objectives import CrossEntropy, Objective
 
 L2_SCOPES = ("batch", "all")
 
@@ -31,13 +32,15 @@ class SequentialRecommender(keras.Model):
     a tensor or a nest of tensors whose first dimension is B. A model that learns from
     more than batches (counts, graphs) implements `adapt`.
 
-    The objective is one for all models, Eq. 16-17 as a mean over the rows, a row
-    being a (history, candidate) pair:
+    The loss is one for all models, Eq. 16-17 as a mean over its terms:
 
-        loss = (sum of CE + the layers' penalties + l2 * sum ||w||^2 / 2) / rows
+        loss = (sum of terms + the layers' penalties + l2 * sum ||w||^2 / 2) / terms
 
-    Departs from the paper: Eq. 16 is a sum; dividing by the number of rows keeps the
-    balance of its terms and makes the learning rate independent of the batch size.
+    `objective` makes the terms: cross-entropy one of each (history, candidate) pair,
+    the others one of each history. A model with levels has as many sums, Eq. 16.
+
+    Departs from the paper: Eq. 16 is a sum; dividing by the number of terms keeps their
+    balance and makes the learning rate independent of the batch size.
 
     Args:
         l2: weight of the L2 penalty, the paper's theta_2.
@@ -46,6 +49,9 @@ class SequentialRecommender(keras.Model):
             dense, so that LazyAdam costs as much as Adam.
 
     Attributes:
+        objective: what `train_step` minimises, of `mgnm_tf.objectives`.
+        shares_items: whether `score` also takes ids [N] that all rows share, which
+            saves a lookup for each row; else each row is given its own copy of them.
         needs_times: whether `encode` reads times; such a model is refused data that
             has none.
         fits_xla: whether XLA can compile its train step.
@@ -55,6 +61,8 @@ class SequentialRecommender(keras.Model):
             scored one after the other.
     """
 
+    objective: Objective = CrossEntropy()
+    shares_items = False
     needs_times = False
     fits_xla = True
     leaky = False
@@ -80,9 +88,21 @@ class SequentialRecommender(keras.Model):
         """Logits [B, C] float32 of the candidate ids [B, C]."""
         raise NotImplementedError
 
+    def score_items(self, state: Any, items: tf.Tensor) -> tf.Tensor:
+        """Logits [B, N] float32 of the ids [N], which all rows share."""
+        if self.shares_items:
+            return self.score(state, items)
+        rows = tf.shape(tf.nest.flatten(state)[0])[0]
+        return self.score(state, tf.broadcast_to(items, [rows, tf.size(items)]))
+
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """Logits [B, C] of the batch's own candidates."""
-        return self.score(self.encode(batch, training=training), batch["candidates"])
+        """Logits [B, C] of the batch's own candidates, then any shared ones [B, N]."""
+        state = self.encode(batch, training=training)
+        logits = self.score(state, batch["candidates"])
+        if "shared_negatives" not in batch:
+            return logits
+        shared = self.score_items(state, batch["shared_negatives"])
+        return tf.concat([logits, shared], axis=-1)
 
     def adapt(self, train: TrainEvents) -> None:
         """Learns what needs more than batches: counts, neighbours, graphs."""
@@ -100,37 +120,60 @@ class SequentialRecommender(keras.Model):
         return {}
 
     def training_logits(self, batch: Batch) -> tf.Tensor:
-        """Logits that the loss reads: [B, C], or [B, L, C], summed over L."""
-        return self(batch, training=True)
+        """Logits that the loss reads: [B, C], or [B, L, C], summed over L.
+
+        C counts the batch's own candidates and, after them, its shared negatives.
+        """
+        return self(self._scorable(batch), training=True)
+
+    def _scorable(self, batch: Batch) -> Batch:
+        """Shared negatives among each row's own candidates, if `score` wants that."""
+        if self.shares_items or "shared_negatives" not in batch:
+            return batch
+        own: Batch = {**batch}
+        shared = own.pop("shared_negatives")
+        shape = [tf.shape(own["candidates"])[0], tf.size(shared)]
+        shared = tf.broadcast_to(shared, shape)
+        own["candidates"] = tf.concat([own["candidates"], shared], axis=1)
+        return own
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Tables, each with the ids that a batch looks up, for the L2 penalty."""
         rows = []
         if hasattr(self, "item_embedding"):
-            items = tf.concat([batch["history"], batch["candidates"]], axis=1)
+            history = tf.reshape(batch["history"], [-1])
+            items = tf.concat([history, self.scored_items(batch)], axis=0)
             rows.append((self.item_embedding.embeddings, items))
         if hasattr(self, "user_embedding"):
             rows.append((self.user_embedding.embeddings, batch["user"]))
         return rows
 
+    @staticmethod
+    def scored_items(batch: Batch) -> tf.Tensor:
+        """Ids [B * C], or [B * C + N], that a training batch scores."""
+        own = tf.reshape(batch["candidates"], [-1])
+        if "shared_negatives" not in batch:
+            return own
+        return tf.concat([own, batch["shared_negatives"]], axis=0)
+
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """One step of the objective; Keras calls it, within `fit` or without."""
         # Replicas each hold a share of the batch: what they add up is divided by the
-        # rows of all, and the optimizer sums their gradients.
+        # terms of all, and the optimizer sums their gradients.
         replica = tf.distribute.get_replica_context()
         sum_of_all = functools.partial(replica.all_reduce, tf.distribute.ReduceOp.SUM)
         with tf.GradientTape() as tape:
-            logits = self.training_logits(data)
-            rows = tf.cast(tf.size(data["candidates"]), logits.dtype)
-            rows = sum_of_all(rows)
-            entropies = self._cross_entropies(logits)  # [B, C] or [B, L, C]
+            logits = _without_hits(self.training_logits(data), data)
+            terms = self.objective(logits)  # [B, (L,) C], or 1 for C
+            count = self.objective.num_terms(data["candidates"])
+            count = sum_of_all(tf.cast(count, logits.dtype))
             penalty = self.l2 * self._l2_penalty(data) if self.l2 else 0.0
-            loss = (tf.reduce_sum(entropies) + tf.add_n([penalty, *self.losses])) / rows
+            loss = (tf.reduce_sum(terms) + tf.add_n([penalty, *self.losses])) / count
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         self.loss_tracker.update_state(sum_of_all(loss))
         logs = {"loss": self.loss_tracker.result()}
         if logits.shape.rank == 3:
-            level_losses = sum_of_all(tf.reduce_sum(entropies, axis=[0, 2])) / rows
+            level_losses = sum_of_all(tf.reduce_sum(terms, axis=[0, 2])) / count
             for level, level_loss in enumerate(tf.unstack(level_losses)):
                 logs[f"level_{level}_loss"] = level_loss
         return logs
@@ -138,13 +181,6 @@ class SequentialRecommender(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return [self.loss_tracker]
-
-    @staticmethod
-    def _cross_entropies(logits: tf.Tensor) -> tf.Tensor:
-        """Sigmoid cross-entropy, column 0 being the positive, Eq. 17."""
-        positive = tf.one_hot(0, tf.shape(logits)[-1], dtype=logits.dtype)
-        labels = tf.broadcast_to(positive, tf.shape(logits))
-        return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
 
     def _l2_penalty(self, batch: Batch) -> tf.Tensor:
         """Of the whole batch: this replica's equal share of it."""
@@ -173,3 +209,15 @@ class SequentialRecommender(keras.Model):
         first = tf.concat([[True], ids[1:] != ids[:-1]], axis=0)
         rows = tf.reshape(tf.gather(table, ids), [tf.size(ids), -1])
         return tf.where(first[:, None], rows, tf.zeros_like(rows))
+
+
+def _without_hits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Rules out shared negatives that are a row's positive: [B, (L,) C] -> the same."""
+    if "shared_negatives" not in batch:
+        return logits
+    positives = batch["candidates"]  # [B, 1]
+    hits = tf.equal(positives, batch["shared_negatives"])  # [B, N]
+    hits = tf.pad(hits, [[0, 0], [1, 0]])
+    if logits.shape.rank == 3:
+        hits = hits[:, None]
+    return tf.where(hits, logits.dtype.min, logits)

@@ -153,6 +153,7 @@ class ReleasedMGNM(MGNM):
             **kwargs,
         )
         self.at_paper = paper
+        self.shares_items = False  # Candidates are rows.
         self.max_history = max_history
         self.evaluation_positives = evaluation_positives
         self.seed = seed

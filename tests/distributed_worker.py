@@ -25,6 +25,9 @@ def main(folder: str, run_dir: str, output: str, strategy: str) -> None:
         max_epochs=3,
         max_history=8,
         strategy=strategy,
+        # The harder case: every replica must have all of the shared negatives.
+        objective="sampled_softmax",
+        num_negatives=20,
     )
     seen = []
     epoch = training._epoch

@@ -195,3 +195,25 @@ def bag_attention(layer, items):
     tau = layer.vector.kernel.numpy()[:, 0]
     shares = softmax([np.tanh(x @ kernel + bias) @ tau for x in items])
     return sum(share * x for share, x in zip(shares, items))
+
+
+def sampled_softmax(logits):
+    """-log of column 0's share of a softmax: [..., C] -> [..., 1]."""
+    found = np.zeros((*logits.shape[:-1], 1))
+    for place in np.ndindex(*logits.shape[:-1]):
+        shares = [np.exp(float(value)) for value in logits[place]]
+        found[place] = -np.log(shares[0] / sum(shares))
+    return found
+
+
+def gbce(logits, calibration, sampling_rate):
+    """gBCE of Petrov & Macdonald (2023), by row: [..., C] -> [..., 1]."""
+    a, t = sampling_rate, calibration
+    beta = a * (t * (1 - 1 / a) + 1 / a)
+    found = np.zeros((*logits.shape[:-1], 1))
+    for place in np.ndindex(*logits.shape[:-1]):
+        chances = [1 / (1 + np.exp(-float(value))) for value in logits[place]]
+        found[place] = -np.log(chances[0] ** beta)
+        for chance in chances[1:]:
+            found[place] -= np.log(1 - chance)
+    return found

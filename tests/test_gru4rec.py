@@ -88,7 +88,8 @@ def test_the_penalty_reaches_the_biases_of_the_candidates(batch):
     model = make_model(batch, item_bias=True)
     rows = {table.ref(): ids for table, ids in model.embedding_rows(batch)}
     assert len(rows) == 2
-    np.testing.assert_array_equal(rows[model.item_bias.embeddings.ref()], CANDIDATES)
+    found = rows[model.item_bias.embeddings.ref()]
+    np.testing.assert_array_equal(found, np.ravel(CANDIDATES))
 
 
 def test_an_open_gate_keeps_only_the_bias(batch):

@@ -52,10 +52,10 @@ def test_dead_are_the_zero_interests_among_those_in_use():
 
 
 def test_losses_are_the_cross_entropies_that_models_train_on():
-    from mgnm_tf.recommender import SequentialRecommender
+    from mgnm_tf.objectives import CrossEntropy
 
     logits = np.random.default_rng(0).normal(size=(5, 3, 4)).astype("float32")
-    expected = SequentialRecommender._cross_entropies(logits).numpy()
+    expected = CrossEntropy()(logits).numpy()
     found = interests.losses_by_level(logits)
     np.testing.assert_allclose(found, expected.mean(axis=(0, 2)), rtol=1e-5)
 

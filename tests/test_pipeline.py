@@ -93,10 +93,44 @@ def test_a_pool_of_one_batch_is_a_random_order():
     assert means.std() == pytest.approx(lengths.std() / 10, rel=0.3)
 
 
+def test_shared_negatives_are_of_the_step_and_no_item_twice(tiny_data):
+    first = batches(tiny_data, share_negatives=True, num_negatives=12)
+    again = batches(tiny_data, share_negatives=True, num_negatives=12, first_step=1)
+    drawn = [tuple(batch["shared_negatives"]) for batch in first]
+    assert drawn[1:] == [tuple(batch["shared_negatives"]) for batch in again]
+    assert len(set(drawn)) == len(drawn)
+    for batch in first:
+        assert len(set(batch["shared_negatives"])) == 12
+        assert batch["shared_negatives"].dtype == np.int32
+        assert batch["candidates"].shape == (len(batch["user"]), 1)
+    everything = range(1, tiny_data.num_items)
+    assert {item for items in drawn for item in items} == set(everything)
+
+
+def test_a_small_catalogue_is_shared_whole(tiny_data):
+    batch = batches(tiny_data, share_negatives=True, num_negatives=256)[0]
+    assert sorted(batch["shared_negatives"]) == [*range(1, tiny_data.num_items)]
+
+
+def test_replicas_share_the_rows_and_each_has_all_shared_negatives(tiny_data):
+    arguments = {**ARGUMENTS, "epoch": 0, "share_negatives": True}
+    whole = next(iter(pipeline.training_dataset(tiny_data, **arguments)))
+    dataset = pipeline.training_dataset(tiny_data, 2, range(2), **arguments)
+    shares = list(dataset.take(2))
+    for name, value in whole.items():
+        parts = [share[name].numpy() for share in shares]
+        if name == "shared_negatives":
+            assert all((part == value.numpy()).all() for part in parts)
+        else:
+            np.testing.assert_array_equal(np.concatenate(parts), value)
+
+
+@pytest.mark.parametrize("share_negatives", [True, False])
 @pytest.mark.parametrize("times", [True, False])
-def test_the_dataset_has_the_signature_of_its_batches(tmp_path, times):
+def test_the_dataset_has_the_signature_of_its_batches(tmp_path, times, share_negatives):
     data = make_prepared(tmp_path, times=times)
-    dataset = pipeline.training_dataset(data, epoch=0, **ARGUMENTS)
+    arguments = {**ARGUMENTS, "share_negatives": share_negatives}
+    dataset = pipeline.training_dataset(data, epoch=0, **arguments)
     batch = next(iter(dataset))
-    assert set(batch) == set(pipeline.batch_signature(data))
+    assert set(batch) == set(pipeline.batch_signature(data, share_negatives))
     assert ("target_time" in batch) == times

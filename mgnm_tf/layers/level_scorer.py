@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mgnm_tf.ops import masked_softmax
+from mgnm_tf.ops import masked_softmax, products_with_items
 
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
@@ -19,8 +19,9 @@ class LevelScorer(keras.layers.Layer):
     encoded history.
 
     Shapes:
-        interests [B, L, K, D], candidates [B, C, D], mask [B, K] bool or None: which
-        interests there are -> level logits [B, L, C] float32
+        interests [B, L, K, D], candidates [B, C, D], or [C, D] if all rows share them,
+        mask [B, K] bool or None: which interests there are -> level logits [B, L, C]
+        float32
     """
 
     def call(
@@ -33,7 +34,7 @@ class LevelScorer(keras.layers.Layer):
         # K outermost: a softmax over it is then K-way arithmetic on whole planes.
         queries = tf.transpose(interests, [0, 2, 1, 3])
         queries = tf.reshape(queries, [batch, count * levels, size])
-        scores = tf.matmul(queries, candidates, transpose_b=True)  # [B, K * L, C]
+        scores = products_with_items(queries, candidates)  # [B, K * L, C]
         scores = tf.cast(scores, tf.float32)
         scores = tf.reshape(scores, [batch, count, levels, -1])
         if mask is not None:
