@@ -297,28 +297,29 @@ class Ranker:
         target = batch["candidates"]  # [B, 1]
         bar = self._model.score(state, target)
 
-        def count(items: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-            scores = self._model.score(state, items)
-            real &= tf.not_equal(items, target)
+        def above(scores: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
             tied = tf.math.count_nonzero(real & (scores >= bar), axis=1)
-            above = tf.math.count_nonzero(real & (scores > bar), axis=1)
-            bad = tf.math.count_nonzero(real & ~tf.math.is_finite(scores), axis=1)
-            return tf.stack([tied, above, bad], axis=1)  # [B, 3]
+            return tf.stack(
+                [tied, tf.math.count_nonzero(real & (scores > bar), axis=1)], axis=1
+            )  # [B, 2]
 
-        tied, above, bad = tf.unstack(
-            count(past, tf.not_equal(past, PADDING_ID)), axis=1
-        )
-        total = tf.stack([-tied, -above, bad], axis=1)
+        others = tf.not_equal(past, PADDING_ID) & tf.not_equal(past, target)
+        total = tf.zeros([tf.shape(target)[0], 2], tf.int64)
+        finite = tf.reduce_all(tf.math.is_finite(bar))
         for first in tf.range(1, self._data.num_items, _CATALOGUE_CHUNK):
             tf.autograph.experimental.set_loop_options(
-                shape_invariants=[(total, tf.TensorShape([None, 3]))]
+                shape_invariants=[(total, tf.TensorShape([None, 2]))]
             )
             last = tf.minimum(first + _CATALOGUE_CHUNK, self._data.num_items)
             chunk = tf.range(first, last)
-            shape = [tf.shape(target)[0], tf.size(chunk)]
-            total += count(tf.broadcast_to(chunk, shape), tf.fill(shape, True))
-        finite = tf.reduce_all(tf.math.is_finite(bar)) & tf.reduce_all(total[:, 2] == 0)
-        return tf.where(finite, total[:, :2], -1)
+            scores = self._model.score_items(state, chunk)  # [B, N]
+            # The past is counted out by the same scores: others may round otherwise.
+            seen = others & (past >= first) & (past < last)
+            places = tf.where(seen, past - first, 0)
+            total += above(scores, tf.not_equal(chunk, target))
+            total -= above(tf.gather(scores, places, batch_dims=1), seen)
+            finite &= tf.reduce_all(tf.math.is_finite(scores))
+        return tf.where(finite, total, -1)
 
 
 _NOT_FINITE = (
