@@ -15,12 +15,13 @@ DATA_DIR ?=
 PEERS ?= .venv-peers
 TORCH_INDEX ?=
 RUNS_DIR ?= runs
+RECIPE ?= paper
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
-	echo "Variables: PROFILE=quick|paper|public  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
+	echo "Variables: PROFILE=quick|paper|public  RECIPE=paper|strong  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
 
 # The stamp is newer than setup.py once its dependencies are installed.
 $(VENV)/.installed: setup.py
@@ -57,6 +58,7 @@ check: $(VENV)/.installed ## tests, format, lint and types
 	$(PYTHON) -m pytest $(ARGS)
 
 REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
+  --recipe=$(RECIPE) \
   $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
 
 reproduce-table2: $(VENV)/.installed ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR

@@ -30,6 +30,12 @@ if __name__ == "__main__":
         "`released` (of mgnm) audits what the released code computes, `no_times` (of "
         "sli_rec) the form without times.",
     )
+    flags.DEFINE_enum(
+        "recipe",
+        "paper",
+        ["paper", "strong"],
+        "How the model is trained, see docs/recipe.md.",
+    )
     flags.DEFINE_multi_string(
         "set",
         [],
@@ -57,6 +63,7 @@ def main(argv: list[str]) -> None:
         leaky = run(
             values.model,
             variant=values.variant,
+            recipe=values.recipe,
             assignments=values.set,
             output=Path(values.output) if values.output else None,
             seed=values.seed,
@@ -71,6 +78,7 @@ def main(argv: list[str]) -> None:
 def run(
     model: str,
     variant: str | None = None,
+    recipe: str = "paper",
     assignments: list[str] | None = None,
     output: Path | None = None,
     seed: int = 1,
@@ -90,7 +98,9 @@ def run(
     from experiments.models import MODELS
 
     names = list(MODELS) if model == ALL else [model]
-    subjects = [audit_subjects.find(name, variant, assignments) for name in names]
+    subjects = [
+        audit_subjects.find(name, variant, assignments, recipe) for name in names
+    ]
     audits = []
     with audit_runs.grounds(seed) as ground:
         for subject in subjects:

@@ -43,7 +43,12 @@ class Subject:
     config: configs.Config
 
 
-def find(model: str, variant: str | None, assignments: list[str]) -> Subject:
+def find(
+    model: str,
+    variant: str | None,
+    assignments: list[str],
+    recipe: str = configs.PAPER,
+) -> Subject:
     """The subject that a name of `MODELS`, or "package.module:Class", stands for.
 
     Raises:
@@ -55,12 +60,16 @@ def find(model: str, variant: str | None, assignments: list[str]) -> Subject:
                 f"`--variant` is {configs.RELEASED} or {configs.NO_TIMES}. "
                 f"Received: {variant}"
             )
-        config = configs.get_config(model, "audit", variant=variant)
+        config = configs.get_config(model, "audit", recipe=recipe, variant=variant)
         kind: Any = model_class(model, config.variant)
     elif ":" in model:
         if variant is not None:
             raise ValueError("`--variant` is of registered models. Use --set.")
-        config = configs.Config(model=model, arguments={})
+        config = configs.Config(model=model, arguments={}, recipe=recipe)
+        if recipe == configs.STRONG:
+            fields = {**configs.STRONG_SETTINGS}
+            del fields["embedding_dim"]  # A class of one's own need not have it.
+            config = configs.with_settings(config, fields)
         kind = _own_class(model)
     else:
         raise ValueError(
@@ -72,7 +81,9 @@ def find(model: str, variant: str | None, assignments: list[str]) -> Subject:
     if config.variant == configs.RELEASED:
         # As many rows as its code reads; three times the steps of the others.
         config = configs.with_settings(config, {"batch_size": 42, "max_epochs": 3})
-    name = model if variant is None else f"{model} ({variant})"
+    departures = [variant, None if recipe == configs.PAPER else recipe]
+    said = ", ".join(name for name in departures if name)
+    name = f"{model} ({said})" if said else model
     return Subject(name, kind, config)
 
 

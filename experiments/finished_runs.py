@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import sealed, studies
-from experiments.configs import NO_TIMES, RELEASED
+from experiments.configs import NO_TIMES, PAPER, RELEASED
 from experiments.model_names import display_name, ordered
 
 
@@ -20,7 +20,8 @@ def read_passports(
     Each has its own folder under "folder".
 
     Raises:
-        ValueError: if they were made from several data or candidates.
+        ValueError: if they were made from several data or candidates, or by several
+            recipes.
     """
     found = defaultdict(list)
     for path in sorted((runs_dir / dataset / split).glob("*/seed-*/passport.json")):
@@ -31,6 +32,7 @@ def read_passports(
     for what, values in {
         "prepared data": {passport["data"]["sha256"] for passport in every},
         "candidate seeds": {passport["candidates"]["seed"] for passport in every},
+        "recipes": {passport.get("recipe", PAPER) for passport in every},
     }.items():
         if len(values) > 1:
             raise ValueError(

@@ -25,6 +25,7 @@ class Options:
         prepared_dir, runs_dir, reports_dir: where data, runs and tables go.
         datasets: which of the profile's; None takes all.
         num_seeds, max_epochs: instead of the profile's; None leaves them.
+        recipe: of the runs; `runs_dir` and `reports_dir` are its own.
     """
 
     profile: str
@@ -35,6 +36,7 @@ class Options:
     datasets: list[str] | None = None
     num_seeds: int | None = None
     max_epochs: int | None = None
+    recipe: str = configs.PAPER
 
     @property
     def seeds(self) -> Iterable[int]:
@@ -78,6 +80,8 @@ class GridRun:
         }
         if options.max_epochs:
             given["max_epochs"] = options.max_epochs
+        if options.recipe != configs.PAPER:
+            given["recipe"] = options.recipe
         if self.variant != "paper":
             given["variant"] = self.variant
         flags = [f"--{key}={value}" for key, value in given.items()]

@@ -94,6 +94,7 @@ def _run(
     evaluation = {name: _took(ranking) for name, ranking in rankings.items()}
     passport = {
         "model": config.model,
+        "recipe": config.recipe,
         "variant": config.variant,
         "leaky": model.leaky,
         "dataset": data.name,

@@ -6,10 +6,17 @@ from typing import Any
 
 from sklearn.model_selection import ParameterSampler
 
+from experiments.configs import PAPER, STRONG
+
 SHARED: dict[str, list[Any]] = {
     "learning_rate": [5e-3, 1e-2, 2e-2, 4e-2],
     # In the sum of Eq. 16, where a row's cross-entropy has the weight of one.
     "l2": [1e-5, 1e-3, 1e-2, 3e-2, 1e-1],
+}
+# The strong recipe's rows are histories, and its tables four times as wide.
+SHARED_STRONG: dict[str, list[Any]] = {
+    "learning_rate": [1e-3, 2e-3, 4e-3, 8e-3],
+    "l2": [0.0, 1e-4, 1e-3, 1e-2],
 }
 OWN: dict[str, dict[str, list[Any]]] = {
     "mgnm": {"num_interests": [2, 4, 6], "num_layers": [1, 2, 3]},
@@ -33,7 +40,9 @@ OWN: dict[str, dict[str, list[Any]]] = {
 }
 
 
-def draw(model: str, count: int, seed: int) -> list[dict[str, Any]]:
+def draw(
+    model: str, count: int, seed: int, recipe: str = PAPER
+) -> list[dict[str, Any]]:
     """The settings of `count` trials: first none, which leaves the model as it is.
 
     Raises:
@@ -41,6 +50,7 @@ def draw(model: str, count: int, seed: int) -> list[dict[str, Any]]:
     """
     if model not in OWN:
         raise ValueError(f"{model} has no settings to search.")
-    space = {**SHARED, **OWN[model]}
+    shared = SHARED_STRONG if recipe == STRONG else SHARED
+    space = {**shared, **OWN[model]}
     sampler = ParameterSampler(space, count - 1, random_state=seed)
     return [{}, *({name: drawn[name] for name in space} for drawn in sampler)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments import comparison, finished_runs
 from experiments.comparison import Cell
+from experiments.configs import PAPER
 from experiments.model_names import display_name, ordered
 
 WEAKNESSES = (
@@ -83,6 +84,8 @@ def caption(table: DatasetTable) -> str:
         "(both p < 0.05, Holm-corrected over the models of the column). Commit "
         f"{first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
     )
+    if first.get("recipe", PAPER) != PAPER:
+        text += f" Recipe: {first['recipe']} (docs/recipe.md), not the paper's."
     if not table.is_papers_data:
         text += (
             " These are not the paper's data: the numbers are not comparable with its "

@@ -54,10 +54,10 @@ _CHARTS = {
 _FIRST_COLUMNS = ("model", "dataset", "seed", "learning_rate", "l2")
 _COLUMNS = (
     *_FIRST_COLUMNS,
-    *("variant", "split", "batch_size", "max_history", "max_epochs"),
+    *("recipe", "variant", "split", "batch_size", "max_history", "max_epochs"),
     *("embedding_dim", "num_layers", "num_interests"),
 )
-_TEXTS = ("model", "dataset", "variant", "split")
+_TEXTS = ("model", "dataset", "recipe", "variant", "split")
 
 
 class Board:

@@ -26,14 +26,21 @@ _SPLIT = flags.DEFINE_string(
 _RUN_DIR = flags.DEFINE_string(
     "run_dir",
     None,
-    "Folder of the run. Default: runs/<dataset>/<split>/<model>/seed-<n>. An "
-    "unfinished run there goes on; a finished one is left as it is.",
+    "Folder of the run. Default: runs/<dataset>/<split>/<model>/seed-<n>, of another "
+    "recipe than the paper's runs/<recipe>/<dataset>/.... An unfinished run there goes "
+    "on; a finished one is left as it is.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
 )
 _SEED = flags.DEFINE_integer(
     "seed", 1, "Seeds initialisation, order and negatives.", lower_bound=0
+)
+_RECIPE = flags.DEFINE_enum(
+    "recipe",
+    configs.PAPER,
+    list(configs.RECIPES),
+    "How to train: as the paper says, or as the field does today (docs/recipe.md).",
 )
 _VARIANT = flags.DEFINE_string(
     "variant",
@@ -90,6 +97,7 @@ _STRATEGY = flags.DEFINE_enum(
 
 def main() -> None:
     changes: dict[str, Any] = {
+        "recipe": _RECIPE.value,
         "variant": _VARIANT.value,
         "max_epochs": _MAX_EPOCHS.value,
         "patience": _PATIENCE.value,
@@ -116,7 +124,12 @@ def _run(config: configs.Config) -> None:
     run_dir = Path(
         _RUN_DIR.value
         or configs.run_dir(
-            "runs", data.name, data.split, config.model, config.variant, _SEED.value
+            str(configs.of_recipe(Path("runs"), config.recipe)),
+            data.name,
+            data.split,
+            config.model,
+            config.variant,
+            _SEED.value,
         )
     )
     try:

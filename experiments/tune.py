@@ -35,13 +35,20 @@ _SPLIT = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
 )
+_RECIPE = flags.DEFINE_enum(
+    "recipe",
+    configs.PAPER,
+    list(configs.RECIPES),
+    "Which recipe's settings to search; no other recipe uses them.",
+)
 _VARIANT = flags.DEFINE_string(
     "variant", None, f"`{configs.NO_TIMES}` for a model that has one, on such data."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     str(configs.TUNED_DIR),
-    "The log goes to <output_dir>/<dataset>/<model>.jsonl; training reads the default.",
+    "The log goes to <output_dir>/<dataset>/<model>.jsonl, of another recipe than the "
+    "paper's to <output_dir>/<recipe>/<dataset>/...; training reads the default.",
 )
 _TRIALS = flags.DEFINE_integer("trials", 8, "How many, the first included.", 1)
 _MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)
@@ -54,6 +61,7 @@ def main() -> None:
     best = search(
         prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
         model=_MODEL.value,
+        recipe=_RECIPE.value,
         variant=_VARIANT.value,
         output_dir=Path(_OUTPUT_DIR.value),
         trials=_TRIALS.value,
@@ -71,6 +79,7 @@ def search(
     max_epochs: int,
     seed: int,
     variant: str | None = None,
+    recipe: str = configs.PAPER,
 ) -> dict[str, Any]:
     """Runs the trials that the log lacks.
 
@@ -83,11 +92,11 @@ def search(
     """
     from experiments import search_space
 
-    log = output_dir / data.name / f"{model}.jsonl"
+    log = configs.of_recipe(output_dir, recipe) / data.name / f"{model}.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
     lines = log.read_text().splitlines() if log.exists() else []
     done = [json.loads(line) for line in lines]
-    drawn = search_space.draw(model, trials, seed)
+    drawn = search_space.draw(model, trials, seed, recipe)
     for number, settings in enumerate(drawn):
         if number < len(done):
             if done[number]["settings"] != settings:
@@ -101,6 +110,7 @@ def search(
             model,
             data.name,
             tuned=False,
+            recipe=recipe,
             variant=variant,
             max_epochs=max_epochs,
             patience=max_epochs,
