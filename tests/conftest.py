@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import threading
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -63,3 +65,28 @@ def make_prepared(folder, name="tiny", times=True, seed=0):
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
     return make_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def file_server(tmp_path):
+    """Serves the files of `folder` at `url` of this machine; `asked` lists paths."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, directory=str(folder), **kwargs)
+
+        def log_message(self, *args):
+            server.asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.folder, server.asked = folder, []
+        server.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        serving = {"poll_interval": 0.01}
+        threading.Thread(
+            target=server.serve_forever, kwargs=serving, daemon=True
+        ).start()
+        yield server
+        server.shutdown()

@@ -1,0 +1,469 @@
+"""The paper's Amazon data as its authors released them: pickles of instances.
+
+WHUIR/MGNM, folder `clear_data/`, has three files a category: all instances in the order
+of time, and two dicts from Amazon's ids to numbers from 1 on. An instance, called a
+record here, is `(user, history, target, "1", time)`. The released code trains on the
+first 70% of the records, tests on the last 20%, and leaves the 10% between unused.
+
+Nothing here loads a pickle: `data.opcode_reader` reads their opcodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from data import archives, checksums
+from data.download import download
+from data.errors import UserError
+from data.opcode_reader import read_dict, stream_list
+from data.store import SequenceStore
+
+COMMIT = "7637726"
+URL = f"https://github.com/WHUIR/MGNM/raw/{COMMIT}/clear_data/"
+SPLIT = "as_released"
+RULE = (
+    "as_released: the first 70% of the authors' file train, the last 20% test, the 10% "
+    "between validate"
+)
+_TRAIN, _FIFTHS = 0.7, 5  # of the released code: floor(0.7 n), and n // 5 at the end
+_MOST_BYTES = 4 << 30  # of the unpacked records
+_MOST_WRONG = 0.01
+_CHUNK = 1 << 22  # elements of histories compared at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """The files of one category.
+
+    Attributes:
+        category: what their names begin with.
+        records: name and checksum of the instances; a zip holds one member.
+        users, items: name and checksum of the dicts.
+        sizes: bytes of the files whose size is known.
+    """
+
+    category: str
+    records: tuple[str, str]
+    users: tuple[str, str]
+    items: tuple[str, str]
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        return dict([self.records, self.users, self.items])
+
+
+INSTRUMENTS = Release(
+    category="Musical_Instruments",
+    records=(
+        "Musical_Instruments_train_set.pkl",
+        "git-blob:dd3478265d66df4fe718d6d49fbe10f6593ed565",
+    ),
+    users=(
+        "Musical_Instruments_user2id.pkl",
+        "git-blob:c0c0f7be6fdc48f5685dfb5ca581896a1f440a87",
+    ),
+    items=(
+        "Musical_Instruments_item2id.pkl",
+        "git-blob:76592c682833e099c3fcb86297c0752f9f41cb4c",
+    ),
+    sizes={
+        "Musical_Instruments_user2id.pkl": 1_623_353,
+        "Musical_Instruments_item2id.pkl": 1_294_023,
+    },
+)
+TOYS = Release(
+    category="Toys_and_Games",
+    records=(
+        "Toys_and_Games_train_set.pkl.zip",
+        "git-blob:cbdca5787ce226516d8284112595cbb6334b32b3",
+    ),
+    users=(
+        "Toys_and_Games_user2id.pkl",
+        "git-blob:9ea9cb1de4da0d5beb066357918f5996b3bcac4e",
+    ),
+    items=(
+        "Toys_and_Games_item2id.pkl",
+        "git-blob:e30b9cb7d7d2b618d1d9fd571124257af38a6abc",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rebuilt:
+    """Sequences and instances, from records.
+
+    Attributes:
+        store: the sequences; users and items have the numbers of the files.
+        parts: int32 [n, 2] of `(user, end)` for "train", "valid" and "test", by the
+            place of their records in the file.
+        keys: "users" and "items", Amazon's ids of 1, 2, ...
+        known_times: bool [E], whether a record has the event's time.
+        counts: what was found in the records.
+        odd: sentences on what is not as it should be.
+    """
+
+    store: SequenceStore
+    parts: dict[str, np.ndarray]
+    keys: dict[str, np.ndarray]
+    known_times: np.ndarray
+    counts: dict[str, int]
+    odd: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """The records of a file, in its order.
+
+    Attributes:
+        users, targets: int32 [R].
+        times: int64 [R], seconds.
+        lengths: int32 [R], of the histories.
+        events: int32 [sum of lengths], the histories one after the other.
+    """
+
+    users: np.ndarray
+    targets: np.ndarray
+    times: np.ndarray
+    lengths: np.ndarray
+    events: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def fetch(release: Release, raw_dir: Path, url: str = URL) -> Path:
+    """Downloads and verifies the files of a category; the folder they are in.
+
+    Raises:
+        UserError: if one cannot be had or is not the released one.
+    """
+    folder = raw_dir / f"mgnm-{COMMIT}"
+    for name, checksum in release.files.items():
+        download(url + name, folder / name, checksum, release.sizes.get(name))
+    return folder
+
+
+def check(release: Release, folder: Path, allow_mismatch: bool = False) -> None:
+    """Compares a folder of the user's with the released files.
+
+    Raises:
+        UserError: if one is missing or has another checksum.
+    """
+    for name, checksum in release.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(
+                f"{folder} has no file {name}. --source=FOLDER must hold "
+                f"{', '.join(release.files)}."
+            )
+        if checksums.matches(path, checksum):
+            continue
+        message = f"{path} is not the released file: its git blob id differs."
+        if not allow_mismatch:
+            raise UserError(f"{message} --allow_mismatch takes it all the same.")
+        logging.warning("%s", message)
+
+
+def rebuild(
+    release: Release, folder: Path, scratch: Path, allow_mismatch: bool = False
+) -> Rebuilt:
+    """Reads a category's files, and rebuilds what their records were made from.
+
+    A user's sequence is the longest history among the user's records, and its target.
+    A record is right if its history and target are the beginning of that sequence. Any
+    other is counted and left out, as is one that repeats another; none is mended.
+
+    A record holds the time of its target alone, so that no record has the time of a
+    user's first event. An event without a time is given that of the next one with a
+    time, which says no more than that it was not later.
+
+    Args:
+        release: the category.
+        folder: holds its files, verified; it is not written to.
+        scratch: where a zip is unpacked for the while.
+        allow_mismatch: warn instead of raising where more than 1% of the records are
+            not right.
+
+    Raises:
+        UserError: naming file and record or byte, for what cannot be read.
+    """
+    users = _read_keys(folder / release.users[0])
+    items = _read_keys(folder / release.items[0])
+    path = folder / release.records[0]
+    with _unpacked(path, scratch) as unpacked:
+        records = read_records(unpacked, len(users), len(items))
+    sequences, starts = _sequences(records, len(users) + 1)
+    right = _are_prefixes(records, sequences, starts)
+    first = _are_first(records, right)
+    times, known = _times(records, first, starts)
+    users_of_events = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    store = SequenceStore.build(
+        users_of_events, sequences, times, len(users) + 1, len(items) + 1
+    )
+    parts = _parts(records, first)
+    counts = {
+        "records": len(records),
+        "not_a_prefix": int((~right).sum()),
+        "repeated": int((right & ~first).sum()),
+        "without_own_time": int((~known).sum()),
+        "users_without_record": int((np.diff(starts)[1:] == 0).sum()),
+        "earlier_than_before": _decreases(times, users_of_events),
+        "tested_before_trained": _tested_before_trained(parts),
+    }
+    keys = {"users": users, "items": items}
+    odd = _sentences(path, counts, allow_mismatch)
+    return Rebuilt(store, parts, keys, known, counts, odd)
+
+
+def read_records(path: Path, num_users: int, num_items: int) -> Records:
+    """Reads the records, one after the other, into arrays.
+
+    Args:
+        path: the pickle, unpacked.
+        num_users: the largest number of a user.
+        num_items: the largest number of an item.
+
+    Raises:
+        UserError: naming the record, for one of another form, out of bounds or earlier
+            than the one before it.
+    """
+    users, targets, lengths, events = array("i"), array("i"), array("i"), array("i")
+    times = array("q")
+    most = path.stat().st_size if path.is_file() else 0
+    for number, record in enumerate(_each(path), start=1):
+        try:
+            user, history, target, label, when = record
+            if type(record) not in (list, tuple) or type(history) not in (list, tuple):
+                raise TypeError
+            if label != "1" or type(user) is not int or type(target) is not int:
+                raise TypeError
+            events.extend(history)
+            users.append(user)
+            targets.append(target)
+            times.append(math.floor(when))
+            lengths.append(len(history))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"{path}: record {number} is not (user, history, target, '1', "
+                f"time) in numbers. Received: {_form(record)}"
+            ) from error
+        if len(events) > most:
+            raise UserError(
+                f"{path}: the histories up to record {number} have more than "
+                f"{most:,} events, which a file of {most:,} bytes cannot hold "
+                "unless it repeats them. It is not the released file."
+            )
+    if not users:
+        raise UserError(f"{path} holds no record.")
+    found = Records(
+        users=np.array(users, np.int32),
+        targets=np.array(targets, np.int32),
+        times=np.array(times, np.int64),
+        lengths=np.array(lengths, np.int32),
+        events=np.array(events, np.int32),
+    )
+    _check_bounds(path, found, num_users, num_items)
+    return found
+
+
+def _form(value: Any) -> str:
+    """What a value is, in bounded space: it may hold itself a billion times."""
+    if type(value) in (list, tuple):
+        names = [type(part).__name__ for part in value[:6]]
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(names)})"
+    if type(value) is str or (type(value) is int and abs(value) < 1 << 63):
+        return repr(value)[:40]
+    return f"a {type(value).__name__}"
+
+
+def _each(path: Path) -> Iterator[Any]:
+    for some in stream_list(path):
+        yield from some
+
+
+def _check_bounds(path: Path, found: Records, num_users: int, num_items: int) -> None:
+    owners = np.repeat(np.arange(len(found)), found.lengths)
+    for what, values, rows, most in (
+        ("user", found.users, None, num_users),
+        ("target", found.targets, None, num_items),
+        ("item of the history", found.events, owners, num_items),
+    ):
+        wrong = (values < 1) | (values > most)
+        if wrong.any():
+            place = int(wrong.argmax())
+            record = place if rows is None else int(rows[place])
+            raise UserError(
+                f"{path}: record {record + 1}: the {what} {values[place]} is not one "
+                f"of the {most:,} numbers of the file of ids."
+            )
+    later = np.diff(found.times) < 0
+    if later.any():
+        raise UserError(
+            f"{path}: record {int(later.argmax()) + 2} is earlier than the one before "
+            "it. The released records are in the order of time."
+        )
+    if not found.lengths.all():
+        record = int((found.lengths == 0).argmax())
+        raise UserError(f"{path}: record {record + 1} has an empty history.")
+
+
+def _read_keys(path: Path) -> np.ndarray:
+    """Amazon's ids by number: the keys of 1, 2, ..."""
+    numbers = read_dict(path)
+    keys = np.empty(len(numbers), dtype=object)
+    for key, number in numbers.items():
+        key = key.decode("latin-1") if isinstance(key, bytes) else key
+        right = isinstance(key, str) and type(number) is int
+        if not right or not 1 <= number <= len(keys) or keys[number - 1] is not None:
+            raise UserError(
+                f"{path} must number its {len(keys):,} ids from 1 to {len(keys):,}, "
+                f"each once. Received: {_form(key)} with {_form(number)}"
+            )
+        keys[number - 1] = key
+    if not len(keys):
+        raise UserError(f"{path} holds no ids.")
+    return keys
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path, scratch: Path) -> Iterator[Path]:
+    if path.suffix != ".zip":
+        yield path
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=scratch) as folder:
+        unpacked = Path(folder) / path.stem
+        yield archives.extract_only_member(path, unpacked, _MOST_BYTES)
+
+
+def _sequences(records: Records, num_users: int) -> tuple[np.ndarray, np.ndarray]:
+    """Items of all users' sequences, and where each user's begins [num_users + 1]."""
+    order = np.lexsort((records.lengths, records.users))
+    last = np.flatnonzero(np.diff(records.users[order], append=num_users))
+    longest = order[last]  # One record a user, by user.
+    counts = np.zeros(num_users, np.int64)
+    counts[records.users[longest]] = records.lengths[longest] + 1
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    begins = np.cumsum(records.lengths, dtype=np.int64) - records.lengths
+    lengths = records.lengths[longest]
+    sequences = np.empty(starts[-1], np.int32)
+    targets = starts[records.users[longest]] + lengths
+    sequences[targets] = records.targets[longest]
+    rest = np.ones(len(sequences), bool)
+    rest[targets] = False
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    sequences[rest] = records.events[np.repeat(begins[longest], lengths) + within]
+    return sequences, starts
+
+
+def _are_prefixes(
+    records: Records, sequences: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    """Which records are the beginning of their user's sequence, bool [R]."""
+    mine = starts[records.users]
+    right = sequences[mine + records.lengths] == records.targets
+    ends = np.cumsum(records.lengths, dtype=np.int64)
+    first = 0
+    while first < len(records):
+        begin = ends[first] - records.lengths[first]
+        last = int(np.searchsorted(ends, begin + _CHUNK, side="right"))
+        last = min(max(last, first + 1), len(records))
+        lengths = records.lengths[first:last]
+        rows = np.repeat(np.arange(last - first), lengths)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        own = records.events[begin : ends[last - 1]]
+        differ = sequences[mine[first:last][rows] + within] != own
+        right[first:last] &= np.bincount(rows[differ], minlength=last - first) == 0
+        first = last
+    return right
+
+
+def _are_first(records: Records, right: np.ndarray) -> np.ndarray:
+    """Right records that no earlier one repeats, bool [R]."""
+    rows = np.flatnonzero(right)
+    both = np.stack([records.users[rows], records.lengths[rows]], axis=1)
+    _, firsts = np.unique(both, axis=0, return_index=True)
+    first = np.zeros(len(records), bool)
+    first[rows[firsts]] = True
+    return first
+
+
+def _times(
+    records: Records, first: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times of all events, int64 [E], and which of them a record has, bool [E]."""
+    places = starts[records.users[first]] + records.lengths[first]
+    times = np.zeros(starts[-1], np.int64)
+    known = np.zeros(len(times), bool)
+    times[places] = records.times[first]
+    known[places] = True
+    # The last event of every sequence is a target, so that there is a next time.
+    following = np.where(known, np.arange(len(times)), len(times))
+    following = np.minimum.accumulate(following[::-1])[::-1]
+    return times[following], known
+
+
+def _parts(records: Records, first: np.ndarray) -> dict[str, np.ndarray]:
+    total = len(records)
+    cuts = [math.floor(total * _TRAIN), total - total // _FIFTHS]
+    number = np.searchsorted(cuts, np.arange(total), side="right")
+    parts = {}
+    for place, name in enumerate(("train", "valid", "test")):
+        rows = np.flatnonzero(first & (number == place))
+        both = np.stack([records.users[rows], records.lengths[rows]], axis=1)
+        parts[name] = both[np.lexsort(both.T[::-1])].astype(np.int32)
+        if not len(both):
+            raise UserError(f"{total:,} records leave nothing to {name}.")
+    return parts
+
+
+def _decreases(times: np.ndarray, users: np.ndarray) -> int:
+    """Events that are earlier than the one before them."""
+    return int(((np.diff(times) < 0) & (np.diff(users) == 0)).sum())
+
+
+def _tested_before_trained(parts: dict[str, np.ndarray]) -> int:
+    """Instances of validation and test that training has passed in its user."""
+    users = np.concatenate([rows[:, 0] for rows in parts.values()])
+    trained = np.zeros(users.max() + 1, np.int32)
+    np.maximum.at(trained, parts["train"][:, 0], parts["train"][:, 1])
+    later = np.concatenate([parts["valid"], parts["test"]])
+    return int((later[:, 1] <= trained[later[:, 0]]).sum())
+
+
+_SENTENCES = {
+    "not_a_prefix": "{count:,} of {records:,} records are not the beginning of their "
+    "user's sequence and are left out",
+    "repeated": "{count:,} of {records:,} records repeat another and are left out",
+    "users_without_record": "{count:,} users of the file of ids have no record",
+    "earlier_than_before": "{count:,} events are earlier than the one before them in "
+    "their user's sequence; they stay where the records have them",
+    "tested_before_trained": "{count:,} instances of validation and test come before "
+    "one of training in their user's sequence, as released",
+}
+
+
+def _sentences(path: Path, counts: dict[str, int], allow_mismatch: bool) -> list[str]:
+    odd = [
+        f"{path.name}: {text.format(count=counts[name], records=counts['records'])}."
+        for name, text in _SENTENCES.items()
+        if counts[name]
+    ]
+    share = counts["not_a_prefix"] / counts["records"]
+    if share > _MOST_WRONG and not allow_mismatch:
+        raise UserError(
+            f"{odd[0]} That is {share:.0%} of them: the file is not what is expected. "
+            "--allow_mismatch goes on all the same."
+        )
+    return odd
