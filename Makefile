@@ -3,13 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.DELETE_ON_ERROR:
-.PHONY: help setup test check reproduce-all reproduce-table1 reproduce-table2 \
-  reproduce-table3 reproduce-table4 figures reproduce-protocols reproduce-fragility bench \
-  bench-peers tensorboard clean
+.PHONY: help setup environment test test-gpu check wheel reproduce-all reproduce-table1 \
+  reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
+  reproduce-fragility bench bench-peers peers tensorboard clean
 
 VENV ?= .venv
-PYTHON := $(VENV)/bin/python
+TENSORFLOW ?=
+BASE_PYTHON ?=
 PROFILE ?= quick
 DATA_DIR ?=
 PEERS ?= .venv-peers
@@ -18,92 +18,86 @@ RUNS_DIR ?= runs
 RECIPE ?= paper
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
+# Recipes read these from the environment, in quotes: they may hold blanks.
+export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR PEERS TORCH_INDEX RUNS_DIR RECIPE
+PYTHON := "$$VENV/bin/python"
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 	echo "Variables: PROFILE=quick|paper|public  RECIPE=paper|strong  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
+	echo "           TENSORFLOW=2.15|latest  BASE_PYTHON=python3.12  VENV=folder (docs/install.md)"
 
-# The stamp is newer than setup.py once its dependencies are installed.
-$(VENV)/.installed: setup.py
-	@rm -f $@
-	find_python() {
-	  for name in python3.11 python3.10 python3.9 python3 python; do
-	    if $$name -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1; then
-	      echo $$name; return
-	    fi
-	  done
-	}
-	python="$$(find_python)"
-	if [ -n "$$python" ]; then
-	  echo "Setting up $(VENV) with $$($$python --version)"
-	  $$python -m venv --clear $(VENV)
-	elif command -v uv >/dev/null; then
-	  uv venv --quiet --clear --seed --python 3.11 $(VENV)
-	else
-	  echo "error: MGNM-TF needs Python 3.9, 3.10 or 3.11 (with venv), which TensorFlow 2.15 supports; install one, or install uv, and run make again." >&2
-	  exit 1
-	fi
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
-	touch $@
+# Does nothing where the environment holds what setup.py names.
+environment:
+	@installation/set_up.sh
 
-setup: $(VENV)/.installed ## the virtual environment alone
+setup: environment ## the virtual environment alone; TENSORFLOW=2.15|latest forces a stack
 
-test: $(VENV)/.installed ## the tests
+test: environment ## the tests
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: $(VENV)/.installed ## tests, format, lint and types
+test-gpu: environment ## the tests that need a GPU; without one they are skipped
+	@$(PYTHON) -m pytest -m gpu -rs $(ARGS)
+
+check: environment ## tests, format, lint and types
 	@$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest $(ARGS)
 
-REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile=$(PROFILE) --runs_dir=$(RUNS_DIR) \
-  --recipe=$(RECIPE) \
-  $(if $(DATA_DIR),--data_dir=$(DATA_DIR)) $(ARGS)
+wheel: environment ## a wheel and an sdist in dist/
+	@$(PYTHON) -m build $(ARGS)
 
-reproduce-table2: $(VENV)/.installed ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR
+REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile="$$PROFILE" \
+  --recipe="$$RECIPE" --runs_dir="$$RUNS_DIR" $${DATA_DIR:+"--data_dir=$$DATA_DIR"} $(ARGS)
+
+reproduce-table2: environment ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR
 	$(REPRODUCE) --what=table2
 
-reproduce-table1: $(VENV)/.installed ## Table 1, statistics of the data; profiles as for Table 2
+reproduce-table1: environment ## Table 1, statistics of the data; profiles as for Table 2
 	$(REPRODUCE) --what=table1
 
-reproduce-table3: $(VENV)/.installed ## Table 3, ablations
+reproduce-table3: environment ## Table 3, ablations
 	$(REPRODUCE) --what=table3
 
-reproduce-table4: $(VENV)/.installed ## Table 4, what training takes, of every model
+reproduce-table4: environment ## Table 4, what training takes, of every model
 	$(REPRODUCE) --what=table4
 
-figures: $(VENV)/.installed ## Figures 3 to 7
+figures: environment ## Figures 3 to 7
 	$(REPRODUCE) --what=figures
 
-reproduce-protocols: $(VENV)/.installed ## whether the protocols agree on Table 2's models
+reproduce-protocols: environment ## whether the protocols agree on Table 2's models
 	$(REPRODUCE) --what=protocols
 
-reproduce-fragility: $(VENV)/.installed ## other orders of a history, and other users' histories
+reproduce-fragility: environment ## other orders of a history, and other users' histories
 	$(REPRODUCE) --what=fragility
 
-reproduce-all: $(VENV)/.installed ## all tables and figures
+reproduce-all: environment ## all tables and figures
 	$(REPRODUCE) --what=all
 
-bench: $(VENV)/.installed ## speeds of every model beside the machine's limit
+bench: environment ## speeds of every model beside the machine's limit, GPU too where there is one
 	@$(PYTHON) -m benchmarks.bench $(ARGS)
 
-bench-peers: $(VENV)/.installed $(PEERS)/.installed ## our GRU4Rec, SASRec and Caser beside RecBole's
-	@$(PYTHON) -m benchmarks.peers --peer_python=$(PEERS)/bin/python $(ARGS)
+bench-peers: environment peers ## our GRU4Rec, SASRec and Caser beside RecBole's
+	@$(PYTHON) -m benchmarks.peers --peer_python="$$PEERS/bin/python" $(ARGS)
 
 # RecBole needs other versions than ours. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # spares the CUDA packages that PyPI's torch brings on Linux.
-$(PEERS)/.installed: $(VENV)/.installed
-	@rm -f $@
-	$(PYTHON) -m venv --clear $(PEERS)
-	pip="$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check"
-	$$pip torch==2.13.0 'numpy<2' $(if $(TORCH_INDEX),--index-url=$(TORCH_INDEX))
-	$$pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
-	touch $@
+peers: environment
+	@if [ "$$PEERS/.installed" -nt "$$VENV/.installed" ]; then exit 0; fi
+	rm -f "$$PEERS/.installed"
+	$(PYTHON) -m venv --clear "$$PEERS"
+	pip() { "$$PEERS/bin/python" -m pip install --quiet --disable-pip-version-check "$$@"; }
+	pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
+	pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
+	touch "$$PEERS/.installed"
 
-tensorboard: $(VENV)/.installed ## TensorBoard over the runs
-	@$(PYTHON) -m tensorboard.main --logdir $(RUNS_DIR) $(ARGS)
+tensorboard: environment ## TensorBoard over the runs
+	@$(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)
 
 clean: ## removes the environment and caches, not data, runs or reports
-	@rm -rf $(VENV) $(PEERS) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+	@for folder in "$$VENV" "$$VENV-uv" "$$PEERS"; do
+	  if [ -e "$$folder/pyvenv.cfg" ]; then rm -rf "$$folder"; fi
+	done
+	rm -rf *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

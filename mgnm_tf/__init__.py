@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
+
+from mgnm_tf import checkout
 
 __version__ = "0.1.0"
 
@@ -20,6 +23,10 @@ _HOMES = {
     "SumInterest": "mgnm_tf.layers.interest_extractors",
     "SelfAttentionInterests": "mgnm_tf.layers.interest_extractors",
 }
+if checkout.is_one():
+    # Before Python's own, which would find a room's modules and make second copies.
+    sys.meta_path.insert(0, checkout.Rooms())
+
 __all__ = sorted(["__version__", *_HOMES])
 
 

@@ -94,7 +94,7 @@ def address(runs, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     command = ["make", "tensorboard", f"RUNS_DIR={runs}", "ARGS=--port=0"]
     # With the environment of the tests, which is set up.
-    command += [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"]
+    command += [f"VENV={sys.prefix}", "-o", "environment"]
     with (
         log.open("w") as file,
         subprocess.Popen(

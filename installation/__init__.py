@@ -1,0 +1,1 @@
+"""Makes the environment of a checkout, and the package that is installed."""
