@@ -21,8 +21,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import tables
-from data import command_line
-from experiments import configs
+from harness import command_line, defaults
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def _chosen_models() -> list[str]:
-    known = [*configs.MODEL_SETTINGS, *PLAIN]
+    known = [*defaults.MODEL_SETTINGS, *PLAIN]
     wanted = _MODELS.value or known
     unknown = sorted({*wanted} - {*known})
     if unknown:
@@ -101,12 +100,12 @@ def _read_baseline(path: str | None) -> dict[str, Any] | None:
 def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     from benchmarks import workloads
     from data import prepared
-    from experiments import machine
+    from harness import provenance
 
     result = {
-        "commit": machine.commit(),
-        "machine": machine.describe(),
-        "versions": machine.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.describe(),
+        "versions": provenance.versions(),
         "workloads": {},
     }
     if _DATASET.value:
@@ -144,7 +143,7 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
     for model in models:
         try:
             is_plain = model in PLAIN
-            config = configs.get_config("mgnm" if is_plain else model, settings)
+            config = defaults.get_config("mgnm" if is_plain else model, settings)
             trial = Trial(
                 data,
                 model,
@@ -178,7 +177,7 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
 
 
 def _size(settings: str) -> int:
-    return configs.get_config("mgnm", settings).arguments.get("embedding_dim", 16)
+    return defaults.get_config("mgnm", settings).arguments.get("embedding_dim", 16)
 
 
 if __name__ == "__main__":

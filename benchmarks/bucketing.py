@@ -20,8 +20,7 @@ from unittest import mock
 from absl import flags
 
 from benchmarks import tables
-from data import command_line
-from experiments import configs
+from harness import command_line, defaults
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -46,17 +45,17 @@ _METRICS = ("gauc", "ndcg@5", "hit@5")
 
 def main() -> None:
     from data import prepared
-    from experiments import machine
+    from harness import provenance
 
-    unknown = sorted({*_MODELS.value} - {*configs.MODEL_SETTINGS})
+    unknown = sorted({*_MODELS.value} - {*defaults.MODEL_SETTINGS})
     if unknown:
-        known = list(configs.MODEL_SETTINGS)
+        known = list(defaults.MODEL_SETTINGS)
         raise ValueError(f"--models: no {unknown}; there are {known}.")
     seeds = [int(seed) for seed in _SEEDS.value]
     data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     result = {
-        "commit": machine.commit(),
-        "machine": machine.describe(),
+        "commit": provenance.commit(),
+        "machine": provenance.describe(),
         "dataset": data.name,
         "split": data.split,
         "max_history": _MAX_HISTORY.value,
@@ -89,9 +88,9 @@ def _compare(data: PreparedData, model: str, seeds: list[int]) -> dict[str, Any]
 
 def _train(data: PreparedData, model: str, seed: int, order: str) -> dict[str, Any]:
     from data import pipeline
-    from experiments import runner
+    from harness import runner
 
-    config = configs.get_config(
+    config = defaults.get_config(
         model,
         data.name,
         max_history=_MAX_HISTORY.value,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import machine
+from harness import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
 
     @tf.function
     def chains() -> list[Any]:
-        return [chain() for _ in range(machine.SIDE_BY_SIDE)]
+        return [chain() for _ in range(provenance.SIDE_BY_SIDE)]
 
     options = {"disable_meta_optimizer": True}  # Which would fold them into one.
     before = tf.config.optimizer.get_experimental_options()
@@ -94,7 +94,7 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
         times.append(time.perf_counter() - started)
     restored = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
     tf.config.optimizer.set_experimental_options(restored)
-    return float(np.median(times)) / number / machine.SIDE_BY_SIDE
+    return float(np.median(times)) / number / provenance.SIDE_BY_SIDE
 
 
 def step_work(step: Any, batch: dict[str, Any]) -> Work:

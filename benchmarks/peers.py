@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from benchmarks import tables
-from data import command_line
-from experiments import configs
+from harness import command_line, defaults
+from harness.config import with_settings
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -85,7 +85,7 @@ def main() -> None:
             "`make bench-peers` sets it up."
         )
     from benchmarks import workloads
-    from experiments import machine
+    from harness import provenance
 
     with tempfile.TemporaryDirectory() as folder:
         # As many users and items as Amazon's Toys and Games, 5-core, has.
@@ -102,8 +102,8 @@ def main() -> None:
             for name, pair in _pairs().items()
         }
     result = {
-        "commit": machine.commit(),
-        "machine": machine.describe(),
+        "commit": provenance.commit(),
+        "machine": provenance.describe(),
         "embedding_dim": _SIZE.value,
         "batch_size": _BATCH_SIZE.value,
         "models": models,
@@ -135,7 +135,7 @@ def _compare(
 ) -> dict[str, float]:
     from benchmarks.trial import Trial
 
-    config = configs.get_config(
+    config = defaults.get_config(
         name,
         data.name,
         tuned=False,
@@ -143,9 +143,7 @@ def _compare(
         num_negatives=1,
         max_history=pair["history"],
     )
-    config = configs.with_settings(
-        config, {"embedding_dim": _SIZE.value, **pair["ours"]}
-    )
+    config = with_settings(config, {"embedding_dim": _SIZE.value, **pair["ours"]})
     trial = Trial(data, name, config)
     settings = {
         "embedding_size": _SIZE.value,

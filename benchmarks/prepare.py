@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data import command_line
+from harness import command_line
 
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by default.")
 _USERS = flags.DEFINE_integer("users", 60_813, "Users; the others follow from it.", 2)
@@ -48,7 +48,7 @@ def measure(folder: Path, num_users: int) -> dict[str, object]:
         stdout=subprocess.DEVNULL,
     )
     done = time.perf_counter()
-    from experiments import machine
+    from harness import provenance
 
     # The child's peak; Linux counts it in KiB.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -58,8 +58,8 @@ def measure(folder: Path, num_users: int) -> dict[str, object]:
         "generate_s": round(generated - started, 1),
         "prepare_s": round(done - generated, 1),
         "peak_memory_gb": round(peak, 2),
-        "commit": machine.commit(),
-        "machine": machine.describe(),
+        "commit": provenance.commit(),
+        "machine": provenance.describe(),
     }
 
 

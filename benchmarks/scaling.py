@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import flags
 
-from data import command_line
-from experiments import configs
+from harness import command_line, defaults
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
     from mgnm_tf.recommender import SequentialRecommender
 
 _MODEL = flags.DEFINE_enum(
-    "model", "mgnm", sorted(configs.MODEL_SETTINGS), "Which model."
+    "model", "mgnm", sorted(defaults.MODEL_SETTINGS), "Which model."
 )
 _LENGTHS = flags.DEFINE_list("lengths", ["10", "20", "50", "100"], "Of histories.")
 _USERS = flags.DEFINE_list(
@@ -42,12 +41,12 @@ _BATCH_SIZE, _MAX_HISTORY = 256, 100
 
 
 def main() -> None:
-    from experiments import machine
+    from harness import provenance
 
     with tempfile.TemporaryDirectory() as folder:
         result = {
-            "commit": machine.commit(),
-            "machine": machine.describe(),
+            "commit": provenance.commit(),
+            "machine": provenance.describe(),
             "lengths": _by_length(Path(folder)),
             "instances": _by_size(Path(folder), "active_users", _USERS.value),
             "items": _by_size(Path(folder), "num_items", _ITEMS.value),
@@ -142,11 +141,11 @@ def _order_us(data: PreparedData) -> float:
 
 
 def _model(data: PreparedData) -> SequentialRecommender:
-    from experiments import runner
+    from harness import build
 
-    config = configs.get_config(_MODEL.value, "toys")
-    runner.set_up_tensorflow(config, seed=1)
-    return runner.build_model(config, data, seed=1)
+    config = defaults.get_config(_MODEL.value, "toys")
+    build.set_up_tensorflow(config, seed=1)
+    return build.build_model(config, data, seed=1)
 
 
 def _seconds(step: Any, batches: Any) -> float:

@@ -14,8 +14,8 @@ import tensorflow as tf
 from benchmarks import limits
 from data.pipeline import training_batches, training_dataset
 from data.prepared import PreparedData
-from experiments import machine, runner
-from experiments.configs import Config
+from harness import build, provenance
+from harness.config import Config
 from mgnm_tf.recommender import SequentialRecommender
 
 _FEWEST_FULL = 6
@@ -97,11 +97,11 @@ class Trial:
         }
         if random_batches:
             self._pipeline["pool_batches"] = 1
-        before = machine.reset_peak_memory_mb()
+        before = provenance.reset_peak_memory_mb()
         started = time.perf_counter()
-        runner.set_up_tensorflow(self.config, seed=1)
-        self._model = runner.build_model(config, data, seed=1, kind=kind)
-        self._ranker = runner.make_ranker(self._model, data, self.config)
+        build.set_up_tensorflow(self.config, seed=1)
+        self._model = build.build_model(config, data, seed=1, kind=kind)
+        self._ranker = build.make_ranker(self._model, data, self.config)
         self._steps = self._train_function = None
         self.train_speeds: list[float] = []
         self.rank_speeds: list[float] = []
@@ -123,7 +123,7 @@ class Trial:
         if affordable * 1_001 / data.num_items >= _FEWEST_FULL:
             speed = self.rank(64, "full")
             self._full_instances = int(np.clip(seconds / 2 * speed, 64, instances))
-        self.peak_mb = machine.peak_memory_mb() - before
+        self.peak_mb = provenance.peak_memory_mb() - before
 
     def round(self, number: int) -> None:
         if self._train_function is not None:

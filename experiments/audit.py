@@ -94,21 +94,23 @@ def run(
         raise ValueError("--variant and --set are of one model, not of all.")
     if output:
         _check_output(output)
-    from experiments import audit_report, audit_runs, audit_subjects, runner
-    from experiments.models import MODELS
+    from experiments.studies.audit import report, runs
+    from experiments.studies.audit import subjects as audit_subjects
+    from harness import run_folder
+    from harness.models import MODELS
 
     names = list(MODELS) if model == ALL else [model]
     subjects = [
         audit_subjects.find(name, variant, assignments, recipe) for name in names
     ]
     audits = []
-    with audit_runs.grounds(seed) as ground:
+    with runs.grounds(seed) as ground:
         for subject in subjects:
-            audits.append(audit_runs.audit(subject, ground, seed))
-            sys.stderr.write(f"{audit_report.conclusion(audits[-1])}\n")
-    text = audit_report.to_markdown(audits, seed)
+            audits.append(runs.audit(subject, ground, seed))
+            sys.stderr.write(f"{report.conclusion(audits[-1])}\n")
+    text = report.to_markdown(audits, seed)
     if output and output.suffix == ".json":
-        runner.write_json(output, audit_report.to_json(audits, seed))
+        run_folder.write_json(output, report.to_json(audits, seed))
     elif output:
         partial = output.with_name(f".{output.name}.partial")
         partial.write_text(text)

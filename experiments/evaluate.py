@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from data import command_line
+from harness import command_line
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of a finished run.", required=True
@@ -40,17 +40,17 @@ def evaluate(
     Raises:
         ValueError: if there is no finished run, or its data are not the ones prepared.
     """
-    from experiments import runner
+    from harness import build, rankings, reopen, run_folder
 
-    config, passport = runner.read_run(run_dir)
-    model, data = runner.load_model(run_dir, data_dir)
-    ranker = runner.make_ranker(model, data, config)
-    runner.record_look(run_dir, protocol)
+    config, passport = run_folder.read_run(run_dir)
+    model, data = reopen.load_model(run_dir, data_dir)
+    ranker = build.make_ranker(model, data, config)
+    run_folder.record_look(run_dir, protocol)
     ranking = ranker.rank("test", protocol, group_users=protocol != "full")
-    found = runner.summarise(ranking)
+    found = rankings.summarise(ranking)
     passport["metrics"]["test"][protocol] = found
-    runner.write_ranks(run_dir, runner.ranks_table(data, ranking, protocol))
-    runner.write_json(run_dir / runner.PASSPORT, passport)
+    run_folder.write_ranks(run_dir, rankings.ranks_table(data, ranking, protocol))
+    run_folder.write_json(run_dir / run_folder.PASSPORT, passport)
     for grouping, values in found.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logging.info("test %s, by %s: %s", protocol, grouping, shown)

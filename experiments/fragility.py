@@ -9,149 +9,16 @@ folder that this leaves in the run's.
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags, logging
 
-from data import command_line
+from experiments.studies.fragility.measure import measure
+from harness import command_line
 
 if TYPE_CHECKING:
-    from data.orders import Reordered
-    from data.prepared import PreparedData
-    from experiments.ranking import Ranker, Ranking
-
-PROTOCOL = "uni1000"
-FOLDER, RESULTS = "fragility", "fragility.json"
-STORED, REDRAWN, SHUFFLED = "stored", "redrawn", "shuffled"
-ANOTHER_USER = "another_user"
-DRAWS = {STORED: 1, REDRAWN: 10, SHUFFLED: 3, ANOTHER_USER: 3}
-_SEED = 29  # The same draws for every model and seed.
-
-# Data, ranking, and what else is to be kept of one draw.
-Draw = tuple["PreparedData", "Ranking", dict[str, Any]]
-
-
-def measure(run_dir: Path, data_dir: Path) -> Path:
-    """Writes `<run_dir>/fragility/`, whole or not at all, if it is not there yet.
-
-    `fragility.json` holds the `uni1000` test metrics of each draw of four orders:
-
-    - stored: as training saw it; one draw.
-    - redrawn: of each user's simultaneous events, drawn anew. Targets and histories
-      change, and negatives with the targets; none if the data have no times.
-    - shuffled: of each history's items. Targets and negatives are the stored ones.
-    - another_user: a drawn test instance of another user is shown in the place of each.
-      Targets and negatives are the stored ones.
-
-    `ranks.parquet` holds the ranks behind them, by order and draw.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: if there is no finished and sealed run, its data are not the ones
-            prepared, or one user has all test instances.
-    """
-    folder = run_dir / FOLDER
-    if read_results(run_dir) is not None:
-        logging.info("%s is there already.", folder)
-        return folder
-    import pandas as pd
-
-    from data.orders import has_simultaneous
-    from experiments import machine, runner
-
-    config, _ = runner.read_run(run_dir)
-    model, data = runner.load_model(run_dir, data_dir)
-    ranker = runner.make_ranker(model, data, config)
-    orders = [order for order in DRAWS if order != REDRAWN or data.has_times]
-    if not data.has_times:
-        logging.info("The order of simultaneous events is unknown: no times.")
-    found: dict[str, list[dict[str, Any]]] = {}
-    tables = []
-    for order in orders:
-        count = DRAWS[order]
-        runner.record_look(run_dir, f"{PROTOCOL}, {order} order, draws: {count}")
-        found[order] = []
-        for number, (seen, ranking, kept) in enumerate(draw(ranker, data, order)):
-            # A model that counts may know nothing of the candidates from a history
-            # that has nothing to do with them: its ties then count against it.
-            values = runner.summarise(ranking, may_tie=order == ANOTHER_USER)
-            found[order].append({**kept, "metrics": values})
-            table = runner.ranks_table(seen, ranking, PROTOCOL)
-            tables.append(table.assign(order=order, draw=number))
-            logging.info("%s: %s order, %d of %d", run_dir, order, number + 1, count)
-    instances = data.instances["test"]
-    simultaneous = None
-    if data.has_times:
-        simultaneous = int(has_simultaneous(data.store, instances).sum())
-    results = {
-        "protocol": PROTOCOL,
-        "seed": _SEED,
-        "commit": machine.commit(),
-        "instances": len(instances),
-        "simultaneous": simultaneous,
-        "orders": found,
-    }
-    partial = run_dir / f".{FOLDER}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    runner.write_json(partial / RESULTS, results)
-    runner.write_ranks(partial, pd.concat(tables, ignore_index=True))
-    shutil.rmtree(folder, ignore_errors=True)  # Of fewer orders, if there is one.
-    os.replace(partial, folder)
-    return folder
-
-
-def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
-    """Ranks the test instances in each draw of an order: a key of `DRAWS`."""
-    from data.orders import gather_of_others, gather_shuffled, reorder_simultaneous
-
-    gathers = {SHUFFLED: gather_shuffled, ANOTHER_USER: gather_of_others}
-    for number in range(DRAWS[order]):
-        kept: dict[str, Any] = {}
-        seen, reader = data, ranker
-        if order == REDRAWN:
-            seen = reorder_simultaneous(data, [_SEED, number])
-            reader = ranker.altered(seen)
-            kept = _compare_targets(seen)
-        elif order in gathers:
-            gather = functools.partial(gathers[order], seed=_SEED + number)
-            reader = ranker.altered(gather=gather)
-        yield seen, reader.rank("test", PROTOCOL, group_users=True), kept
-
-
-def _compare_targets(data: Reordered) -> dict[str, int]:
-    """How many test targets are other items, and how many are events of training."""
-    users, ends = data.instances["test"].T
-    first = data.store.offsets[users]
-    now = data.rows[first + ends]
-    items = data.stored.store.items
-    trained_users, trained_ends = data.instances["train"].T
-    last = np.full(data.num_users, -1)
-    np.maximum.at(last, trained_users, trained_ends)
-    return {
-        "targets_changed": int(np.sum(items[now] != items[first + ends])),
-        "targets_trained": int(np.sum(now - first <= last[users])),
-    }
-
-
-def read_results(run_dir: Path) -> dict[str, Any] | None:
-    """What `measure` left in a run's folder.
-
-    None if it was not called, or when it knew fewer orders.
-    """
-    path = run_dir / FOLDER / RESULTS
-    results = json.loads(path.read_text()) if path.exists() else {"orders": {}}
-    lacking = DRAWS.keys() - results["orders"].keys() - {REDRAWN}
-    return None if lacking else results
+    pass
 
 
 def main() -> None:

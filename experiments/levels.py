@@ -8,154 +8,16 @@ is trained: the run's weights are read.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags, logging
 
-from data import command_line
+from experiments.studies.levels.look import look
+from harness import command_line
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from data.prepared import PreparedData
-    from mgnm_tf.model import MGNM
-
-NUM_USERS = 50  # as in the paper
-_SEED = 56
-FOLDER, WINS, SUM = "levels", "wins.csv", "sum.json"
-
-
-def look(run_dir: Path, data_dir: Path) -> Path:
-    """Writes `<run_dir>/levels/`, whole or not at all, if it is not there yet.
-
-    `wins.csv` has the columns user, kind ("positive" or "negative"), level and wins:
-    how many of a user's test items, and of their `uni1000` negatives, have their
-    highest score (Eq. 15) at a level. `sum.json` holds the test metrics where the sum
-    of the levels takes the maximum's place, `ranks.parquet` the ranks behind them.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: if there is no finished run of MGNM with levels, or its data are
-            not the ones prepared.
-    """
-    folder = run_dir / FOLDER
-    if folder.exists():
-        logging.info("%s is there already.", folder)
-        return folder
-    from experiments import machine, runner
-
-    config, _ = runner.read_run(run_dir)
-    if config.model != "mgnm":
-        raise ValueError(f"{run_dir} is a run of {config.model}, which has no levels.")
-    model: Any
-    model, data = runner.load_model(run_dir, data_dir)
-    runner.record_look(run_dir, "uni1000, by level and by their sum")
-    wins = count_wins(model, data, config.max_history, config.candidate_seed)
-    model.level_pooling = "sum"
-    ranker = runner.make_ranker(model, data, config)
-    ranking = ranker.rank("test", "uni1000", group_users=True)
-    found = {
-        "level_pooling": "sum",
-        "commit": machine.commit(),
-        "metrics": {"test": {"uni1000": runner.summarise(ranking)}},
-    }
-    partial = run_dir / f".{FOLDER}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    wins.to_csv(partial / WINS, index=False)
-    (partial / SUM).write_text(json.dumps(found, indent=2) + "\n")
-    runner.write_ranks(partial, runner.ranks_table(data, ranking, "uni1000"))
-    os.replace(partial, folder)
-    return folder
-
-
-def count_wins(
-    model: MGNM, data: PreparedData, max_history: int, candidate_seed: int
-) -> pd.DataFrame:
-    """Which level has the highest score, for the test items of `NUM_USERS` users.
-
-    The users are drawn by a seed from those who have test instances; all of them if
-    there are fewer. See `wins_by_instance`.
-    """
-    import pandas as pd
-
-    from data.candidates import candidate_negatives
-    from data.pipeline import targets
-    from experiments.ranking import like_lengths
-
-    instances = data.instances["test"]
-    rows = _rows_of_some_users(instances[:, 0])
-    negatives = candidate_negatives(data, "test", "uni1000", candidate_seed)
-    counts: dict[tuple[int, str], np.ndarray] = {}
-    for part in like_lengths(np.minimum(instances[rows, 1], max_history), 16):
-        chosen = rows[part]
-        positives = targets(data, instances[chosen])[:, None]
-        candidates = np.concatenate([positives, negatives[chosen]], axis=1)
-        logits = _level_logits(model, data, instances[chosen], max_history, candidates)
-        for kind, wins in wins_by_instance(logits, candidates).items():
-            for user, by_level in zip(instances[chosen, 0], wins):
-                counts[user, kind] = counts.get((user, kind), 0) + by_level
-    table = [
-        {"user": user, "kind": kind, "level": level, "wins": wins}
-        for (user, kind), by_level in sorted(counts.items())
-        for level, wins in enumerate(by_level)
-    ]
-    return pd.DataFrame(table)
-
-
-def wins_by_instance(
-    logits: np.ndarray, candidates: np.ndarray
-) -> dict[str, np.ndarray]:
-    """How many of an instance's candidates have their highest score at each level.
-
-    Where levels tie, the lowest one has won.
-
-    Args:
-        logits: [B, L, 1 + C], the positive's first.
-        candidates: ids [B, 1 + C]; padding wins nothing.
-
-    Returns:
-        int [B, L] of "positive" and of "negative".
-    """
-    from mgnm_tf.batch import PADDING_ID
-
-    levels = np.arange(logits.shape[1])[:, None]
-    won = logits.argmax(axis=1)[:, None] == levels  # [B, L, 1 + C]
-    won &= (candidates != PADDING_ID)[:, None]
-    return {
-        "positive": won[:, :, 0].astype(int),
-        "negative": won[:, :, 1:].sum(axis=2),
-    }
-
-
-def _rows_of_some_users(users: np.ndarray) -> np.ndarray:
-    known = np.unique(users)
-    rng = np.random.default_rng(_SEED)
-    some = rng.choice(known, min(NUM_USERS, len(known)), replace=False)
-    return np.flatnonzero(np.isin(users, some))
-
-
-def _level_logits(
-    model: MGNM,
-    data: PreparedData,
-    instances: np.ndarray,
-    max_history: int,
-    candidates: np.ndarray,
-) -> np.ndarray:
-    """Logits [B, L, C]."""
-    from data.pipeline import gather_histories
-
-    batch: dict[str, Any] = gather_histories(data, instances, max_history)
-    batch["candidates"] = candidates
-    found = model(batch, training=False, return_levels=True)
-    return found.numpy()
+    pass
 
 
 def main() -> None:

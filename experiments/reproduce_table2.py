@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from absl import flags
 
-from data import command_line
 from experiments import reproduce
+from harness import command_line
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from absl import flags, logging
 
-from data import command_line
-from experiments import configs
+from harness import command_line, defaults, run_folder
+from harness.config import PAPER, RECIPES, SCHEDULES, STRATEGIES, Config, with_arguments
 
 _MODEL = flags.DEFINE_enum(
-    "model", None, sorted(configs.MODEL_SETTINGS), "Which model.", required=True
+    "model", None, sorted(defaults.MODEL_SETTINGS), "Which model.", required=True
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
@@ -38,8 +38,8 @@ _SEED = flags.DEFINE_integer(
 )
 _RECIPE = flags.DEFINE_enum(
     "recipe",
-    configs.PAPER,
-    list(configs.RECIPES),
+    PAPER,
+    list(RECIPES),
     "How to train: as the paper says, or as the field does today (docs/recipe.md).",
 )
 _VARIANT = flags.DEFINE_string(
@@ -60,7 +60,7 @@ _LEARNING_RATE = flags.DEFINE_float(
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
     None,
-    list(configs.SCHEDULES),
+    list(SCHEDULES),
     "Of the learning rate: to zero along half a cosine over --max_epochs, or constant.",
 )
 _L2 = flags.DEFINE_float("l2", None, "Weight of the L2 penalty.", lower_bound=0.0)
@@ -89,7 +89,7 @@ _DETERMINISTIC = flags.DEFINE_bool(
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     None,
-    list(configs.STRATEGIES),
+    list(STRATEGIES),
     "Share each batch among this machine's GPUs (mirrored) or the workers that "
     "TF_CONFIG names (multi_worker). Default: none.",
 )
@@ -112,19 +112,19 @@ def main() -> None:
         "deterministic": _DETERMINISTIC.value,
         "strategy": _STRATEGY.value,
     }
-    config = configs.get_config(_MODEL.value, _DATASET.value, **changes)
-    _run(configs.with_arguments(config, _SET.value))
+    config = defaults.get_config(_MODEL.value, _DATASET.value, **changes)
+    _run(with_arguments(config, _SET.value))
 
 
-def _run(config: configs.Config) -> None:
+def _run(config: Config) -> None:
     from data import prepared
-    from experiments import runner, training
+    from harness import runner, training
 
     data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     run_dir = Path(
         _RUN_DIR.value
-        or configs.run_dir(
-            str(configs.of_recipe(Path("runs"), config.recipe)),
+        or run_folder.run_dir(
+            str(defaults.of_recipe(Path("runs"), config.recipe)),
             data.name,
             data.split,
             config.model,

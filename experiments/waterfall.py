@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data import command_line
+from harness import command_line
 
 _DATASET = flags.DEFINE_string(
     "dataset",
@@ -62,14 +62,16 @@ _INSTANCES = flags.DEFINE_integer(
 
 def main() -> None:
     from data import prepared
-    from experiments import waterfall_report, waterfall_runs
+    from experiments.studies.waterfall import report
+    from experiments.studies.waterfall import runs as waterfall_runs
+    from experiments.studies.waterfall.steps import Budget, chosen_steps
 
     data_dir = Path(_DATA_DIR.value)
     if _DATASET.value == waterfall_runs.NOISE:
         data = waterfall_runs.noise(data_dir)
     else:
         data = prepared.load(data_dir, _DATASET.value, _SPLIT.value)
-    budget = waterfall_runs.Budget(
+    budget = Budget(
         epochs=_EPOCHS.value,
         train_instances=_TRAIN_INSTANCES.value,
         max_history=_MAX_HISTORY.value,
@@ -77,14 +79,14 @@ def main() -> None:
         instances=_INSTANCES.value,
     )
     folder = Path(_OUTPUT_DIR.value) / data.name
-    steps = waterfall_runs.chosen_steps(_STEPS.value)
+    steps = chosen_steps(_STEPS.value)
     for seed in range(1, _SEEDS.value + 1):
         for step in steps:
             path = waterfall_runs.run_path(folder, step, seed)
             waterfall_runs.run_step(step, data, budget, seed, path)
     runs = waterfall_runs.stored_runs(folder)
     popularity = waterfall_runs.popularity(data, budget)
-    text = waterfall_report.write(folder, runs, popularity)
+    text = report.write(folder, runs, popularity)
     kinds = ".md, .csv, .jsonl, .png, .svg"
     sys.stdout.write(f"{text}\nWritten: {folder}/waterfall{kinds}\n")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from data import prepared
-from experiments import configs, runner, training
+from harness import runner, training
+from harness.config import Config
 
 
 def main(folder: str, run_dir: str, output: str, strategy: str) -> None:
     data = prepared.load(Path(folder), "tiny", "leave_one_out")
-    config = configs.Config(
+    config = Config(
         model="mgnm",
         arguments={"embedding_dim": 4, "num_interests": 2, "num_layers": 1},
         # 24 users: batches of 15 leave a last one of an odd size.
@@ -30,7 +31,7 @@ def main(folder: str, run_dir: str, output: str, strategy: str) -> None:
         num_negatives=20,
     )
     seen = []
-    epoch = training._epoch
+    epoch = training.run_epoch
 
     def recorded(model, data, config, seed, now, stopping):
         result = epoch(model, data, config, seed, now, stopping)
@@ -45,7 +46,7 @@ def main(folder: str, run_dir: str, output: str, strategy: str) -> None:
         np.savez(output, **weights)
         return trained
 
-    training._epoch, training.train = recorded, kept
+    training.run_epoch, training.train = recorded, kept
     passport = runner.run(config, data, Path(run_dir), seed=3)
     found = {
         "losses": seen,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import sentinels
+from experiments.studies.audit import checks
 from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
@@ -174,7 +174,7 @@ def test_no_score_depends_on_the_rest_of_the_batch(switch, request):
     given = request.getfixturevalue("contract_batch")
     model = make(switch)
     model(test_model_contract.tensors(given))
-    for name in sorted(sentinels.COMPARISONS):
+    for name in sorted(checks.COMPARISONS):
         test_model_contract.test_what_a_request_stands_among_changes_no_score(
             model, given, name
         )

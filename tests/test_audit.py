@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from experiments import audit, audit_report, audit_runs, audit_subjects, training
-from experiments.sentinels import CHECKS, LEAK, NOT_APPLICABLE, OK, Finding
+from experiments import audit
+from experiments.studies.audit import report, runs, subjects
+from experiments.studies.audit.findings import CHECKS, LEAK, NOT_APPLICABLE, OK, Finding
+from harness import training
 from mgnm_tf.recommender import SequentialRecommender
 
 ROOT = Path(__file__).parent.parent
@@ -106,13 +108,13 @@ def test_a_leak_of_one_s_own_is_named(output):
             "no class Missing; models in it: Broken, Mean, Narrow, Own",
         ),
         (f"{HERE}:NOT_A_MODEL", "no class NOT_A_MODEL; models in it"),
-        ("experiments.configs:Nothing", "has no class Nothing, nor any model"),
-        ("experiments.configs:Config", "must be a Keras model or layer with"),
+        ("harness.config:Nothing", "has no class Nothing, nor any model"),
+        ("harness.config:Config", "must be a Keras model or layer with"),
     ],
 )
 def test_what_cannot_be_audited_is_said(path, message):
     with pytest.raises(ValueError, match=message):
-        audit_subjects.find(path, None, [])
+        subjects.find(path, None, [])
 
 
 @pytest.mark.parametrize(
@@ -120,12 +122,12 @@ def test_what_cannot_be_audited_is_said(path, message):
 )
 def test_variants_are_of_registered_models(variant, model):
     with pytest.raises(ValueError, match="`--variant` is"):
-        audit_subjects.find(model, variant, [])
+        subjects.find(model, variant, [])
 
 
 @pytest.fixture(scope="module")
 def ground():
-    with audit_runs.grounds(1) as made:
+    with runs.grounds(1) as made:
         yield made
 
 
@@ -138,15 +140,15 @@ def ground():
     ],
 )
 def test_a_class_that_breaks_the_contract_is_told_how(ground, name, message):
-    subject = audit_subjects.find(f"{HERE}:{name}", None, [])
+    subject = subjects.find(f"{HERE}:{name}", None, [])
     with pytest.raises(ValueError, match=message):
-        audit_runs.audit(subject, ground, 1)
+        runs.audit(subject, ground, 1)
 
 
 def test_a_bad_argument_is_one_line(ground):
-    subject = audit_subjects.find("mgnm", None, ["num_interests=0"])
+    subject = subjects.find("mgnm", None, ["num_interests=0"])
     with pytest.raises(ValueError, match="mgnm cannot be built: `num_interests` must"):
-        audit_runs.audit(subject, ground, 1)
+        runs.audit(subject, ground, 1)
 
 
 def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):
@@ -155,7 +157,7 @@ def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):
 
     monkeypatch.setattr(training, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
-        audit_runs.audit(audit_subjects.find("gru4rec", None, []), ground, 1)
+        runs.audit(subjects.find("gru4rec", None, []), ground, 1)
 
 
 def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
@@ -182,7 +184,7 @@ def fabricated(name, **verdicts):
         else Finding(OK, 2e-6, 1e-3)
         for check in CHECKS
     }
-    return audit_runs.Audit(name, {}, {**findings, **verdicts}, 0.8, 0.07, 12.3)
+    return runs.Audit(name, {}, {**findings, **verdicts}, 0.8, 0.07, 12.3)
 
 
 LEAKY = fabricated(
@@ -193,7 +195,7 @@ LEAKY = fabricated(
 
 
 def test_a_table_of_one_has_a_line_a_check():
-    text = audit_report.to_markdown([LEAKY], seed=1)
+    text = report.to_markdown([LEAKY], seed=1)
     lines = text.splitlines()
     assert lines[2] == (
         "| noise | **LEAK** | 0.930 | 0.5 ± 0.070 | users of pure noise are ranked by "
@@ -204,17 +206,17 @@ def test_a_table_of_one_has_a_line_a_check():
 
 
 def test_a_table_of_several_has_a_line_a_model():
-    text = audit_report.to_markdown([fabricated("ours"), LEAKY], seed=1)
+    text = report.to_markdown([fabricated("ours"), LEAKY], seed=1)
     rows = [
         line for line in text.splitlines() if line.startswith(("| ours", "| theirs"))
     ]
     assert rows[0].split(" | ")[1:3] == ["ok 0.500", "ok 0.500"]
     assert rows[1].split(" | ")[1] == "**LEAK** 0.930"
     assert rows[1].count("| – |") == 1
-    assert audit_report.conclusion(LEAKY) == "theirs: LEAK in noise (12 s)"
+    assert report.conclusion(LEAKY) == "theirs: LEAK in noise (12 s)"
 
 
 def test_a_model_that_learned_nothing_is_said_to():
-    idle = audit_runs.Audit("idle", {}, LEAKY.findings, 0.55, 0.07, 1.0)
-    assert "idle: no better than chance" in audit_report.to_markdown([idle], seed=1)
-    assert "no better" not in audit_report.to_markdown([LEAKY], seed=1)
+    idle = runs.Audit("idle", {}, LEAKY.findings, 0.55, 0.07, 1.0)
+    assert "idle: no better than chance" in report.to_markdown([idle], seed=1)
+    assert "no better" not in report.to_markdown([LEAKY], seed=1)

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from benchmarks import limits, plain, tables, trial, workloads
 from data.pipeline import training_dataset
-from experiments import configs, runner
+from harness import build
+from harness.config import Config
 from mgnm_tf.model import MGNM
 
 ROOT = Path(__file__).parent.parent
@@ -49,9 +50,9 @@ def test_a_loop_counts_for_each_step_of_the_history():
 def test_the_recurrent_steps_of_mgnm_dominate_its_count(tiny_data):
     batch_size, length, size = 4, 7, 8
     model = MGNM(30, 40, embedding_dim=size, num_layers=1, num_interests=2)
-    config = configs.Config(model="mgnm", arguments={})
-    runner.set_up_tensorflow(config, seed=1)
-    model.compile(optimizer=runner.lazy_adam(1e-3), jit_compile=True)
+    config = Config(model="mgnm", arguments={})
+    build.set_up_tensorflow(config, seed=1)
+    model.compile(optimizer=build.lazy_adam(1e-3), jit_compile=True)
     batch = {
         "user": tf.ones([batch_size], tf.int32),
         "history": tf.ones([batch_size, length], tf.int32),
@@ -102,10 +103,10 @@ def test_a_workload_has_the_lengths_it_says(name, tmp_path):
 
 
 def test_nothing_is_traced_again_after_the_first_step(tiny_data):
-    config = configs.Config(model="mgnm", arguments={"embedding_dim": 4}, batch_size=7)
-    runner.set_up_tensorflow(config, seed=1)
-    model = runner.build_model(config, tiny_data, seed=1)
-    ranker = runner.make_ranker(model, tiny_data, config)
+    config = Config(model="mgnm", arguments={"embedding_dim": 4}, batch_size=7)
+    build.set_up_tensorflow(config, seed=1)
+    model = build.build_model(config, tiny_data, seed=1)
+    ranker = build.make_ranker(model, tiny_data, config)
     step = model.make_train_function()
     lengths = set()
     for epoch in range(2):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import configs, search_space
-from experiments.models import MODELS
+from harness import defaults, search_space
+from harness.config import Config
+from harness.models import MODELS
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_CARD = ("mgnm", "popularity", "item_knn")
@@ -20,7 +21,7 @@ CARDS.update(comirec_dr="comirec", comirec_sa="comirec")
 # Every model has these, and they mean the same in each.
 SHARED = {"num_users", "num_items", "max_history", "embedding_dim", "kwargs"}
 SHARED |= {"embedding_stddev", "seed"}
-FIELDS = {field.name for field in dataclasses.fields(configs.Config)}
+FIELDS = {field.name for field in dataclasses.fields(Config)}
 
 
 def card(model):
@@ -30,7 +31,7 @@ def card(model):
 def tuned_row(model, log):
     """What training uses on the log's data set, and the trial that says so."""
     dataset = log.parent.name
-    config = configs.get_config(model, dataset)
+    config = defaults.get_config(model, dataset)
     arguments = inspect.signature(MODELS[model]).parameters
     settings = []
     for name in {**search_space.SHARED, **search_space.OWN[model]}:
@@ -40,7 +41,7 @@ def tuned_row(model, log):
             value = config.arguments.get(name, arguments[name].default)
         settings.append(f"{name} {value}")
     trials = [json.loads(line) for line in log.read_text().splitlines()]
-    best = configs.best_trial(trials)
+    best = defaults.best_trial(trials)
     number = f"{best['trial'] + 1} of {len(trials)}"
     scores = f"{best['ndcg@5']:.4f} | {best['gauc']:.4f}"
     return f"| `{model}` | {dataset} | {number} | {', '.join(settings)} | {scores} |"
@@ -48,7 +49,7 @@ def tuned_row(model, log):
 
 @pytest.mark.parametrize("model", CARDS)
 def test_the_tuned_settings_of_a_card_are_those_that_training_uses(model):
-    logs = sorted(configs.TUNED_DIR.glob(f"*/{model}.jsonl"))
+    logs = sorted(defaults.TUNED_DIR.glob(f"*/{model}.jsonl"))
     lines = card(model).splitlines()
     written = [line for line in lines if line.startswith(f"| `{model}` | ")]
     # After another search, the right side has the rows to write.

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import configs, machine
+from harness import defaults, provenance
+from harness.config import with_arguments
 
 ROOT = Path(__file__).parent.parent
 THREADS = "TF_NUM_INTRAOP_THREADS"
@@ -56,7 +57,7 @@ def test_help_answers_within_a_second(module):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [({}, max(1, machine.cores() // 2)), ({THREADS: "7"}, 7)]
+    ("given", "expected"), [({}, max(1, provenance.cores() // 2)), ({THREADS: "7"}, 7)]
 )
 def test_half_the_cores_share_an_operation_unless_told_otherwise(given, expected):
     inherited = {key: value for key, value in os.environ.items() if key != THREADS}
@@ -311,21 +312,21 @@ def test_under_a_small_catalogue_full_and_uniform_ranks_agree(grid):
 
 
 def test_arguments_are_read_from_text():
-    config = configs.get_config("mgnm", "toys", learning_rate=0.1, patience=None)
-    found = configs.with_arguments(config, ["num_interests=2", "routing_axis=capsules"])
+    config = defaults.get_config("mgnm", "toys", learning_rate=0.1, patience=None)
+    found = with_arguments(config, ["num_interests=2", "routing_axis=capsules"])
     assert found.arguments == {"num_interests": 2, "routing_axis": "capsules"}
     assert (found.learning_rate, found.patience) == (0.1, config.patience)
 
 
 def test_micro_video_has_the_paper_s_embedding_size():
     for dataset in ("micro_video", "kuairand_likes_hates"):
-        config = configs.get_config("sli_rec", dataset)
+        config = defaults.get_config("sli_rec", dataset)
         assert config.arguments == {"embedding_dim": 40, "time_unit": 60.0}
-    assert configs.get_config("mgnm", "toys").arguments == {}
+    assert defaults.get_config("mgnm", "toys").arguments == {}
 
 
 def test_a_form_without_times_is_of_the_model_that_has_one():
-    config = configs.get_config("sli_rec", "toys", variant="no_times")
+    config = defaults.get_config("sli_rec", "toys", variant="no_times")
     assert config.arguments == {"use_times": False}
     with pytest.raises(ValueError, match="gru4rec has no variant no_times"):
-        configs.get_config("gru4rec", "toys", variant="no_times")
+        defaults.get_config("gru4rec", "toys", variant="no_times")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import distribution, metrics, runner
+from harness import distribution, metrics, run_folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,11 +104,11 @@ def test_two_workers_train_like_one_on_the_joint_batch(results):
 def test_ranks_are_gathered_not_averaged(results, tiny_data):
     folder, found = results
     assert found["two-0"][1]["metrics"] == found["two-1"][1]["metrics"]
-    passport = json.loads((folder / "two" / runner.PASSPORT).read_text())
+    passport = json.loads((folder / "two" / run_folder.PASSPORT).read_text())
     assert passport["evaluation"]["instances"] == len(tiny_data.instances["test"])
     import pandas as pd
 
-    ranks = pd.read_parquet(folder / "two" / runner.RANKS)
+    ranks = pd.read_parquet(folder / "two" / run_folder.RANKS)
     ranks = ranks[ranks["protocol"] == "uni1000"]
     assert sorted(ranks["user"]) == sorted(tiny_data.instances["test"][:, 0])
     recomputed = metrics.instance_metrics(

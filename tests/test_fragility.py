@@ -12,14 +12,9 @@ import pandas as pd
 import pytest
 
 from data.orders import reorder_simultaneous
-from experiments import (
-    configs,
-    fragility,
-    fragility_table,
-    report_fragility,
-    runner,
-    sealed,
-)
+from experiments.studies.fragility import measure, report
+from experiments.studies.fragility import table as fragility_table
+from harness import defaults, ledger, run_folder, runner
 from tests.test_orders import make_days
 from tests.test_report import write_run
 
@@ -36,13 +31,13 @@ def days(tmp_path_factory):
 def measured(request, days, tmp_path_factory):
     """A finished run and what was left in it."""
     run_dir = tmp_path_factory.mktemp(request.param) / "seed-1"
-    runner.run(configs.get_config(request.param, "days", **SMALL), days, run_dir, 1)
-    folder = fragility.measure(run_dir, days.folder.parent.parent)
+    runner.run(defaults.get_config(request.param, "days", **SMALL), days, run_dir, 1)
+    folder = measure.measure(run_dir, days.folder.parent.parent)
     return request.param, run_dir, folder
 
 
 def results_of(measured):
-    return fragility.read_results(measured[1])["orders"]
+    return measure.read_results(measured[1])["orders"]
 
 
 def ranks_of(measured, order):
@@ -99,7 +94,7 @@ def test_other_histories_leave_targets_and_candidates_alone(measured, order):
 
 def test_each_order_is_a_look_of_the_ledger(measured):
     _, run_dir, _ = measured
-    looks = [look["what"] for look in sealed.looks(run_dir.parent)]
+    looks = [look["what"] for look in ledger.looks(run_dir.parent)]
     assert looks[-4:] == [
         "uni1000, stored order, draws: 1",
         "uni1000, redrawn order, draws: 10",
@@ -110,23 +105,23 @@ def test_each_order_is_a_look_of_the_ledger(measured):
 
 def test_what_is_there_is_left_alone(measured, days):
     _, run_dir, folder = measured
-    looks = len(sealed.looks(run_dir.parent))
+    looks = len(ledger.looks(run_dir.parent))
     before = folder.stat().st_mtime_ns
-    assert fragility.measure(run_dir, days.folder.parent.parent) == folder
+    assert measure.measure(run_dir, days.folder.parent.parent) == folder
     assert folder.stat().st_mtime_ns == before
-    assert len(sealed.looks(run_dir.parent)) == looks
+    assert len(ledger.looks(run_dir.parent)) == looks
 
 
 def test_what_an_older_version_left_is_measured_again(measured, days, tmp_path):
     run_dir = tmp_path / "older" / "seed-1"
     shutil.copytree(measured[1], run_dir)
-    path = run_dir / fragility.FOLDER / fragility.RESULTS
+    path = run_dir / measure.FOLDER / measure.RESULTS
     results = json.loads(path.read_text())
     del results["orders"]["another_user"]
     path.write_text(json.dumps(results))
-    assert fragility.read_results(run_dir) is None
-    fragility.measure(run_dir, days.folder.parent.parent)
-    assert "another_user" in fragility.read_results(run_dir)["orders"]
+    assert measure.read_results(run_dir) is None
+    measure.measure(run_dir, days.folder.parent.parent)
+    assert "another_user" in measure.read_results(run_dir)["orders"]
 
 
 @pytest.fixture
@@ -134,47 +129,47 @@ def again(measured, tmp_path):
     """The run as it was before, elsewhere."""
     run_dir = tmp_path / "again" / "seed-1"
     shutil.copytree(measured[1], run_dir)
-    shutil.rmtree(run_dir / fragility.FOLDER)
+    shutil.rmtree(run_dir / measure.FOLDER)
     return run_dir
 
 
 def test_a_run_that_is_not_sealed_is_not_looked_into(again, days):
-    (again / sealed.SEAL).unlink()
+    (again / ledger.SEAL).unlink()
     with pytest.raises(ValueError, match="is not sealed"):
-        fragility.measure(again, days.folder.parent.parent)
-    assert not (again / fragility.FOLDER).exists()
-    assert sealed.looks(again.parent) == []
+        measure.measure(again, days.folder.parent.parent)
+    assert not (again / measure.FOLDER).exists()
+    assert ledger.looks(again.parent) == []
 
 
 def test_data_of_another_run_are_refused(again, tmp_path):
     make_days(tmp_path / "other", num_users=39)
     with pytest.raises(ValueError, match="are not those of the run"):
-        fragility.measure(again, tmp_path / "other")
-    assert sealed.looks(again.parent) == []
+        measure.measure(again, tmp_path / "other")
+    assert ledger.looks(again.parent) == []
 
 
 def test_a_failure_leaves_no_folder(again, days, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(runner, "write_ranks", fail)
+    monkeypatch.setattr(run_folder, "write_ranks", fail)
     with pytest.raises(OSError, match="disk full"):
-        fragility.measure(again, days.folder.parent.parent)
-    assert not (again / fragility.FOLDER).exists()
+        measure.measure(again, days.folder.parent.parent)
+    assert not (again / measure.FOLDER).exists()
     monkeypatch.undo()
-    assert fragility.measure(again, days.folder.parent.parent).exists()
+    assert measure.measure(again, days.folder.parent.parent).exists()
 
 
 def test_data_without_times_have_no_redrawn_order(tmp_path):
     data = make_days(tmp_path, times=False)
     run_dir = tmp_path / "runs/days/leave_one_out/mean_pooling/seed-1"
-    runner.run(configs.get_config("mean_pooling", "days", **SMALL), data, run_dir, 1)
-    fragility.measure(run_dir, tmp_path)
-    results = fragility.read_results(run_dir)
+    runner.run(defaults.get_config("mean_pooling", "days", **SMALL), data, run_dir, 1)
+    measure.measure(run_dir, tmp_path)
+    results = measure.read_results(run_dir)
     assert list(results["orders"]) == ["stored", "shuffled", "another_user"]
     assert results["simultaneous"] is None
     pair = [("days", "leave_one_out")]
-    text = report_fragility.write(tmp_path / "out", tmp_path / "runs", pair)
+    text = report.write(tmp_path / "out", tmp_path / "runs", pair)
     assert "unknown for data without times" in text
     assert "| redrawn |" not in text
 
@@ -187,10 +182,10 @@ def test_a_split_that_parts_a_day_says_what_training_saw(tmp_path):
     data.instances["test"] = np.stack([users, np.full(40, 7)], axis=1).astype(np.int32)
     # Events 7 and 8 are of one day, 5 and 6 of the one before: none is parted.
     changed = reorder_simultaneous(data, 1)
-    assert fragility._compare_targets(changed)["targets_trained"] == 0
+    assert measure.compare_targets(changed)["targets_trained"] == 0
     data.instances["train"] = np.array([*rows, *((u, 7) for u in users)], np.int32)
     data.instances["test"][:, 1] = 8
-    found = fragility._compare_targets(reorder_simultaneous(data, 1))
+    found = measure.compare_targets(reorder_simultaneous(data, 1))
     assert found["targets_trained"] == found["targets_changed"] > 5
 
 
@@ -248,7 +243,7 @@ def shop(tmp_path):
 
 
 def test_a_row_is_the_mean_sd_and_range_of_its_draws(shop):
-    text = report_fragility.write(shop / "out", shop, [SHOP])
+    text = report.write(shop / "out", shop, [SHOP])
     rows = list(csv.DictReader(io.StringIO((shop / "out/fragility.csv").read_text())))
     assert len(rows) == 3 * 4 * 2 * 4
     (row,) = (
@@ -277,7 +272,7 @@ def test_shuffled_histories_that_change_ranks_are_marked(shop):
         marks = table.by_users[order]
         assert marks["caser"] == dict.fromkeys(marks["caser"], True)
         assert not any(marks["mgnm"].values())
-    text = report_fragility.to_markdown([table])
+    text = report.to_markdown([table])
     assert "Of 3 models, shuffled histories change beyond chance: 1 in GAUC" in text
     assert "another user's history changes beyond chance: 1 in GAUC" in text
     assert "as far as the instances can tell: GRU4Rec, MGNM." in text

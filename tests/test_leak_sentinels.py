@@ -10,21 +10,16 @@ import tensorflow as tf
 from tensorflow import keras
 
 from baselines.popularity import Popularity
+from data import planted
 from data.candidates import candidate_negatives
 from data.pipeline import gather_histories
 from data.prepared import PreparedData
-from experiments import (
-    audit_runs,
-    audit_subjects,
-    metrics,
-    ranking,
-    runner,
-    sentinels,
-    worlds,
-)
-from experiments.configs import CANDIDATE_SEED
-from experiments.models import MODELS
-from experiments.sentinels import LEAK, NOT_APPLICABLE, OK
+from experiments.studies.audit import checks, runs, subjects
+from experiments.studies.audit.findings import LEAK, NOT_APPLICABLE, OK
+from experiments.studies.audit.lists import lists_of_a_kind, shuffled
+from harness import build, metrics, ranker
+from harness.config import CANDIDATE_SEED
+from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -34,12 +29,12 @@ ROWS = np.arange(0, 600, 4)
 
 @pytest.fixture(scope="module")
 def ground():
-    with audit_runs.grounds(SEED) as made:
+    with runs.grounds(SEED) as made:
         yield made
 
 
 def subject_of(name, **changes):
-    subject = audit_subjects.find(name, None, [])
+    subject = subjects.find(name, None, [])
     return dataclasses.replace(
         subject, config=dataclasses.replace(subject.config, **changes)
     )
@@ -48,24 +43,24 @@ def subject_of(name, **changes):
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def scorer(request, ground):
     subject = subject_of(request.param, max_epochs=2)
-    return audit_runs.trained(subject, ground, ground.world.data, SEED)
+    return runs.trained(subject, ground, ground.world.data, SEED)
 
 
 def test_pure_noise_scores_chance(scorer, ground):
     tests = ground.world.data.instances["test"]
     noise = ground.world.is_noise(tests)
-    lists = sentinels.lists_of_a_kind(ground.world, "test")
-    found = sentinels.chance(scorer, tests[noise], lists[noise])
+    lists = lists_of_a_kind(ground.world, "test")
+    found = checks.chance(scorer, tests[noise], lists[noise])
     assert (found.verdict, found.expected) == (OK, 0.5)
 
 
 def test_other_batches_change_no_rank(scorer):
-    assert sentinels.ranks(scorer, "test", ROWS).value == 0
+    assert checks.ranks(scorer, "test", ROWS).value == 0
 
 
 def test_the_target_and_later_events_change_no_score(scorer, ground):
     data, later = ground.world.data, ground.later
-    found = sentinels.later_events(scorer, data, later, "valid", ROWS)
+    found = checks.later_events(scorer, data, later, "valid", ROWS)
     assert found.value == 0
 
 
@@ -119,11 +114,11 @@ class Leaky(SequentialRecommender):
 
 def untrained(ground, model):
     config = subject_of("popularity").config
-    return sentinels.Scorer(model, runner.make_ranker(model, ground.world.data, config))
+    return checks.Scorer(model, build.make_ranker(model, ground.world.data, config))
 
 
 def findings(ground, leak):
-    return audit_runs.findings(untrained(ground, Leaky(leak)), ground, 12, SEED)
+    return runs.findings(untrained(ground, Leaky(leak)), ground, 12, SEED)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +142,7 @@ def test_a_planted_leak_is_seen_by_the_sentinels_of_its_kind(ground, leak, seen)
 
 def test_where_scores_are_random_nothing_is_compared(ground):
     found = findings(ground, "randomness")
-    for name in (*sentinels.COMPARISONS, "encode", "ranks", "later events"):
+    for name in (*checks.COMPARISONS, "encode", "ranks", "later events"):
         assert found[name].verdict == NOT_APPLICABLE
         assert "never has the same scores" in found[name].reason
 
@@ -158,18 +153,18 @@ def test_a_history_that_holds_its_target_is_seen(ground, monkeypatch):
         shifted = np.stack([instances[:, 0], ends], axis=1)
         return gather_histories(data, shifted, max_history)
 
-    monkeypatch.setattr(ranking, "gather_histories", one_too_many)
+    monkeypatch.setattr(ranker, "gather_histories", one_too_many)
     data, later = ground.world.data, ground.later
     scorer = untrained(ground, Leaky())
-    found = sentinels.later_events(scorer, data, later, "valid", ROWS)
+    found = checks.later_events(scorer, data, later, "valid", ROWS)
     assert found.verdict == LEAK
 
 
 def test_test_events_change_no_training(ground):
     for name in ("popularity", "mean_pooling"):
         subject = subject_of(name, max_epochs=1)
-        scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-        assert audit_runs.trained_again(subject, scorer, ground, SEED).verdict == OK
+        scorer = runs.trained(subject, ground, ground.world.data, SEED)
+        assert runs.trained_again(subject, scorer, ground, SEED).verdict == OK
 
 
 def test_a_model_adapted_to_test_events_is_seen(ground, monkeypatch):
@@ -179,8 +174,8 @@ def test_a_model_adapted_to_test_events_is_seen(ground, monkeypatch):
 
     monkeypatch.setattr(PreparedData, "train_events", all_events)
     subject = subject_of("popularity")
-    scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-    found = audit_runs.trained_again(subject, scorer, ground, SEED)
+    scorer = runs.trained(subject, ground, ground.world.data, SEED)
+    found = runs.trained_again(subject, scorer, ground, SEED)
     assert found.verdict == LEAK
 
 
@@ -192,8 +187,8 @@ class Unrepeatable(Popularity):
 
 def test_a_training_that_cannot_be_repeated_accuses_nobody(ground):
     subject = dataclasses.replace(subject_of("popularity"), kind=Unrepeatable)
-    scorer = audit_runs.trained(subject, ground, ground.world.data, SEED)
-    found = audit_runs.trained_again(subject, scorer, ground, SEED)
+    scorer = runs.trained(subject, ground, ground.world.data, SEED)
+    found = runs.trained_again(subject, scorer, ground, SEED)
     assert found.verdict == NOT_APPLICABLE
     assert "two trainings" in found.reason
 
@@ -204,7 +199,7 @@ def test_chance_is_as_wide_as_the_lists_are_few(ground):
     scorer = untrained(ground, Leaky("randomness"))
     tests = ground.world.data.instances["test"][:100]
     lists = np.tile(np.arange(1, 22, dtype=np.int32), (100, 1))
-    found = [sentinels.gauc_of(scorer, tests, lists) for _ in range(200)]
+    found = [checks.gauc_of(scorer, tests, lists) for _ in range(200)]
     gaucs, bounds = np.array(found).T
     assert bounds[0] == pytest.approx(4 * np.sqrt(22 / 240 / 100))
     assert gaucs.std() == pytest.approx(bounds[0] / 4, rel=0.2)
@@ -212,7 +207,7 @@ def test_chance_is_as_wide_as_the_lists_are_few(ground):
 
 def test_shuffled_lists_hold_what_they_held_and_any_of_it_first():
     lists = np.tile(np.array([5, 6, 7, 8, 0, 0]), (4_000, 1))
-    found = sentinels.shuffled(lists, np.random.default_rng(0))
+    found = shuffled(lists, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(found[:, :4], axis=1), lists[:, :4])
     assert not found[:, 4:].any()
     assert np.bincount(found[:, 0])[5:] == pytest.approx(1_000, abs=120)
@@ -221,7 +216,7 @@ def test_shuffled_lists_hold_what_they_held_and_any_of_it_first():
 def test_lists_of_a_kind_hold_no_item_of_the_other(ground):
     world = ground.world
     tests = world.data.instances["test"]
-    lists = sentinels.lists_of_a_kind(world, "test")
+    lists = lists_of_a_kind(world, "test")
     for row in (0, 299, 300, 599):
         real = {*lists[row].tolist()} - {0}
         user, end = tests[row]
@@ -267,7 +262,7 @@ def test_training_never_sees_what_is_tested(ground):
 
 
 def test_a_noise_user_has_no_item_twice():
-    items = worlds.noise_items(np.random.default_rng(0), np.array([5, 9]), 9)
+    items = planted.noise_items(np.random.default_rng(0), np.array([5, 9]), 9)
     assert len({*items[:5].tolist()}) == 5
     assert {*items[5:].tolist()} == {*range(1, 10)}
 
@@ -275,10 +270,10 @@ def test_a_noise_user_has_no_item_twice():
 def test_over_many_worlds_the_noise_ranks_what_is_frequent_by_chance(tmp_path):
     gaucs = []
     for seed in range(20):
-        world = worlds.world(tmp_path, seed)
+        world = planted.world(tmp_path, seed)
         frequency = np.bincount(world.data.train_events().items, minlength=101)
         noise = world.is_noise(world.data.instances["test"])
-        lists = sentinels.lists_of_a_kind(world, "test")[noise]
+        lists = lists_of_a_kind(world, "test")[noise]
         scores = frequency[lists]
         found = metrics.rank_scores(scores[:, 0], scores[:, 1:], lists[:, 1:] > 0)
         gaucs.append(metrics.instance_metrics(found)["gauc"])

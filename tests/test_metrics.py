@@ -8,7 +8,7 @@ import pytest
 from ir_measures import RR, Success, nDCG
 from sklearn.metrics import roc_auc_score
 
-from experiments import metrics
+from harness import metrics
 
 
 @pytest.fixture

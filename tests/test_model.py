@@ -147,7 +147,7 @@ def test_level_losses_are_logged_apart(batch):
 
 
 def test_a_step_leaves_untouched_rows_alone(batch):
-    from experiments.runner import lazy_adam
+    from harness.build import lazy_adam
 
     model = make_model()
     model.compile(optimizer=lazy_adam(0.1))
@@ -161,7 +161,7 @@ def test_a_step_leaves_untouched_rows_alone(batch):
 
 
 def test_the_candidate_s_bias_stays_zero_through_training(batch):
-    from experiments.runner import lazy_adam
+    from harness.build import lazy_adam
 
     model = make_model(sequence_encoder="bilstm")
     model.compile(optimizer=lazy_adam(0.1))

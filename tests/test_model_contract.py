@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import configs, sentinels
-from experiments.models import MODELS
-from experiments.runner import lazy_adam
+from experiments.studies.audit import checks, findings
+from harness import defaults
+from harness.build import lazy_adam
+from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
 
 N, M, T, MAX_HISTORY = 9, 31, 12, 20
@@ -76,7 +77,7 @@ def test_every_model_takes_the_shared_arguments(name, batch):
 
 
 def test_every_model_has_a_configuration():
-    assert set(configs.MODEL_SETTINGS) == set(MODELS)
+    assert set(defaults.MODEL_SETTINGS) == set(MODELS)
 
 
 def test_logits_are_float32_one_a_candidate(model, batch):
@@ -87,15 +88,15 @@ def test_logits_are_float32_one_a_candidate(model, batch):
 
 
 def test_a_call_is_a_score_of_what_was_encoded_without_candidates(model, batch):
-    by_encode = functools.partial(sentinels.score_encoded, model)
-    found = sentinels.encoded(by_encode, functools.partial(score, model), batch)
-    assert found.verdict == sentinels.OK
+    by_encode = functools.partial(checks.score_encoded, model)
+    found = checks.encoded(by_encode, functools.partial(score, model), batch)
+    assert found.verdict == findings.OK
 
 
-@pytest.mark.parametrize("name", sorted(sentinels.COMPARISONS))
+@pytest.mark.parametrize("name", sorted(checks.COMPARISONS))
 def test_what_a_request_stands_among_changes_no_score(model, batch, name):
-    found = sentinels.compare(name, functools.partial(score, model), batch)
-    assert found.verdict == sentinels.OK
+    found = checks.compare(name, functools.partial(score, model), batch)
+    assert found.verdict == findings.OK
 
 
 @pytest.mark.parametrize("length", [1, MAX_HISTORY])
@@ -118,7 +119,7 @@ def test_a_batch_of_the_shortest_and_the_longest_history_is_scored(
 
 def test_the_same_request_has_the_same_score(model, batch):
     own = functools.partial(score, model)
-    assert sentinels.repeated(own, own, batch).value == 0
+    assert checks.repeated(own, own, batch).value == 0
 
 
 def test_what_the_padding_row_holds_changes_nothing(model, batch):

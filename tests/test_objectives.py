@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.models import MODELS
-from experiments.runner import lazy_adam
+from harness.build import lazy_adam
+from harness.models import MODELS
 from mgnm_tf import objectives
 from mgnm_tf.batch import TrainEvents
 from mgnm_tf.objectives import GeneralizedCrossEntropy, SampledSoftmax

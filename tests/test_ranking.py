@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
-from experiments import ranking
-from experiments.ranking import Ranker, like_lengths
+from harness import ranker as ranking
+from harness.ranker import Ranker
+from harness.scoring import like_lengths
 from mgnm_tf.recommender import SequentialRecommender
 
 

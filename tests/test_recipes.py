@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments import audit_subjects, configs, grid, runner, search_space, table2
-from experiments.configs import PAPER, STRONG
-from experiments.models import MODELS
+from experiments.reports import table2
+from experiments.reproduction import grid
+from experiments.studies.audit import subjects
+from harness import defaults, run_folder, runner, search_space
+from harness.config import PAPER, RECIPES, STRONG
+from harness.models import MODELS
 from tests.test_report import write_run
 
-TRAINED = [name for name in MODELS if name not in configs.UNTRAINED]
+TRAINED = [name for name in MODELS if name not in defaults.UNTRAINED]
 SMALL = {"max_epochs": 1, "max_history": 8, "valid_instances": 20}
 
 
@@ -21,12 +24,12 @@ def options(folder, recipe):
 
 
 def test_every_model_that_trains_has_its_strong_recipe():
-    assert sorted(configs.STRONG_MODEL_SETTINGS) == sorted(TRAINED)
+    assert sorted(defaults.STRONG_MODEL_SETTINGS) == sorted(TRAINED)
 
 
 @pytest.mark.parametrize("model", TRAINED)
 def test_the_strong_recipe_shares_its_negatives_and_is_wide(model):
-    config = configs.get_config(model, "anything", recipe=STRONG)
+    config = defaults.get_config(model, "anything", recipe=STRONG)
     assert config.recipe == STRONG
     assert config.share_negatives
     assert config.arguments["embedding_dim"] == 64
@@ -34,37 +37,37 @@ def test_the_strong_recipe_shares_its_negatives_and_is_wide(model):
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_the_paper_s_recipe_is_the_default(model):
-    config = configs.get_config(model, "anything")
+    config = defaults.get_config(model, "anything")
     assert (config.recipe, config.objective) == (PAPER, "cross_entropy")
     assert not config.share_negatives
 
 
-@pytest.mark.parametrize("model", configs.UNTRAINED)
+@pytest.mark.parametrize("model", defaults.UNTRAINED)
 def test_what_only_counts_is_the_same_in_both(model):
-    found = [configs.get_config(model, "toys", recipe=r) for r in configs.RECIPES]
+    found = [defaults.get_config(model, "toys", recipe=r) for r in RECIPES]
     assert [config.arguments for config in found] == [{}, {}]
 
 
 def test_the_strong_recipe_is_one_for_all_data_sets():
     one, other = (
-        configs.get_config("mgnm", name, tuned=False, recipe=STRONG)
+        defaults.get_config("mgnm", name, tuned=False, recipe=STRONG)
         for name in ("micro_video", "toys")
     )
     assert one == other
 
 
 def test_a_search_is_of_its_recipe_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(configs, "TUNED_DIR", tmp_path)
+    monkeypatch.setattr(defaults, "TUNED_DIR", tmp_path)
     for folder, rate in ((tmp_path / "shop", 0.7), (tmp_path / STRONG / "shop", 0.3)):
         folder.mkdir(parents=True)
         trial = {"settings": {"learning_rate": rate}, "ndcg@5": 0.2}
         (folder / "gru4rec.jsonl").write_text(json.dumps(trial) + "\n")
-    assert configs.get_config("gru4rec", "shop").learning_rate == 0.7
-    strong = configs.get_config("gru4rec", "shop", recipe=STRONG)
+    assert defaults.get_config("gru4rec", "shop").learning_rate == 0.7
+    strong = defaults.get_config("gru4rec", "shop", recipe=STRONG)
     assert strong.learning_rate == 0.3
     (tmp_path / STRONG / "shop" / "gru4rec.jsonl").unlink()
-    strong = configs.get_config("gru4rec", "shop", recipe=STRONG)
-    assert strong.learning_rate == configs.STRONG_SETTINGS["learning_rate"]
+    strong = defaults.get_config("gru4rec", "shop", recipe=STRONG)
+    assert strong.learning_rate == defaults.STRONG_SETTINGS["learning_rate"]
 
 
 def test_each_recipe_draws_from_its_own_space():
@@ -76,12 +79,12 @@ def test_each_recipe_draws_from_its_own_space():
 
 def test_the_released_computation_has_no_strong_recipe():
     with pytest.raises(ValueError, match="leave out --recipe=strong"):
-        configs.get_config("mgnm", "toys", recipe=STRONG, variant="released")
+        defaults.get_config("mgnm", "toys", recipe=STRONG, variant="released")
 
 
 def test_runs_of_a_recipe_have_a_root_of_their_own():
-    assert configs.of_recipe(Path("runs"), PAPER) == Path("runs")
-    assert configs.of_recipe(Path("runs"), STRONG) == Path("runs/strong")
+    assert defaults.of_recipe(Path("runs"), PAPER) == Path("runs")
+    assert defaults.of_recipe(Path("runs"), STRONG) == Path("runs/strong")
 
 
 def test_a_grid_s_commands_say_the_recipe(tmp_path):
@@ -92,27 +95,27 @@ def test_a_grid_s_commands_say_the_recipe(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("recipe", configs.RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_passport_has_the_recipe_and_a_folder_is_of_one(tiny_data, tmp_path, recipe):
-    config = configs.get_config("mean_pooling", "tiny", recipe=recipe, **SMALL)
+    config = defaults.get_config("mean_pooling", "tiny", recipe=recipe, **SMALL)
     passport = runner.run(config, tiny_data, tmp_path / "run", 1)
     assert passport["recipe"] == passport["config"]["recipe"] == recipe
-    other = next(name for name in configs.RECIPES if name != recipe)
-    config = configs.get_config("mean_pooling", "tiny", recipe=other, **SMALL)
+    other = next(name for name in RECIPES if name != recipe)
+    config = defaults.get_config("mean_pooling", "tiny", recipe=other, **SMALL)
     with pytest.raises(ValueError, match=r"holds a run with another .*recipe"):
         runner.run(config, tiny_data, tmp_path / "run", 1)
 
 
 def test_a_run_of_before_recipes_is_the_paper_s(tiny_data, tmp_path):
-    config = configs.get_config("mean_pooling", "tiny", **SMALL)
+    config = defaults.get_config("mean_pooling", "tiny", **SMALL)
     passport = runner.run(config, tiny_data, tmp_path, 1)
-    for name in (runner.CONFIG, runner.PASSPORT):
+    for name in (run_folder.CONFIG, run_folder.PASSPORT):
         stored = json.loads((tmp_path / name).read_text())
         for fields in (stored, stored.get("config", {})):
             for key in ("recipe", "objective", "calibration"):
                 fields.pop(key, None)
         (tmp_path / name).write_text(json.dumps(stored))
-    found, _ = runner.read_run(tmp_path)
+    found, _ = run_folder.read_run(tmp_path)
     assert found == config
     # It is found finished, and not trained again.
     again = runner.run(config, tiny_data, tmp_path, 1)
@@ -135,8 +138,8 @@ def test_a_strong_table_says_so(tmp_path):
 
 
 def test_an_audit_is_of_the_recipe_that_is_asked_for():
-    subject = audit_subjects.find("gru4rec", None, [], STRONG)
+    subject = subjects.find("gru4rec", None, [], STRONG)
     assert subject.name == "gru4rec (strong)"
     assert subject.config.share_negatives
-    own = audit_subjects.find("baselines.gru4rec:GRU4Rec", None, [], STRONG)
+    own = subjects.find("baselines.gru4rec:GRU4Rec", None, [], STRONG)
     assert own.config.share_negatives

@@ -10,17 +10,21 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from experiments import (
-    configs,
-    metrics,
-    runner,
-    table2,
-    waterfall_report,
-    waterfall_runs,
+from baselines.released.model import ReleasedMGNM
+from baselines.released.switches import SWITCHES
+from experiments.reports import table2
+from experiments.studies.waterfall import report
+from experiments.studies.waterfall import runs as waterfall_runs
+from experiments.studies.waterfall.steps import (
+    STEPS,
+    TRAINED_STEPS,
+    Budget,
+    chosen_steps,
+    step_config,
 )
-from experiments.ranking import Ranker
+from harness import build, defaults, metrics, run_folder, runner
+from harness.ranker import Ranker
 from mgnm_tf.model import MGNM
-from mgnm_tf.released import SWITCHES, ReleasedMGNM
 from tests.test_report import write_run
 
 B, T, C, NUM_USERS, NUM_ITEMS, MAX_HISTORY = 5, 7, 4, 12, 40, 9
@@ -190,7 +194,7 @@ def test_the_released_computation_ranks_pure_noise():
     model = ReleasedMGNM(
         200, 500, 8, embedding_dim=8, num_layers=1, num_interests=4, seed=1
     )
-    model.compile(optimizer=runner.lazy_adam(1e-2))
+    model.compile(optimizer=build.lazy_adam(1e-2))
     step = tf.function(model.train_step)
     for _ in range(100):
         step(noise_batch(rng, 42, 6))
@@ -207,9 +211,7 @@ def test_the_released_computation_ranks_pure_noise():
 
 def test_a_finished_step_is_found_and_another_refused(tmp_path):
     data = waterfall_runs.noise(tmp_path)
-    budget = waterfall_runs.Budget(
-        train_instances=100, max_history=4, checks=2, instances=4
-    )
+    budget = Budget(train_instances=100, max_history=4, checks=2, instances=4)
     path = tmp_path / "run.json"
     run = waterfall_runs.run_step("released", data, budget, 1, path)
     assert [check["step"] for check in run["training"]["checks"]] == [1, 3]
@@ -223,23 +225,22 @@ def test_a_finished_step_is_found_and_another_refused(tmp_path):
 
 
 def test_steps_go_from_the_released_settings_to_ours():
-    budget = waterfall_runs.Budget(epochs=2, max_history=6)
+    budget = Budget(epochs=2, max_history=6)
     first, last = (
-        waterfall_runs.step_config(step, "noise", budget)
-        for step in ("released", "recipe")
+        step_config(step, "noise", budget) for step in ("released", "recipe")
     )
     assert first.arguments["at_paper"] == []
     assert (first.batch_size, first.learning_rate) == (42, 1e-3)
     assert last.arguments["at_paper"] == [*SWITCHES]
-    ours = configs.get_config("mgnm", "noise", max_epochs=2, max_history=6)
-    assert configs.dataclasses.replace(last, arguments={}) == ours
+    ours = defaults.get_config("mgnm", "noise", max_epochs=2, max_history=6)
+    assert defaults.dataclasses.replace(last, arguments={}) == ours
 
 
 def test_a_run_of_the_variant_is_marked_and_kept_out(tiny_data, tmp_path):
-    config = configs.get_config(
+    config = defaults.get_config(
         "mgnm", "tiny", variant="released", max_epochs=1, max_history=6
     )
-    folder = configs.run_dir(
+    folder = run_folder.run_dir(
         str(tmp_path), "tiny", "leave_one_out", "mgnm", config.variant, 1
     )
     assert folder.endswith("mgnm-released/seed-1")
@@ -247,19 +248,19 @@ def test_a_run_of_the_variant_is_marked_and_kept_out(tiny_data, tmp_path):
     assert (passport["variant"], passport["leaky"]) == ("released", True)
     with pytest.raises(ValueError, match="no finished run"):
         table2.make_table(tmp_path, "tiny", "leave_one_out")
-    model = runner.build_model(config, tiny_data, seed=1)
+    model = build.build_model(config, tiny_data, seed=1)
     with pytest.raises(ValueError, match="cannot rank the catalogue"):
-        runner.make_ranker(model, tiny_data, config).rank("test", "full")
+        build.make_ranker(model, tiny_data, config).rank("test", "full")
 
 
 def test_no_other_model_has_this_variant():
     with pytest.raises(ValueError, match="gru4rec has no variant released"):
-        configs.get_config("gru4rec", "toys", variant="released")
+        defaults.get_config("gru4rec", "toys", variant="released")
 
 
 def fabricated(step, seed):
     """A run whose every number tells step, view, grouping and seed apart."""
-    at = waterfall_runs.TRAINED_STEPS.index(step) / 100
+    at = TRAINED_STEPS.index(step) / 100
 
     def both(value):
         names = ("gauc", "ndcg@5", "hit@5", "mrr@5")
@@ -301,12 +302,12 @@ def fabricated(step, seed):
 
 
 def test_the_table_holds_every_step_and_its_change(tmp_path):
-    runs = [fabricated(s, n) for n in (1, 2) for s in waterfall_runs.TRAINED_STEPS]
+    runs = [fabricated(s, n) for n in (1, 2) for s in TRAINED_STEPS]
     popularity = {"user": {}, "instance": runs[0]["evaluation"]["chance"]}
-    text = waterfall_report.write(tmp_path, runs, popularity)
+    text = report.write(tmp_path, runs, popularity)
     rows = [line.split(" | ") for line in text.splitlines()]
     found = {row[1]: row for row in rows if row[0].lstrip("| ").isdigit()}
-    assert [*found] == [*waterfall_runs.STEPS]
+    assert [*found] == [*STEPS]
     assert found["released"][3:5] == ["0.5015 ± 0.0007", ""]
     assert found["grouping"][3:5] == ["0.5020 ± 0.0007", "+0.0005 ± 0.0000"]
     assert found["row_order"][3:5] == ["0.5120 ± 0.0007", "+0.0100 ± 0.0000"]
@@ -322,14 +323,14 @@ def test_the_table_holds_every_step_and_its_change(tmp_path):
     assert [json.loads(line) for line in lines] == runs
     lines = (tmp_path / "waterfall.csv").read_text().splitlines()
     # Six lines of rows and the steps, four metrics each.
-    assert len(lines) == 1 + 4 * (6 + len(waterfall_runs.STEPS))
+    assert len(lines) == 1 + 4 * (6 + len(STEPS))
     assert {line.count(",") for line in lines} == {8}
 
 
 def test_the_table_says_which_steps_have_fewer_seeds():
     runs = [fabricated(s, 1) for s in ("released", "reshape")]
     popularity = {"instance": runs[0]["evaluation"]["chance"]}
-    text = waterfall_report.to_markdown([*runs, fabricated("released", 2)], popularity)
+    text = report.to_markdown([*runs, fabricated("released", 2)], popularity)
     rows = [line.split(" | ") for line in text.splitlines()]
     found = {row[1]: row for row in rows if row[0].lstrip("| ").isdigit()}
     assert {name: row[-1] for name, row in found.items()} == {
@@ -347,15 +348,15 @@ def test_runs_of_two_budgets_share_no_table(tmp_path):
         run["budget"]["max_history"] = history
         path = waterfall_runs.run_path(tmp_path, step, 1)
         path.parent.mkdir(exist_ok=True)
-        runner.write_json(path, run)
+        run_folder.write_json(path, run)
     with pytest.raises(ValueError, match="differ in their budget"):
         waterfall_runs.stored_runs(tmp_path)
 
 
 def test_an_unknown_step_is_named():
     with pytest.raises(ValueError, match=r"no \['gcn'\]"):
-        waterfall_runs.chosen_steps(["gcn"])
-    assert waterfall_runs.chosen_steps(["reshape", "released"]) == [
+        chosen_steps(["gcn"])
+    assert chosen_steps(["reshape", "released"]) == [
         "released",
         "reshape",
     ]

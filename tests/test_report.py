@@ -14,15 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import (
-    finished_runs,
-    metrics,
-    model_names,
-    paper,
-    report_table2,
-    sealed,
-    table2,
-)
+from experiments.reports import table2, table2_text
+from experiments.results import finished_runs, model_names, paper
+from harness import ledger, metrics
 
 ROOT = Path(__file__).parent.parent
 NUM_INSTANCES = 200
@@ -118,7 +112,7 @@ def test_no_difference_is_no_mark(tmp_path):
 
 
 def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
-    text = report_table2.to_markdown([table2.make_table(runs, "shop", "global_time")])
+    text = table2_text.to_markdown([table2.make_table(runs, "shop", "global_time")])
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     names = [row.split("|")[1].strip() for row in rows[2:6]]
     assert names == ["GRU4Rec", "MGNM", "*ours to add:*", "Popularity ‡"]
@@ -132,13 +126,13 @@ def test_the_paper_s_numbers_stand_only_beside_its_data(tmp_path):
     write_run(tmp_path, "mgnm", 1, 0, data=data)
     (tmp_path / "shop").rename(tmp_path / "instruments")
     table = table2.make_table(tmp_path, "instruments", "global_time")
-    text = report_table2.to_markdown([table])
+    text = table2_text.to_markdown([table])
     assert "0.7480" in text
     assert "not comparable" not in text
 
 
 def test_csv_rows_can_be_read_back(runs):
-    text = report_table2.to_csv([table2.make_table(runs, "shop", "global_time")])
+    text = table2_text.to_csv([table2.make_table(runs, "shop", "global_time")])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 3 * 4
     assert {row["seeds"] for row in rows} == {"3"}
@@ -146,7 +140,7 @@ def test_csv_rows_can_be_read_back(runs):
 
 
 def test_latex_has_a_rule_before_our_models(runs):
-    text = report_table2.to_latex([table2.make_table(runs, "shop", "global_time")])
+    text = table2_text.to_latex([table2.make_table(runs, "shop", "global_time")])
     before, after = text.split(r"\midrule")[1:]
     assert "MGNM" in before
     assert "Popularity" in after
@@ -155,7 +149,7 @@ def test_latex_has_a_rule_before_our_models(runs):
 
 
 def test_the_page_holds_everything_and_loads_nothing(runs, tmp_path):
-    report_table2.write(tmp_path / "out", runs, [("shop", "global_time")])
+    table2_text.write(tmp_path / "out", runs, [("shop", "global_time")])
     page = (tmp_path / "out" / "table2.html").read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("table2.md", "table2.csv", "table2.tex", "table2.html")
@@ -194,7 +188,7 @@ def test_a_form_without_times_keeps_its_place_and_is_said(runs):
         *("gru4rec", "sli_rec-no_times", "mgnm", "mgnm-mine", "popularity")
     ]
     assert "SLi_Rec (no_times): the data has no times" in " ".join(table.warnings)
-    text = report_table2.to_markdown([table])
+    text = table2_text.to_markdown([table])
     assert "| SLi_Rec (no_times) |" in text
     assert "| MGNM (mine) ‡ |" in text
 
@@ -242,8 +236,8 @@ def test_a_second_training_that_was_tested_is_said(tmp_path):
     for number in range(2):
         (folder / "config.json").write_text("{}")
         (folder / "model.weights.h5").write_text(str(number))
-        sealed.seal(folder / "config.json", folder / "model.weights.h5")
-        sealed.record_look(
+        ledger.seal(folder / "config.json", folder / "model.weights.h5")
+        ledger.record_look(
             folder / "config.json", folder / "model.weights.h5", "uni1000", "abc"
         )
         warnings = table2.make_table(tmp_path, "shop", "global_time").warnings

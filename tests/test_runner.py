@@ -19,7 +19,8 @@ import tensorflow as tf
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from data.candidates import PROTOCOLS
-from experiments import configs, machine, runner, sealed, training
+from harness import build, defaults, ledger, provenance, run_folder, runner, training
+from harness.config import Config, with_arguments
 
 ROOT = Path(__file__).parent.parent
 SEED = 3
@@ -28,14 +29,14 @@ SEED = 3
 def small_config(**changes):
     arguments = {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}
     given = {"batch_size": 16, "max_epochs": 3, "max_history": 8, **changes}
-    return configs.Config(model="mgnm", arguments=arguments, **given)
+    return Config(model="mgnm", arguments=arguments, **given)
 
 
 def weights_of(run_dir):
     import h5py
 
     found = {}
-    with h5py.File(run_dir / runner.WEIGHTS) as file:
+    with h5py.File(run_dir / run_folder.WEIGHTS) as file:
         file.visititems(
             lambda name, node: (
                 found.update({name: np.array(node)})
@@ -74,9 +75,9 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
     monkeypatch.setattr(pipeline, "training_batches", interrupting)
     with pytest.raises(training.Interrupted):
         runner.run(small_config(), tiny_data, tmp_path, SEED)
-    assert not (tmp_path / runner.PASSPORT).exists()
+    assert not (tmp_path / run_folder.PASSPORT).exists()
     monkeypatch.undo()
-    monkeypatch.setattr(machine, "commit", lambda: "another")
+    monkeypatch.setattr(provenance, "commit", lambda: "another")
     passport = runner.run(small_config(), tiny_data, tmp_path, SEED)
     # Weights are the same, since the code is; a table cannot know.
     first, *_ = finished[1]["training"]["commits"]
@@ -102,14 +103,14 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
         ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert not (run_dir / runner.PASSPORT).exists()
+    assert not (run_dir / run_folder.PASSPORT).exists()
     runner.run(small_config(), tiny_data, run_dir, SEED)
     assert_same_weights(run_dir, finished[0])
 
 
 def test_the_same_steps_give_the_same_bits_each_time(tiny_data):
     # Sixty times, for sums whose order threads decide come out alike most times.
-    model = runner.build_model(small_config(), tiny_data, SEED)
+    model = build.build_model(small_config(), tiny_data, SEED)
     arguments = {"batch_size": 16, "num_negatives": 5, "max_history": 8}
     batches = [
         {key: tf.convert_to_tensor(value) for key, value in batch.items()}
@@ -140,18 +141,18 @@ def test_another_seed_gives_other_weights(tiny_data, tmp_path):
 
 def test_the_learning_rate_falls_to_zero_over_the_budget(tiny_data):
     config = small_config(learning_rate=0.1)
-    schedule = runner.build_model(config, tiny_data, SEED).optimizer.learning_rate
+    schedule = build.build_model(config, tiny_data, SEED).optimizer.learning_rate
     steps = config.max_epochs * -(-len(tiny_data.instances["train"]) // 16)
     found = [float(schedule(step)) for step in (0, steps // 2, steps)]
     np.testing.assert_allclose(found, [0.1, 0.05, 0.0], atol=3e-3)
     constant = small_config(schedule="constant", learning_rate=0.1)
-    rate = runner.build_model(constant, tiny_data, SEED).optimizer.learning_rate
+    rate = build.build_model(constant, tiny_data, SEED).optimizer.learning_rate
     assert float(rate) == pytest.approx(0.1)
 
 
 def test_a_finished_run_is_not_repeated(finished, tiny_data, monkeypatch):
     run_dir, passport = finished
-    monkeypatch.setattr(runner, "build_model", None)
+    monkeypatch.setattr(build, "build_model", None)
     assert runner.run(small_config(), tiny_data, run_dir, SEED) == passport
 
 
@@ -162,7 +163,7 @@ def test_a_run_of_another_config_is_refused(finished, tiny_data):
 
 def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
     run_dir, passport = finished
-    assert json.loads((run_dir / runner.PASSPORT).read_text()) == passport
+    assert json.loads((run_dir / run_folder.PASSPORT).read_text()) == passport
     assert passport["status"] == "complete"
     assert passport["data"]["sha256"] == tiny_data.meta["sha256"]
     assert passport["data"]["test"] == len(tiny_data.instances["test"])
@@ -176,7 +177,7 @@ def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
 
 def test_the_table_of_ranks_gives_the_passport_s_metrics(finished):
     run_dir, passport = finished
-    ranks = pd.read_parquet(run_dir / runner.RANKS)
+    ranks = pd.read_parquet(run_dir / run_folder.RANKS)
     assert [*passport["metrics"]["test"]] == [*PROTOCOLS]
     for protocol in PROTOCOLS:
         found = passport["metrics"]["test"][protocol]["instance"]
@@ -189,8 +190,8 @@ def test_the_table_of_ranks_gives_the_passport_s_metrics(finished):
 def test_nothing_unfinished_stays_in_a_finished_run(finished):
     names = {path.name for path in finished[0].iterdir()}
     assert names == {
-        *(runner.CONFIG, runner.PASSPORT, runner.RANKS, runner.WEIGHTS),
-        *(sealed.SEAL, "tensorboard"),
+        *(run_folder.CONFIG, run_folder.PASSPORT, run_folder.RANKS, run_folder.WEIGHTS),
+        *(ledger.SEAL, "tensorboard"),
     }
 
 
@@ -208,16 +209,16 @@ def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
 
 
 def test_a_model_that_xla_cannot_compile_is_refused_it(tiny_data, tmp_path):
-    config = configs.get_config("tgsrec", tiny_data.name, jit_compile=True)
+    config = defaults.get_config("tgsrec", tiny_data.name, jit_compile=True)
     with pytest.raises(ValueError, match="leave out --jit_compile"):
         runner.run(config, tiny_data, tmp_path / "run", SEED)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_argument_that_the_model_does_not_take_is_named(tiny_data):
-    config = configs.with_arguments(small_config(), ["nope=1"])
+    config = with_arguments(small_config(), ["nope=1"])
     with pytest.raises(ValueError, match=r"mgnm cannot be built with .*nope"):
-        runner.build_model(config, tiny_data, SEED)
+        build.build_model(config, tiny_data, SEED)
 
 
 def test_a_model_that_reads_times_is_refused_data_without(
@@ -226,10 +227,10 @@ def test_a_model_that_reads_times_is_refused_data_without(
     monkeypatch.setattr(GRU4Rec, "needs_times", True)
     store = dataclasses.replace(tiny_data.store, times=None)
     undated = dataclasses.replace(tiny_data, store=store)
-    config = configs.get_config("gru4rec", tiny_data.name)
+    config = defaults.get_config("gru4rec", tiny_data.name)
     with pytest.raises(ValueError, match="gru4rec reads when events happened"):
         runner.run(config, undated, tmp_path / "run", SEED)
-    config = configs.get_config("sli_rec", tiny_data.name)
+    config = defaults.get_config("sli_rec", tiny_data.name)
     with pytest.raises(ValueError, match="runs with --variant=no_times"):
         runner.run(config, undated, tmp_path / "run", SEED)
     assert not (tmp_path / "run").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import sealed
+from harness import ledger
 
 
 @pytest.fixture
@@ -20,27 +20,27 @@ def files(tmp_path):
 
 def test_a_run_without_a_seal_is_not_looked_at(files):
     with pytest.raises(ValueError, match="is not sealed"):
-        sealed.record_look(*files, "uni1000", "abc")
-    assert sealed.looks(files[0].parent.parent) == []
+        ledger.record_look(*files, "uni1000", "abc")
+    assert ledger.looks(files[0].parent.parent) == []
 
 
 @pytest.mark.parametrize("changed", [0, 1])
 def test_a_run_that_was_changed_after_its_seal_is_not_looked_at(files, changed):
-    sealed.seal(*files)
+    ledger.seal(*files)
     files[changed].write_bytes(b"other")
     with pytest.raises(ValueError, match="are not those that were sealed"):
-        sealed.record_look(*files, "uni1000", "abc")
-    assert sealed.looks(files[0].parent.parent) == []
+        ledger.record_look(*files, "uni1000", "abc")
+    assert ledger.looks(files[0].parent.parent) == []
 
 
 def test_the_ledger_holds_each_look_and_outlives_the_run(files):
-    hashes = sealed.seal(*files)
+    hashes = ledger.seal(*files)
     for what in ("uni1000", "full"):
-        sealed.record_look(*files, what, "abc")
+        ledger.record_look(*files, what, "abc")
     for path in files[0].parent.iterdir():
         path.unlink()
     files[0].parent.rmdir()
-    found = sealed.looks(files[0].parent.parent)
+    found = ledger.looks(files[0].parent.parent)
     assert [look["what"] for look in found] == ["uni1000", "full"]
     for look in found:
         assert (look["run"], look["commit"]) == ("seed-1", "abc")

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import comparison, statistics
+from experiments.results import comparison, significance
 
 
 def bootstrap(ours, theirs, users, resamples):
     differences = np.subtract(ours, theirs)[:, None]
-    return statistics.paired_bootstraps(differences, users, resamples=resamples)[0]
+    return significance.paired_bootstraps(differences, users, resamples=resamples)[0]
 
 
 def test_mean_and_deviation_by_hand():
-    assert statistics.mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
-    assert statistics.mean_and_sd([4.0]) == (4.0, None)
+    assert significance.mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+    assert significance.mean_and_sd([4.0]) == (4.0, None)
 
 
 def test_t_test_is_scipy_s_paired_one():
     ours, theirs = [0.31, 0.33, 0.30, 0.35], [0.30, 0.31, 0.30, 0.31]
     expected = stats.ttest_rel(ours, theirs).pvalue
-    assert statistics.paired_t_test(ours, theirs) == pytest.approx(expected)
+    assert significance.paired_t_test(ours, theirs) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_t_test_is_scipy_s_paired_one():
     [([1.0], [2.0], 1.0), ([1.0, 2.0], [1.0, 2.0], 1.0), ([3.0, 4.0], [1.0, 2.0], 0.0)],
 )
 def test_t_test_of_degenerate_pairs(ours, theirs, expected):
-    assert statistics.paired_t_test(ours, theirs) == expected
+    assert significance.paired_t_test(ours, theirs) == expected
 
 
 def test_bootstrap_finds_a_clear_difference_and_its_interval():
@@ -65,16 +65,16 @@ def test_bootstrap_resamples_users_not_instances():
 
 
 def test_holm_by_hand():
-    found = statistics.holm([0.01, 0.04, 0.03, 0.005])
+    found = significance.holm([0.01, 0.04, 0.03, 0.005])
     assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
-    assert statistics.holm([]) == []
+    assert significance.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert significance.holm([]) == []
 
 
 def test_several_bootstraps_are_each_one_s_own():
     rng = np.random.default_rng(3)
     differences, users = rng.normal(0.1, 1.0, (60, 3)), np.arange(60) // 3
-    together = statistics.paired_bootstraps(differences, users, resamples=400)
+    together = significance.paired_bootstraps(differences, users, resamples=400)
     alone = [bootstrap(column, np.zeros(60), users, 400) for column in differences.T]
     for one, other in zip(together, alone):
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other))
@@ -85,7 +85,7 @@ def test_the_bootstrap_compares_weighted_means():
     rng = np.random.default_rng(4)
     differences, users = rng.normal(0.1, 1.0, (60, 2)), np.arange(60) // 3
     counts = rng.integers(1, 4, (60, 2))
-    found = statistics.paired_bootstraps(differences, users, counts, resamples=400)
+    found = significance.paired_bootstraps(differences, users, counts, resamples=400)
     for column, count, one in zip(differences.T, counts.T, found):
         assert one.mean == pytest.approx(np.average(column, weights=count))
         # A weight of two is the same as a row that stands there twice.
@@ -126,20 +126,20 @@ def test_a_resampled_mean_of_zero_is_to_both_sides():
 
 def test_tau_by_hand():
     # Of the six pairs of four, one is swapped: (5 - 1) / 6.
-    assert statistics.kendall_tau([4, 3, 2, 1], [4, 2, 3, 1]) == pytest.approx(4 / 6)
-    assert statistics.swapped([4, 3, 2, 1], [4, 2, 3, 1]) == [(1, 2)]
-    assert statistics.kendall_tau([1, 2, 3], [30, 20, 10]) == pytest.approx(-1.0)
+    assert significance.kendall_tau([4, 3, 2, 1], [4, 2, 3, 1]) == pytest.approx(4 / 6)
+    assert significance.swapped([4, 3, 2, 1], [4, 2, 3, 1]) == [(1, 2)]
+    assert significance.kendall_tau([1, 2, 3], [30, 20, 10]) == pytest.approx(-1.0)
 
 
 def test_a_tie_counts_neither_for_nor_against():
     # Pairs: one agrees, one is tied on the left, one is swapped.
-    assert statistics.kendall_tau([1, 1, 2], [1, 3, 2]) == pytest.approx(0.0)
+    assert significance.kendall_tau([1, 1, 2], [1, 3, 2]) == pytest.approx(0.0)
     # Two agree, one is tied on the left: 2 / sqrt(2 x 3).
-    found = statistics.kendall_tau([1, 1, 2], [1, 2, 3])
+    found = significance.kendall_tau([1, 1, 2], [1, 2, 3])
     assert found == pytest.approx(2 / np.sqrt(6))
-    assert statistics.swapped([1, 1, 2], [1, 3, 2]) == [(1, 2)]
+    assert significance.swapped([1, 1, 2], [1, 3, 2]) == [(1, 2)]
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0]])
 def test_where_nothing_is_ordered_there_is_no_tau(values):
-    assert statistics.kendall_tau(values, values) is None
+    assert significance.kendall_tau(values, values) is None

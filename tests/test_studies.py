@@ -16,18 +16,12 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from experiments import (
-    configs,
-    figures,
-    grid,
-    levels,
-    paper,
-    report_table1,
-    report_table3,
-    report_table4,
-    studies,
-    table2,
-)
+from experiments.reports import table1, table2, table3, table4
+from experiments.reproduction import figures, grid
+from experiments.results import paper, variants
+from experiments.studies.levels import figures as level_figures
+from experiments.studies.levels import look
+from harness import defaults
 from mgnm_tf.model import MGNM
 from tests.test_report import write_run
 
@@ -52,28 +46,28 @@ def read_csv(path):
 
 
 def test_the_full_model_is_table_2_s_where_that_has_l_3_and_k_4():
-    assert studies.full("toys").folder == "mgnm"
-    assert configs.get_config("mgnm", "instruments_5core").arguments != {}
-    own = studies.full("instruments_5core")
+    assert variants.full("toys").folder == "mgnm"
+    assert defaults.get_config("mgnm", "instruments_5core").arguments != {}
+    own = variants.full("instruments_5core")
     assert own.folder == "mgnm-study-full"
     assert own.arguments == {"num_layers": 3, "num_interests": 4}
 
 
 def test_where_table_2_has_other_values_its_runs_serve_for_those():
-    arguments = configs.get_config("mgnm", "instruments_5core").arguments
+    arguments = defaults.get_config("mgnm", "instruments_5core").arguments
     assert arguments == {"num_layers": 1, "num_interests": 2}
-    assert studies.with_layers("instruments_5core", 1).folder != "mgnm"  # K = 4 there.
+    assert variants.with_layers("instruments_5core", 1).folder != "mgnm"  # K = 4 there.
 
 
 @pytest.mark.parametrize("dataset", ["toys", "instruments_5core", "micro_video"])
 def test_one_configuration_has_one_name(dataset):
-    rows = studies.table3(dataset)
-    assert rows["w/o UGCN"] == studies.with_layers(dataset, 0)
-    assert rows["MGNM"] == studies.with_layers(dataset, 3)
-    assert rows["MGNM"] == studies.with_interests(dataset, 4)
+    rows = variants.table3(dataset)
+    assert rows["w/o UGCN"] == variants.with_layers(dataset, 0)
+    assert rows["MGNM"] == variants.with_layers(dataset, 3)
+    assert rows["MGNM"] == variants.with_interests(dataset, 4)
     every = [*rows.values()]
-    every += [studies.with_layers(dataset, count) for count in range(6)]
-    every += [studies.with_interests(dataset, count) for count in range(1, 9)]
+    every += [variants.with_layers(dataset, count) for count in range(6)]
+    every += [variants.with_interests(dataset, count) for count in range(1, 9)]
     by_name = {variant.name: variant.arguments for variant in every}
     assert len(by_name) == 8 + 1 + 4 + 7
     assert all(by_name[variant.name] == variant.arguments for variant in every)
@@ -81,24 +75,24 @@ def test_one_configuration_has_one_name(dataset):
 
 
 def test_every_ablation_is_a_switch_that_mgnm_has():
-    defaults = inspect.signature(MGNM).parameters
-    for name, variant in studies.table3("toys").items():
+    parameters = inspect.signature(MGNM).parameters
+    for name, variant in variants.table3("toys").items():
         changed = {
             key: value
             for key, value in variant.arguments.items()
-            if defaults[key].default != value
+            if parameters[key].default != value
         }
         assert len(changed) == (0 if name == "MGNM" else 1), name
         MGNM(5, 5, **variant.arguments)
 
 
 def test_table_3_has_the_paper_s_rows_in_its_order():
-    assert list(studies.table3("toys")) == list(paper.TABLE3)
+    assert list(variants.table3("toys")) == list(paper.TABLE3)
 
 
 def test_a_run_s_command_says_what_differs(tmp_path):
     options = grid.Options("quick", None, tmp_path, tmp_path / "r", tmp_path, None, 1)
-    variant = studies.table3("ml-100k")["w/o L1Norm"]
+    variant = variants.table3("ml-100k")["w/o L1Norm"]
     run = grid.GridRun("ml-100k", "s", 1, "mgnm", variant.name, variant.arguments)
     command = run.command(options)
     assert {"--set=l1=0.0", "--set=num_layers=3", "--max_epochs=4"} <= set(command)
@@ -119,7 +113,7 @@ def test_studies_have_no_place_in_table_2(tmp_path):
 
 def test_table_3_compares_with_the_full_model_in_either_direction(tmp_path):
     write_study(tmp_path, seeds=range(1, 6), no_bilstm=30, transformer=0, no_l1=2)
-    table = report_table3.make_table(tmp_path, *SHOP[0])
+    table = table3.make_table(tmp_path, *SHOP[0])
     worse, better = table.cells["w/o BiLSTM"], table.cells["SCN (Transformer)"]
     assert worse["hit@5"].mean < table.cells["MGNM"]["hit@5"].mean
     assert better["hit@5"].mean > table.cells["MGNM"]["hit@5"].mean
@@ -134,7 +128,7 @@ def test_table_3_compares_with_the_full_model_in_either_direction(tmp_path):
 def test_table_3_says_what_is_missing_and_whose_data(tmp_path):
     write_study(tmp_path, seeds=(1, 2), no_l1=3)
     write_run(tmp_path, "mgnm", 3, shift=2, config=CONFIG)
-    text = report_table3.write(tmp_path / "out", tmp_path, SHOP)
+    text = table3.write(tmp_path / "out", tmp_path, SHOP)
     assert "w/o L1Norm lacks the seeds 3." in text
     assert "w/o UGCN lacks the seeds 1, 2, 3." in text
     assert "not the paper's data" in text
@@ -149,7 +143,7 @@ def test_table_3_says_what_is_missing_and_whose_data(tmp_path):
 def test_table_3_without_the_full_model_is_refused(tmp_path):
     write_run(tmp_path, "mgnm-study-no_l1", 1, shift=0)
     with pytest.raises(ValueError, match="no finished run of the full MGNM"):
-        report_table3.make_table(tmp_path, *SHOP[0])
+        table3.make_table(tmp_path, *SHOP[0])
 
 
 def test_table_2_s_mgnm_is_shown_beside_a_full_model_of_its_own(tmp_path):
@@ -157,9 +151,9 @@ def test_table_2_s_mgnm_is_shown_beside_a_full_model_of_its_own(tmp_path):
     write_run(tmp_path, "mgnm", 1, shift=9, config=config)
     write_run(tmp_path, "mgnm-study-full", 1, shift=0, config=CONFIG)
     (tmp_path / "shop").rename(tmp_path / "instruments_5core")
-    table = report_table3.make_table(tmp_path, "instruments_5core", "global_time")
+    table = table3.make_table(tmp_path, "instruments_5core", "global_time")
     assert list(table.cells) == ["MGNM", "MGNM as in Table 2"]
-    assert "num_layers = 1, num_interests = 2" in report_table3.caption(table)
+    assert "num_layers = 1, num_interests = 2" in table3.caption(table)
 
 
 def test_table_4_by_hand(tmp_path):
@@ -173,7 +167,7 @@ def test_table_4_by_hand(tmp_path):
     write_run(tmp_path, "gru4rec", 1, 0, training=training, config=CONFIG)
     counted = {**training, "steps": 0, "seconds": 0.0}
     write_run(tmp_path, "popularity", 1, 0, training=counted, config=CONFIG)
-    text = report_table4.write(tmp_path / "out", tmp_path, SHOP)
+    text = table4.write(tmp_path / "out", tmp_path, SHOP)
     assert "| GRU4Rec | 0.0600 | 200 | 0.2 | 800 | 0.8 | 2,000 | 2 |" in text
     assert "Popularity: counted once" in text
     rows = read_csv(tmp_path / "out/table4.csv")
@@ -189,8 +183,8 @@ def test_the_paper_s_table_4_multiplies_out():
 
 def test_table_1_has_our_reading_of_the_interactions(tmp_path):
     # 2,373 x 42 / 0.7 + 60,739 users.
-    assert report_table1.implied_interactions("instruments") == 203_119
-    assert report_table1.implied_interactions("micro_video") is None
+    assert paper.implied_interactions("instruments") == 203_119
+    assert paper.implied_interactions("micro_video") is None
     statistics = {
         **{key: 7 for key in ("users", "items", "interactions")},
         **{key: 2 for key in ("train", "valid", "test")},
@@ -202,7 +196,7 @@ def test_table_1_has_our_reading_of_the_interactions(tmp_path):
     (tmp_path / "shop/x").mkdir(parents=True)
     (tmp_path / "shop/x/meta.json").write_text(json.dumps(meta))
     options = grid.Options("public", None, tmp_path, tmp_path, tmp_path / "out")
-    text = report_table1.write(options, [("shop", "x")])
+    text = table1.write(options, [("shop", "x")])
     row = "| shop | x | 7 | 7 | 7 | 2 | 2 | 2 | 2 / 3.5 / 9 | – | not in it |"
     assert row in text
     printed = "| Musical Instruments | 60,739 | 56,301 | 946,627 | about 203,000 | "
@@ -269,7 +263,7 @@ def test_shares_of_a_user_s_items_add_up_to_one():
     table = pd.DataFrame(wins, columns=["user", "level", "wins"]).assign(
         kind="negative"
     )
-    found = figures._shares(table, "negative")
+    found = level_figures.shares(table, "negative")
     np.testing.assert_allclose(found, [[0.75, 0.0], [0.25, 1.0]])
 
 
@@ -310,7 +304,7 @@ def test_wins_are_counted_of_real_candidates_by_user(tiny_data):
         assert (training, return_levels) == (False, True)
         return tf.one_hot(batch["candidates"] % 3, 3, axis=1)
 
-    found = levels.count_wins(model, tiny_data, 8, 1)
+    found = look.count_wins(model, tiny_data, 8, 1)
     instances = tiny_data.instances["test"]  # One a user, of 24.
     negatives = candidate_negatives(tiny_data, "test", "uni1000", 1)
     assert found["user"].nunique() == len(instances)
@@ -326,9 +320,9 @@ def test_wins_are_counted_of_real_candidates_by_user(tiny_data):
 
 def test_the_users_of_a_figure_are_drawn_once_for_all():
     users = np.repeat(np.arange(200), 2)
-    rows = levels._rows_of_some_users(users)
-    assert len(rows) == 2 * levels.NUM_USERS
-    np.testing.assert_array_equal(rows, levels._rows_of_some_users(users))
+    rows = look.rows_of_some_users(users)
+    assert len(rows) == 2 * look.NUM_USERS
+    np.testing.assert_array_equal(rows, look.rows_of_some_users(users))
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +353,7 @@ def command(module, *arguments):
 
 def test_a_study_s_run_is_made_and_looked_into(shop):
     folder, arguments = shop
-    variant = studies.table3("shop")["SCN → SumPool"]
+    variant = variants.table3("shop")["SCN → SumPool"]
     done = command("experiments.reproduce", "--what=table1", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| shop | leave_one_out |" in done.stdout
@@ -374,7 +368,7 @@ def test_a_study_s_run_is_made_and_looked_into(shop):
     passport = json.loads((run_dir / "passport.json").read_text())
     assert passport["variant"] == "study-sum_items"
     assert passport["config"]["arguments"]["interest_extractor"] == "sum"
-    levels.look(run_dir, folder / "prepared")
+    look.look(run_dir, folder / "prepared")
     kept = json.loads((run_dir / "levels/sum.json").read_text())
     ranks = pd.read_parquet(run_dir / "levels/ranks.parquet")
     hit = float((ranks["rank_pessimistic"] < 5).mean())
@@ -384,14 +378,14 @@ def test_a_study_s_run_is_made_and_looked_into(shop):
     own = pd.read_parquet(run_dir / "ranks.parquet").query("protocol == 'uni1000'")
     assert (own["rank_pessimistic"] != ranks["rank_pessimistic"]).any()
     stamp = (run_dir / "levels").stat().st_mtime_ns
-    levels.look(run_dir, folder / "prepared")
+    look.look(run_dir, folder / "prepared")
     assert (run_dir / "levels").stat().st_mtime_ns == stamp
 
 
 def test_what_is_finished_is_only_written(shop):
     folder, arguments = shop
     made = folder / "finished"
-    for variant in studies.table3("shop").values():
+    for variant in variants.table3("shop").values():
         write_run(made, variant.folder, 1, shift=1, config=CONFIG)
     (made / "shop/global_time").rename(made / "shop/leave_one_out")
     last = f"--runs_dir={made}"

@@ -11,7 +11,7 @@ from data.pipeline import targets
 from data.split import split
 from data.store import SequenceStore
 from data.synthetic import SyntheticSpec, generate
-from experiments import configs, metrics, runner, training
+from harness import build, defaults, metrics, training
 
 SPEC = SyntheticSpec(
     num_users=600, num_items=150, mean_events=30, num_coarse=4, fine_per_coarse=5
@@ -96,12 +96,12 @@ def test_the_world_has_more_to_learn_than_popularity(world, data):
 
 @pytest.mark.parametrize(("name", "share"), [("mgnm", 0.65), ("gru4rec", 0.65)])
 def test_a_model_recovers_most_of_what_can_be_known(world, data, tmp_path, name, share):
-    config = configs.get_config(
+    config = defaults.get_config(
         name, "planted", max_epochs=8, patience=8, max_history=8, l2=1e-3
     )
-    runner.set_up_tensorflow(config, seed=1)
-    model = runner.build_model(config, data, seed=1)
-    ranker = runner.make_ranker(model, data, config)
+    build.set_up_tensorflow(config, seed=1)
+    model = build.build_model(config, data, seed=1)
+    ranker = build.make_ranker(model, data, config)
     training.train(model, data, config, ranker, tmp_path, seed=1)
     found = metrics.instance_metrics(ranker.rank("test", "uni1000").ranks)
     best = rank(data, world.oracle_scores)

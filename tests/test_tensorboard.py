@@ -8,8 +8,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from experiments import configs, runner, tensorboard
-from experiments.heat_maps import HistoryPicture
+from harness import build, run_folder, runner
+from harness.board import epochs
+from harness.board.finished import write_projector
+from harness.board.heat_maps import HistoryPicture
+from harness.config import Config
 from tests.test_runner import SEED, assert_same_weights, small_config
 
 EPOCHS = 5
@@ -109,7 +112,7 @@ def test_pictures_are_of_epochs_ever_farther_apart_and_of_the_last(finished, tin
 
 
 def test_looking_changes_no_bit_of_a_run(finished, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorboard.Board, "write", lambda *_, **__: None)
+    monkeypatch.setattr(epochs.Board, "write", lambda *_, **__: None)
     run_dir, passport, _ = finished
     unseen, events = run(small_config(max_epochs=EPOCHS), tiny_data, tmp_path)
     assert "levels/valid_loss/level_0" not in events.Tags()["tensors"]
@@ -118,14 +121,14 @@ def test_looking_changes_no_bit_of_a_run(finished, tiny_data, tmp_path, monkeypa
 
 
 def test_a_model_without_interests_is_not_looked_into(tiny_data, tmp_path):
-    config = configs.Config(model="gru4rec", arguments={}, max_epochs=1, max_history=8)
+    config = Config(model="gru4rec", arguments={}, max_epochs=1, max_history=8)
     events = run(config, tiny_data, tmp_path)[1]
     groups = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
     assert groups == {"train", "valid", "test", "_hparams_"}
 
 
 def test_a_model_with_one_level_of_interests_has_their_numbers(tiny_data, tmp_path):
-    config = configs.Config(model="mind", arguments={}, max_epochs=1, max_history=8)
+    config = Config(model="mind", arguments={}, max_epochs=1, max_history=8)
     events = run(config, tiny_data, tmp_path)[1]
     tags = {tag for tag in events.Tags()["tensors"] if tag.startswith("interests/")}
     names = ("routing_entropy", "cosine", "dead_share")
@@ -135,10 +138,10 @@ def test_a_model_with_one_level_of_interests_has_their_numbers(tiny_data, tmp_pa
 
 def test_the_looked_into_are_of_different_users_and_the_same_for_all_models(tiny_data):
     users = np.repeat(np.arange(1, 40), 5)
-    rows = tensorboard._one_row_a_user(users)
+    rows = epochs._one_row_a_user(users)
     assert len(rows) == 39
     assert len(np.unique(users[rows])) == 39
-    np.testing.assert_array_equal(rows, tensorboard._one_row_a_user(users))
+    np.testing.assert_array_equal(rows, epochs._one_row_a_user(users))
 
 
 def test_hparams_hold_every_setting_and_the_columns_of_the_metrics(finished):
@@ -173,8 +176,8 @@ def test_the_projector_reads_the_finished_weights_and_the_items_keys(
     folder = finished[0] / "tensorboard"
     table = np.loadtxt(folder / "item_embedding.tsv", delimiter="\t")
     config = small_config(max_epochs=EPOCHS)
-    model = runner.build_model(config, tiny_data, SEED)
-    model.load_weights(finished[0] / runner.WEIGHTS)
+    model = build.build_model(config, tiny_data, SEED)
+    model.load_weights(finished[0] / run_folder.WEIGHTS)
     expected = model.item_embedding.embeddings.numpy()[1:]
     np.testing.assert_allclose(table, expected, rtol=1e-4)
     head, *rows = (folder / "items.tsv").read_text().splitlines()
@@ -191,7 +194,7 @@ def test_a_key_with_a_tab_stays_one_field(tiny_data, tmp_path, monkeypatch):
     odd = np.array([f"a\tb\n{n}" for n in range(tiny_data.num_items - 1)])
     monkeypatch.setattr(type(tiny_data), "keys", lambda *_: odd)
     table = np.zeros((tiny_data.num_items - 1, 2))
-    tensorboard._write_projector(tmp_path, table, tiny_data)
+    write_projector(tmp_path, table, tiny_data)
     rows = (tmp_path / "items.tsv").read_text().splitlines()
     assert {row.count("\t") for row in rows} == {1}
     assert rows[1].startswith("a b 0\t")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from baselines import tgsrec
 from baselines.tgsrec import TGSRec, TimeEncoding, _node_at
-from experiments.runner import lazy_adam
+from harness.build import lazy_adam
 from mgnm_tf import ops
 from mgnm_tf.batch import TrainEvents
 from tests import reference

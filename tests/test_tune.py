@@ -6,15 +6,17 @@ import json
 
 import pytest
 
-from experiments import configs, runner, search_space, tune
-from experiments.models import MODELS
-from experiments.ranking import Ranker
+from harness import build, defaults, search_space
+from harness import search as searching
+from harness.config import Config, with_settings
+from harness.models import MODELS
+from harness.ranker import Ranker
 from tests.conftest import make_prepared
 
 
 def search(data, folder, **changes):
     arguments = {"model": "gru4rec", "trials": 3, "max_epochs": 2, "seed": 1}
-    return tune.search(data, output_dir=folder, **{**arguments, **changes})
+    return searching.search(data, output_dir=folder, **{**arguments, **changes})
 
 
 def lines_of(folder):
@@ -80,7 +82,7 @@ def test_a_trial_that_diverges_is_logged_and_not_chosen(
 
 
 def test_training_uses_the_best_trial_of_its_data_set(monkeypatch, tmp_path):
-    monkeypatch.setattr(configs, "TUNED_DIR", tmp_path)
+    monkeypatch.setattr(defaults, "TUNED_DIR", tmp_path)
     (tmp_path / "shop").mkdir()
     trials = [
         {"settings": {}, "ndcg@5": 0.1},
@@ -89,12 +91,14 @@ def test_training_uses_the_best_trial_of_its_data_set(monkeypatch, tmp_path):
     ]
     lines = "".join(json.dumps(trial) + "\n" for trial in trials)
     (tmp_path / "shop" / "gru4rec.jsonl").write_text(lines)
-    found = configs.get_config("gru4rec", "shop")
+    found = defaults.get_config("gru4rec", "shop")
     assert (found.learning_rate, found.arguments["dropout"]) == (0.7, 0.3)
-    assert configs.get_config("gru4rec", "shop", learning_rate=0.5).learning_rate == 0.5
-    default = configs.Config(model="gru4rec", arguments={})
-    assert configs.get_config("gru4rec", "shop", tuned=False) == default
-    assert configs.get_config("gru4rec", "other") == default
+    assert (
+        defaults.get_config("gru4rec", "shop", learning_rate=0.5).learning_rate == 0.5
+    )
+    default = Config(model="gru4rec", arguments={})
+    assert defaults.get_config("gru4rec", "shop", tuned=False) == default
+    assert defaults.get_config("gru4rec", "other") == default
 
 
 def test_a_model_without_settings_says_so(tiny_data, tmp_path):
@@ -118,11 +122,11 @@ def test_draws_are_those_of_the_seed():
 
 @pytest.mark.parametrize("model", sorted(search_space.OWN))
 def test_every_setting_builds_its_model(model, tiny_data):
-    config = configs.get_config(model, tiny_data.name)
+    config = defaults.get_config(model, tiny_data.name)
     for name, values in search_space.OWN[model].items():
         for value in values:
-            chosen = configs.with_settings(config, {name: value, "l2": 0.5})
-            built = runner.build_model(chosen, tiny_data, 1)
+            chosen = with_settings(config, {name: value, "l2": 0.5})
+            built = build.build_model(chosen, tiny_data, 1)
             assert built.l2 == 0.5
 
 

@@ -1,0 +1,1 @@
+"""The released code's computation, for measuring; no model of the comparison."""

@@ -1,0 +1,1 @@
+"""Whether the protocols agree on the models."""

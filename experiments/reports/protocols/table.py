@@ -1,0 +1,131 @@
+"""From finished runs to what each protocol says of the models."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.candidates import PROTOCOLS
+from experiments.reports.protocols import orders
+from experiments.reports.protocols.orders import METRICS, Cell, Column
+from experiments.results import finished_runs, significance
+from experiments.results.model_names import display_name, ordered
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What the protocols say of the models of one data set.
+
+    Attributes:
+        passports: by model, one a seed.
+        cells: by metric, column and model; a model is in a column if all of its runs
+            are.
+        taus: by metric and pair of columns, over the models that both have.
+        notes: what a reader has to know, order changes among them.
+    """
+
+    dataset: str
+    split: str
+    passports: dict[str, list[dict[str, Any]]]
+    cells: dict[str, dict[Column, dict[str, Cell]]]
+    taus: dict[str, dict[tuple[Column, Column], float | None]]
+    notes: list[str]
+
+
+def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+    """Reads the passports and the ranks of Table 2's models.
+
+    Raises:
+        ValueError: if there is none, or they were made from other data or candidates.
+    """
+    passports = finished_runs.models_passports(runs_dir, dataset, split)
+    passports = {model: passports[model] for model in ordered(passports)}
+    cells = {metric: _cells(passports, metric) for metric in METRICS}
+    columns = cells[METRICS[0]]
+    own = [key for key in columns if orders.is_own(key)]
+    pairs = [*itertools.combinations(own, 2)]
+    pairs += [((name, "instance"), (name, "user")) for name, _ in pooled(columns)]
+    taus = {
+        metric: {pair: orders.tau(cells[metric], pair) for pair in pairs}
+        for metric in METRICS
+    }
+    whole = _whole_catalogue(passports)
+    # Where one of the sampled protocols is `full`, that would repeat its sentences.
+    told = [pair for pair in pairs if not (whole and ("full", "instance") in pair)]
+    notes = [
+        *_one_protocol(whole),
+        *orders.order_changes(passports, cells, told),
+        *_missing(passports, columns),
+        *finished_runs.run_warnings(passports),
+        *finished_runs.left_out(runs_dir, dataset, split),
+    ]
+    return Table(dataset, split, passports, cells, taus, notes)
+
+
+def _cells(
+    passports: dict[str, list[dict[str, Any]]], metric: str
+) -> dict[Column, dict[str, Cell]]:
+    columns = [(name, "instance") for name in PROTOCOLS]
+    columns += [(name, "user") for name in PROTOCOLS]
+    cells: dict[Column, dict[str, Cell]] = {}
+    for protocol, grouping in columns:
+        for model, runs in passports.items():
+            found = [
+                run["metrics"]["test"].get(protocol, {}).get(grouping) for run in runs
+            ]
+            if all(found):
+                values = [one[metric] for one in found]
+                column = cells.setdefault((protocol, grouping), {})
+                column[model] = significance.mean_and_sd(values)
+    return cells
+
+
+def pooled(columns: Any) -> list[Column]:
+    """The columns that pool a user's instances into one list."""
+    return [column for column in columns if not orders.is_own(column)]
+
+
+def candidates(run: dict[str, Any]) -> dict[str, np.ndarray]:
+    """How many candidates each instance had, by protocol."""
+    import pandas as pd
+
+    table = pd.read_parquet(run["folder"] / "ranks.parquet")
+    by_protocol = {key: rows for key, rows in table.groupby("protocol")["candidates"]}
+    return {
+        name: by_protocol[name].to_numpy() for name in PROTOCOLS if name in by_protocol
+    }
+
+
+def _whole_catalogue(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Sampled protocols that take as many candidates as `full`: all there are."""
+    sizes = candidates(next(iter(passports.values()))[0])
+    full = sizes.pop("full", np.zeros(0))
+    return [name for name, counts in sizes.items() if np.array_equal(counts, full)]
+
+
+def _one_protocol(whole: list[str]) -> list[str]:
+    return [
+        f"{name} and full are one protocol here: the catalogue has no more than 1,000 "
+        "items that an instance can be ranked against, and both take all of them."
+        for name in whole
+    ]
+
+
+def _missing(
+    passports: dict[str, list[dict[str, Any]]], columns: dict[Column, Any]
+) -> list[str]:
+    notes = []
+    for protocol in PROTOCOLS:
+        ranked = columns.get((protocol, "instance"), {})
+        names = [display_name(model) for model in passports if model not in ranked]
+        if names:
+            notes.append(
+                f"Not ranked under {protocol} in every run, and so not in its column: "
+                f"{', '.join(names)}. `python -m experiments.evaluate "
+                f"--candidates={protocol} --run_dir=...` ranks a run."
+            )
+    return notes

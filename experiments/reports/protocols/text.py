@@ -1,0 +1,128 @@
+"""The protocols side by side, from stored runs: Markdown, a figure and its CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.reports.protocols import figure, orders
+from experiments.reports.protocols import table as protocol_table
+from experiments.reports.protocols.orders import METRICS, places
+from experiments.reports.protocols.table import Table
+from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.results.model_names import marked_name
+
+
+def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
+    """Writes protocols.md, .csv, .png and .svg; returns the Markdown.
+
+    Raises:
+        ValueError: if there is no run, or runs cannot share a table.
+    """
+    tables = [protocol_table.make_table(runs_dir, *pair) for pair in datasets]
+    text = to_markdown(tables)
+    write_files(output_dir, {"protocols.md": text})
+    figure.draw(output_dir, tables)
+    return text
+
+
+def to_markdown(tables: list[Table]) -> str:
+    lines = ["# Protocols side by side", "", *_READING, ""]
+    for table in tables:
+        lines += [f"## {table.dataset}, {table.split}", ""]
+        for metric in METRICS:
+            lines += _metric_lines(table, metric)
+        lines += [caption(table), "", *_tau_lines(table), ""]
+        for name, _ in protocol_table.pooled(table.cells[METRICS[0]]):
+            lines += _grouping_lines(table, name)
+        for note in table.notes:
+            lines += [f"**Note:** {note}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_READING = (
+    "The same weights under each protocol: 1,000 negatives drawn uniformly "
+    "(`uni1000`, the paper's), 1,000 drawn by popularity (`pop1000`), the whole "
+    "catalogue (`full`). Numbers of two protocols do not compare; the order of the "
+    "models should.",
+)
+
+
+def caption(table: Table) -> str:
+    """What was measured, on what."""
+    first = next(iter(table.passports.values()))[0]
+    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    sizes = ", ".join(
+        f"{name} {len(rows):,} test instances with {rows.mean():,.0f} candidates each"
+        for name, rows in protocol_table.candidates(first).items()
+    )
+    return (
+        "Mean ± standard deviation over seeds, by test instance; in brackets the "
+        f"model's place under the protocol. On average: {sizes}. Seeds "
+        f"{', '.join(map(str, seeds))}. Split: {first['config']['split_rule']}. Commit "
+        f"{first['commit'][:12]}. ‡ Not in the paper's Table 2."
+    )
+
+
+def _metric_lines(table: Table, metric: str) -> list[str]:
+    columns = {key: v for key, v in table.cells[metric].items() if orders.is_own(key)}
+    place = {key: places(cells) for key, cells in columns.items()}
+    heads = [metric.upper(), *(protocol for protocol, _ in columns)]
+    lines = markdown_head(heads)
+    for model in table.passports:
+        row = [marked_name(model)]
+        for key, cells in columns.items():
+            if model in cells:
+                row.append(f"{mean_text(*cells[model])} ({place[key][model]})")
+            else:
+                row.append("–")
+        lines.append(markdown_row(row))
+    return [*lines, ""]
+
+
+def _tau_lines(table: Table) -> list[str]:
+    pairs = table.taus[METRICS[0]]
+    if not pairs:
+        return ["One protocol: nothing to compare."]
+    count = len(table.passports)
+    lines = markdown_head(["Kendall's tau", *(metric.upper() for metric in METRICS)])
+    for pair in pairs:
+        taus = [table.taus[metric][pair] for metric in METRICS]
+        cells = ["–" if tau is None else f"{tau:.2f}" for tau in taus]
+        lines.append(markdown_row([orders.pair_name(pair), *cells]))
+    return [
+        *lines,
+        "",
+        f"Over {count} models, of means over seeds: 1 for one order, 0 for unrelated "
+        "ones, -1 for its reverse. tau-b: a pair of models that is tied in either "
+        "column counts neither for nor against, out of the geometric mean of how many "
+        "pairs each column orders.",
+    ]
+
+
+def _grouping_lines(table: Table, protocol: str) -> list[str]:
+    heads = [f"{protocol}, by"]
+    for metric in METRICS:
+        heads += [f"{metric.upper()} instance", "user", "difference"]
+    lines = markdown_head(heads)
+    for model in table.passports:
+        row = [marked_name(model)]
+        for metric in METRICS:
+            by_instance, by_user = (
+                table.cells[metric].get((protocol, key), {})
+                for key in ("instance", "user")
+            )
+            if model not in by_instance or model not in by_user:
+                row += ["–", "–", "–"]
+                continue
+            for cells in (by_instance, by_user):
+                row.append(f"{cells[model][0]:.4f} ({places(cells)[model]})")
+            row.append(f"{by_user[model][0] - by_instance[model][0]:+.4f}")
+        lines.append(markdown_row(row))
+    return [
+        *lines,
+        "",
+        "`instance` ranks one list a test instance; `user` pools a user's instances "
+        "into one list, of which the first hit counts, as the authors' code does. "
+        "Means over seeds; in brackets the place.",
+        "",
+    ]

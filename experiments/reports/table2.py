@@ -1,0 +1,130 @@
+"""From finished runs to Table 2: its cells, its caption, and what the runs took."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.results import comparison, finished_runs
+from experiments.results.comparison import Cell
+from experiments.results.model_names import display_name, ordered
+from harness.config import PAPER
+
+WEAKNESSES = (
+    "Ranking against sampled negatives is not ranking the catalogue, and can order "
+    "models differently (Krichene & Rendle, KDD 2020): see `--candidates=full`.",
+    "Amazon times are whole days: within a day the next item is partly arbitrary.",
+    "leave_one_out lets training see later events of other users (Ji et al., TOIS "
+    "2023).",
+    "A t-test over few seeds says nothing about other data, other splits or other "
+    "tuning.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetTable:
+    """The rows of one data set; models in the paper's order, then ours.
+
+    Attributes:
+        dataset, split: which.
+        passports: by model, one a seed.
+        cells: by model and metric.
+        is_papers_data: whether users and items are Table 1's.
+        warnings: what a reader has to know.
+    """
+
+    dataset: str
+    split: str
+    passports: dict[str, list[dict[str, Any]]]
+    cells: dict[str, dict[str, Cell]]
+    is_papers_data: bool
+    warnings: list[str]
+
+
+def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
+    """Reads the finished runs of a data set under `uni1000`, by instance.
+
+    Raises:
+        ValueError: if there is none, or they were made from other data or candidates.
+    """
+    passports = finished_runs.models_passports(runs_dir, dataset, split)
+    every = [passport for runs in passports.values() for passport in runs]
+    return DatasetTable(
+        dataset=dataset,
+        split=split,
+        passports=passports,
+        cells=comparison.compare(passports),
+        is_papers_data=every[0]["data"].get("matches_table1", False),
+        warnings=[
+            *finished_runs.run_warnings(passports),
+            *finished_runs.left_out(runs_dir, dataset, split),
+        ],
+    )
+
+
+def title(table: DatasetTable) -> str:
+    return f"{table.dataset}, {table.split}, uni1000"
+
+
+def caption(table: DatasetTable) -> str:
+    """What was measured, on what, by which code."""
+    first = next(iter(table.passports.values()))[0]
+    data, machine = first["data"], first["machine"]
+    seeds = sorted({p["seed"] for runs in table.passports.values() for p in runs})
+    text = (
+        f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
+        f"interactions; {data['test']:,} test instances, each ranked against up to "
+        f"1,000 uniformly drawn negatives; seeds {', '.join(map(str, seeds))}; mean ± "
+        "standard deviation over seeds. Split: "
+        f"{first['config']['split_rule']}. Bold: best, underlined: second. * the best "
+        "is better by a paired t-test over seeds, † by a paired bootstrap over users "
+        "(both p < 0.05, Holm-corrected over the models of the column). Commit "
+        f"{first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
+    )
+    if first.get("recipe", PAPER) != PAPER:
+        text += f" Recipe: {first['recipe']} (docs/recipe.md), not the paper's."
+    if not table.is_papers_data:
+        text += (
+            " These are not the paper's data: the numbers are not comparable with its "
+            "Table 2."
+        )
+    return text
+
+
+def costs(table: DatasetTable) -> list[list[str]]:
+    """What each model took: means over seeds, a header row first."""
+    heads = [
+        "model",
+        "parameters",
+        "epochs (best) of budget",
+        "stopped because",
+        "s per epoch",
+    ]
+    rows = [[*heads, "positives/s", "ranked/s", "peak MB"]]
+    for model in ordered(table.passports):
+        rows.append([display_name(model), *_cost(table.passports[model])])
+    return rows
+
+
+def _cost(runs: list[dict[str, Any]]) -> list[str]:
+    trained = [run["training"] for run in runs]
+    epochs = np.mean([run["epochs"] for run in trained])
+    best = np.mean([run["best_epoch"] for run in trained])
+    seconds = np.mean([run["seconds"] / max(run["epochs"], 1) for run in trained])
+    speeds = [run["positives_per_s"] for run in trained if run["positives_per_s"]]
+    ranked = np.mean([run["evaluation"]["instances_per_s"] for run in runs])
+    memory = np.max([run["peak_memory_mb"] for run in runs])
+    reasons = sorted({run["stopped_because"] for run in trained})
+    budget = trained[0]["max_epochs"]
+    return [
+        f"{trained[0]['parameters']:,}",
+        f"{epochs:.3g} ({best:.3g}) of {budget}" if budget else "–",
+        "; ".join(reasons),
+        f"{seconds:.1f}" if budget else "–",
+        f"{np.mean(speeds):,.0f}" if speeds else "–",
+        f"{ranked:,.0f}",
+        f"{memory:,.0f}",
+    ]

@@ -1,0 +1,111 @@
+"""Table 2, the comparison, from stored runs: Markdown, CSV, LaTeX and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.reports import table2, table2_page
+from experiments.reports.table2 import DatasetTable
+from experiments.reports.text import (
+    latex_row,
+    latex_table,
+    markdown_cell,
+    markdown_head,
+    markdown_row,
+    write_files,
+)
+from experiments.results.model_names import display_name, is_added, marked_name, ordered
+from experiments.results.paper import TABLE2
+from harness.metrics import METRICS
+
+
+def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
+    """Writes table2.md, .csv, .tex and .html; returns the Markdown."""
+    tables = [
+        table2.make_table(runs_dir, dataset, split) for dataset, split in datasets
+    ]
+    markdown = to_markdown(tables)
+    write_files(
+        output_dir,
+        {
+            "table2.md": markdown,
+            "table2.csv": to_csv(tables),
+            "table2.tex": to_latex(tables),
+            "table2.html": table2_page.to_html(tables),
+        },
+    )
+    return markdown
+
+
+def to_markdown(tables: list[DatasetTable]) -> str:
+    lines = ["# Table 2", ""]
+    for table in tables:
+        paper = _paper_columns(table)
+        heads = ["model", *(metric.upper() for metric in METRICS)]
+        heads += [f"paper {metric.upper()}" for metric in METRICS] if paper else []
+        lines += [f"## {table2.title(table)}", "", *markdown_head(heads)]
+        ruled = False
+        for model in ordered(table.cells):
+            if is_added(model) and not ruled:
+                lines.append(markdown_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
+                ruled = True
+            name = marked_name(model)
+            cells = [markdown_cell(table.cells[model][metric]) for metric in METRICS]
+            lines.append(markdown_row([name, *cells, *paper.get(model, [])]))
+        lines += ["", table2.caption(table), ""]
+        if any(is_added(model) for model in table.cells):
+            lines += ["‡ Not in the paper's Table 2.", ""]
+        lines += [f"**Note:** {warning}" for warning in table.warnings]
+        lines += ["", *_cost_lines(table), ""]
+    lines += ["## Known weaknesses of this protocol", ""]
+    return "\n".join(lines + [f"- {weakness}" for weakness in table2.WEAKNESSES]) + "\n"
+
+
+def to_csv(tables: list[DatasetTable]) -> str:
+    lines = ["dataset,split,model,metric,mean,sd,seeds,place,by_seeds,by_users,paper"]
+    for table in tables:
+        for model in ordered(table.cells):
+            for number, metric in enumerate(METRICS):
+                cell = table.cells[model][metric]
+                printed = TABLE2.get(table.dataset, {}).get(model)
+                paper = printed[number] if printed and table.is_papers_data else ""
+                sd = "" if cell.sd is None else f"{cell.sd:.6f}"
+                values = [table.dataset, table.split, model, metric]
+                values += [f"{cell.mean:.6f}", sd, str(len(table.passports[model]))]
+                values += [str(cell.place), str(int(cell.by_seeds))]
+                values += [str(int(cell.by_users)), str(paper)]
+                lines.append(",".join(values))
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(tables: list[DatasetTable]) -> str:
+    """A `booktabs` table for each data set."""
+    parts = []
+    for table in tables:
+        body: list[str] = []
+        ruled = False
+        for model in ordered(table.cells):
+            if is_added(model) and not ruled:
+                body.append(r"\midrule")
+                ruled = True
+            body.append(latex_row(display_name(model), table.cells[model]))
+        text = f"{table2.title(table)}. {table2.caption(table)}"
+        parts.append(latex_table(body, text))
+    return "\n\n".join(parts) + "\n"
+
+
+def _paper_columns(table: DatasetTable) -> dict[str, list[str]]:
+    if not table.is_papers_data:
+        return {}
+    printed = TABLE2[table.dataset]
+    return {
+        model: [f"{value:.4f}" for value in printed[model]]
+        if model in printed
+        else ["–"] * len(METRICS)
+        for model in table.cells
+    }
+
+
+def _cost_lines(table: DatasetTable) -> list[str]:
+    rows = table2.costs(table)
+    return [*markdown_head(rows[0]), *map(markdown_row, rows[1:])]

@@ -1,0 +1,191 @@
+"""Table 3, the ablation study, from stored runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.reports.text import (
+    latex_row,
+    latex_table,
+    markdown_cell,
+    markdown_head,
+    markdown_row,
+    write_files,
+)
+from experiments.results import comparison, finished_runs, paper, significance, variants
+from experiments.results.comparison import Cell
+from harness.metrics import METRICS
+
+_TABLE2_ROW = "MGNM as in Table 2"
+_NOTES = {
+    "w/o UGCN": "no graph and no user: level 0, the items themselves, alone",
+    "w/o L1Norm": "theta_1 = 0",
+    "w/o BiLSTM": "routing alone",
+    "w/o MaxPool": (
+        "the levels' scores are summed when validating and testing; the paper does not "
+        "say what takes the maximum's place, and training has none (Eq. 16)"
+    ),
+    "SCN → BiLSTM": "the last states of a BiLSTM are a level's one interest",
+    "SCN → SumPool": "the sum of a level's items is its one interest",
+    "SCN → SelfAtt": (
+        "the items look at each other, then the candidate attends to them as to "
+        "interests"
+    ),
+    "SCN (Transformer)": "a Transformer block in the BiLSTM's place",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of one data set, by the names of Table 3.
+
+    Attributes:
+        passports: of each row, one a seed.
+        cells: by row and metric, each tested against the full model.
+    """
+
+    dataset: str
+    split: str
+    passports: dict[str, list[dict[str, Any]]]
+    cells: dict[str, dict[str, Cell]]
+
+
+def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
+    """Writes table3.md, .csv and .tex; returns the Markdown."""
+    tables = [make_table(runs_dir, name, split) for name, split in datasets]
+    text = to_markdown(tables)
+    write_files(
+        output_dir,
+        {
+            "table3.md": text,
+            "table3.csv": to_csv(tables),
+            "table3.tex": to_latex(tables),
+        },
+    )
+    return text
+
+
+def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+    """Reads the finished runs of the study.
+
+    Raises:
+        ValueError: if the full model has none.
+    """
+    found = finished_runs.read_passports(runs_dir, dataset, split)
+    rows = variants.table3(dataset)
+    passports = {
+        name: found[variant.folder]
+        for name, variant in rows.items()
+        if variant.folder in found
+    }
+    if variants.FULL_NAME not in passports:
+        raise ValueError(
+            f"{runs_dir}/{dataset}/{split} holds no finished run of the full MGNM. "
+            "`make reproduce-table3` makes it."
+        )
+    cells = comparison.compare(passports, reference=variants.FULL_NAME)
+    if rows[variants.FULL_NAME].name != "paper" and "mgnm" in found:
+        # Shown, not compared: it differs from the others in more than one thing.
+        passports[_TABLE2_ROW] = found["mgnm"]
+        cells[_TABLE2_ROW] = {
+            metric: Cell(
+                *significance.mean_and_sd(
+                    [comparison.test_metrics(run)[metric] for run in found["mgnm"]]
+                ),
+                place=0,
+                by_seeds=False,
+                by_users=False,
+            )
+            for metric in METRICS
+        }
+    return Table(dataset, split, passports, cells)
+
+
+def caption(table: Table) -> str:
+    """What was measured, on what, by which code."""
+    first = table.passports[variants.FULL_NAME][0]
+    data, machine = first["data"], first["machine"]
+    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    text = (
+        f"{data['test']:,} test instances, uni1000, by instance; seeds "
+        f"{', '.join(map(str, seeds))}; mean ± standard deviation over seeds. MGNM has "
+        "L = 3 and K = 4, as in Section 4.3; every other row is that model with one "
+        "switch set otherwise. Bold: best, underlined: second. Differs from MGNM, in "
+        "either direction: * by a paired t-test over seeds, † by a paired bootstrap "
+        "over users (both p < 0.05, Holm-corrected over the rows of the column). "
+        f"Commit {first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
+    )
+    if _TABLE2_ROW in table.passports:
+        arguments = table.passports[_TABLE2_ROW][0]["config"]["arguments"]
+        shown = ", ".join(f"{key} = {value}" for key, value in arguments.items())
+        text += f" {_TABLE2_ROW}: what a search chose for this data set, {shown}."
+    if not data.get("matches_table1", False):
+        text += " These are not the paper's data: compare the order of rows at most."
+    return text
+
+
+def to_markdown(tables: list[Table]) -> str:
+    heads = ["model", *(metric.upper() for metric in METRICS)]
+    lines = ["# Table 3, ablations of MGNM", ""]
+    for table in tables:
+        lines += [
+            f"## {table.dataset}, {table.split}, uni1000",
+            "",
+            *markdown_head(heads),
+        ]
+        for name, cells in table.cells.items():
+            row = [markdown_cell(cells[metric]) for metric in METRICS]
+            lines.append(markdown_row([name, *row]))
+        lines += ["", caption(table), ""]
+        lines += [f"**Note:** {text}" for text in _missing(table)] + [""]
+    lines += ["## What each row is", ""]
+    lines += [f"- {name}: {note}." for name, note in _NOTES.items()]
+    lines += [
+        "",
+        "## The paper's Table 3, on Toys and Games",
+        "",
+        *markdown_head(heads),
+    ]
+    for name, printed in paper.TABLE3.items():
+        values = [f"{value:.4f}" for value in printed]
+        lines.append(markdown_row([name, *values]))
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(tables: list[Table]) -> str:
+    lines = ["dataset,split,row,metric,mean,sd,seeds,by_seeds,by_users,paper_toys"]
+    for table in tables:
+        for name, cells in table.cells.items():
+            for number, metric in enumerate(METRICS):
+                cell = cells[metric]
+                values = [table.dataset, table.split, name, metric, f"{cell.mean:.6f}"]
+                values.append("" if cell.sd is None else f"{cell.sd:.6f}")
+                values.append(str(len(table.passports[name])))
+                values += [str(int(cell.by_seeds)), str(int(cell.by_users))]
+                printed = paper.TABLE3.get(name)
+                values.append(str(printed[number]) if printed else "")
+                lines.append(",".join(values))
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(tables: list[Table]) -> str:
+    """A `booktabs` table for each data set."""
+    parts = []
+    for table in tables:
+        body = [latex_row(name, cells) for name, cells in table.cells.items()]
+        text = f"{table.dataset}, {table.split}, uni1000. {caption(table)}"
+        parts.append(latex_table(body, text))
+    return "\n\n".join(parts) + "\n"
+
+
+def _missing(table: Table) -> list[str]:
+    seeds = {run["seed"] for run in table.passports[variants.FULL_NAME]}
+    found = []
+    for name in variants.table3(table.dataset):
+        lacking = seeds - {run["seed"] for run in table.passports.get(name, [])}
+        if lacking:
+            names = ", ".join(map(str, sorted(lacking)))
+            found.append(f"{name} lacks the seeds {names}.")
+    return found

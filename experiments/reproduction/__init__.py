@@ -1,0 +1,1 @@
+"""All runs and reports that a table or a figure needs."""

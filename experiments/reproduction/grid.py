@@ -1,0 +1,206 @@
+"""A profile's data sets, and its runs, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from experiments.reproduction import profiles
+from harness import config, defaults, run_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the commands that reproduce something have in common.
+
+    Attributes:
+        profile: a name of `configs.PROFILES`.
+        csv_dir: folder of CSV files, for the public profile.
+        prepared_dir, runs_dir, reports_dir: where data, runs and tables go.
+        datasets: which of the profile's; None takes all.
+        models: which of Table 2's; None takes all.
+        num_seeds, max_epochs: instead of the profile's; None leaves them.
+        recipe: of the runs; `runs_dir` and `reports_dir` are its own.
+    """
+
+    profile: str
+    csv_dir: str | None
+    prepared_dir: Path
+    runs_dir: Path
+    reports_dir: Path
+    datasets: list[str] | None = None
+    models: list[str] | None = None
+    num_seeds: int | None = None
+    max_epochs: int | None = None
+    recipe: str = config.PAPER
+
+    @property
+    def seeds(self) -> Iterable[int]:
+        if self.num_seeds:
+            return range(1, self.num_seeds + 1)
+        return profiles.PROFILES[self.profile].seeds
+
+
+@dataclasses.dataclass(frozen=True)
+class GridRun:
+    """One run of a grid; `arguments` are of the model's constructor."""
+
+    dataset: str
+    split: str
+    seed: int
+    model: str
+    variant: str = "paper"
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def folder(self, options: Options) -> Path:
+        return Path(
+            run_folder.run_dir(
+                str(options.runs_dir),
+                self.dataset,
+                self.split,
+                self.model,
+                self.variant,
+                self.seed,
+            )
+        )
+
+    def command(self, options: Options) -> list[str]:
+        given: dict[str, Any] = {
+            "model": self.model,
+            "dataset": self.dataset,
+            "split": self.split,
+            "seed": self.seed,
+            "run_dir": self.folder(options),
+            "data_dir": options.prepared_dir,
+            **profiles.PROFILES[options.profile].changes,
+        }
+        if options.max_epochs:
+            given["max_epochs"] = options.max_epochs
+        if options.recipe != config.PAPER:
+            given["recipe"] = options.recipe
+        if self.variant != "paper":
+            given["variant"] = self.variant
+        flags = [f"--{key}={value}" for key, value in given.items()]
+        flags += [f"--set={key}={value}" for key, value in self.arguments.items()]
+        return [sys.executable, "-m", "experiments.train", *flags]
+
+
+def chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
+    """Those of the known names that a flag asks for, in their own order.
+
+    Raises:
+        ValueError: if it asks for others.
+    """
+    unknown = sorted({*(wanted or [])} - {*known})
+    if unknown:
+        raise ValueError(f"`--{flag}`: no {unknown}; there are {known}.")
+    return [name for name in known if wanted is None or name in wanted]
+
+
+def prepare(options: Options) -> list[tuple[str, str]]:
+    """Prepares what is not prepared yet; (name, split) of what is there then.
+
+    Raises:
+        ValueError: if nothing is.
+    """
+    files: dict[str, Path] = {}
+    wanted = list(profiles.PROFILES[options.profile].datasets)
+    if options.profile == "public":
+        files = profiles.csv_files(options.csv_dir)
+        wanted = [(name, profiles.public_split(path)) for name, path in files.items()]
+    names = chosen(options.datasets, [name for name, _ in wanted], "datasets")
+    ready = []
+    for name, split in wanted:
+        if name in names and _is_prepared(options, name, split, files.get(name)):
+            ready.append((name, split))
+    if not ready:
+        raise ValueError("None of the profile's data sets could be prepared.")
+    return ready
+
+
+def _is_prepared(options: Options, name: str, split: str, source: Path | None) -> bool:
+    if (options.prepared_dir / name / split / "meta.json").exists():
+        return True
+    from data.build import prepare
+
+    arguments: dict[str, Any] = {"dataset": name, "split": split}
+    if source is not None:
+        known = defaults.KNOWN_FILES.get(name, {})
+        arguments = {"dataset": "csv", **known, "source": source, "name": name}
+        arguments["split"] = split
+    try:
+        prepare(**arguments, data_dir=options.prepared_dir)
+    except ValueError as error:
+        if len(profiles.PROFILES[options.profile].datasets) == 1 or source is not None:
+            raise
+        logging.warning("%s is left out of the table: %s", name, error)
+        return False
+    return True
+
+
+def with_variants(
+    options: Options, models: list[str], name: str, split: str
+) -> list[tuple[str, str]]:
+    """The models that can run on a data set, with variants; the others are said."""
+    from data import prepared
+    from harness.models import MODELS
+
+    has_times = prepared.load(options.prepared_dir, name, split).has_times
+    runs, left_out = [], []
+    for model in models:
+        if has_times or not MODELS[model].needs_times:
+            runs.append((model, "paper"))
+        elif model in defaults.WITHOUT_TIMES:
+            runs.append((model, defaults.NO_TIMES))
+        else:
+            left_out.append(model)
+    if left_out:
+        logging.warning(
+            "%s has no times, which %s needs: left out of its table.",
+            name,
+            ", ".join(left_out),
+        )
+    return runs
+
+
+def make(options: Options, runs: list[GridRun]) -> list[str]:
+    """Makes the runs that are not finished; returns the folders that failed."""
+    commands: dict[str, list[str] | None] = {}
+    for run in runs:
+        folder = run.folder(options)
+        finished = (folder / "passport.json").exists()
+        commands[str(folder)] = None if finished else run.command(options)
+    return run_commands(commands)
+
+
+def run_commands(commands: dict[str, list[str] | None]) -> list[str]:
+    """Runs commands one after the other; None is done already.
+
+    Returns:
+        The names of those that failed.
+    """
+    failed = []
+    started = time.monotonic()
+    for number, (name, command) in enumerate(commands.items(), start=1):
+        minutes = (time.monotonic() - started) / 60
+        logging.info("[%d/%d, %.1f min] %s", number, len(commands), minutes, name)
+        if command is not None and _run_to_end(command):
+            failed.append(name)
+    return failed
+
+
+def _run_to_end(command: list[str]) -> int:
+    """The command's exit code. Ctrl-C reaches it too: it is given time to save."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise

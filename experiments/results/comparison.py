@@ -1,0 +1,148 @@
+"""From passports and ranks to a table's cells: means, spreads, places, significance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.results import significance
+from harness import metrics
+from harness.metrics import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05  # of significance, as in the paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One metric of one model on one data set.
+
+    Attributes:
+        mean, sd: over seeds; sd is None for one seed.
+        place: 1 for the best of the column, 2 for the second, else 0.
+        by_seeds: the best, or what the others are compared with, differs, paired
+            t-test over seeds, Holm-corrected.
+        by_users: the same by the paired bootstrap over users.
+    """
+
+    mean: float
+    sd: float | None
+    place: int
+    by_seeds: bool
+    by_users: bool
+
+
+def compare(
+    passports: dict[str, list[dict[str, Any]]], reference: str | None = None
+) -> dict[str, dict[str, Cell]]:
+    """The cells of a table, each tested against the column's best or a reference."""
+    cells: dict[str, dict[str, Cell]] = {model: {} for model in passports}
+    ranks = {model: mean_ranks(runs) for model, runs in passports.items()}
+    for metric in METRICS:
+        by_seed = {
+            model: {run["seed"]: test_metrics(run)[metric] for run in runs}
+            for model, runs in passports.items()
+        }
+        means = {m: significance.mean_and_sd([*v.values()]) for m, v in by_seed.items()}
+        places = sorted(means, key=lambda model: -means[model][0])
+        against = reference or places[0]
+        others = [model for model in places if model != against]
+        by_seeds = below(_seed_p_values(by_seed, against, others))
+        by_users = below(_user_p_values(ranks, metric, against, others))
+        for model in passports:
+            cells[model][metric] = Cell(
+                *means[model],
+                place=places.index(model) + 1 if model in places[:2] else 0,
+                by_seeds=by_seeds.get(model, False),
+                by_users=by_users.get(model, False),
+            )
+    return cells
+
+
+def _seed_p_values(
+    by_seed: dict[str, dict[int, float]], best: str, others: list[str]
+) -> dict[str, float]:
+    found = {}
+    for model in others:
+        seeds = sorted(by_seed[best].keys() & by_seed[model].keys())
+        ours = [by_seed[best][seed] for seed in seeds]
+        theirs = [by_seed[model][seed] for seed in seeds]
+        found[model] = significance.paired_t_test(ours, theirs)
+    return found
+
+
+def _user_p_values(
+    ranks: dict[str, Any], metric: str, best: str, others: list[str]
+) -> dict[str, float]:
+    """Instances are averaged over seeds first, so that users alone are resampled."""
+    if not others:
+        return {}
+    pairs = [(ranks[best], ranks[model], metric) for model in others]
+    return dict(zip(others, user_p_values(pairs)))
+
+
+def user_p_values(
+    pairs: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]],
+) -> list[float]:
+    """Paired bootstrap over users of each (ranks, other ranks, metric), all at once.
+
+    Drawing the users takes most of the time, and they are the same for all. The mean
+    that is compared is the one that is printed: GAUC weighs a list by its size.
+    """
+    differences = [one[metric] - other[metric] for one, other, metric in pairs]
+    weights = [
+        one["size"] if metric == "gauc" else np.ones(len(one["size"]))
+        for one, _, metric in pairs
+    ]
+    found = significance.paired_bootstraps(
+        np.stack(differences, axis=1),
+        pairs[0][0]["user"],
+        np.stack(weights, axis=1),
+        resamples=2_000,
+    )
+    return [difference.p_value for difference in found]
+
+
+def below(p_values: dict[Any, float]) -> dict[Any, bool]:
+    """Which of a family of comparisons are below `LEVEL`, Holm-corrected."""
+    adjusted = significance.holm(list(p_values.values()))
+    return {model: p < LEVEL for model, p in zip(p_values, adjusted)}
+
+
+def mean_ranks(
+    runs: list[dict[str, Any]], protocol: str = "uni1000"
+) -> dict[str, np.ndarray]:
+    """Each metric of each instance, averaged over seeds; users and lists' sizes."""
+    import pandas as pd
+
+    tables = [pd.read_parquet(run["folder"] / "ranks.parquet") for run in runs]
+    return mean_of_tables([one[one["protocol"] == protocol] for one in tables])
+
+
+def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Each metric of each instance, averaged over tables; users and lists' sizes."""
+    values: dict[str, list[np.ndarray]] = defaultdict(list)
+    for table in tables:
+        pessimistic = table["rank_pessimistic"].to_numpy()
+        above = (pessimistic + table["rank_optimistic"].to_numpy()) / 2
+        negatives = table["candidates"].to_numpy() - 1
+        values["gauc"].append(1.0 - above / np.maximum(negatives, 1))
+        for metric in METRICS[1:]:
+            name, k = metric.split("@")
+            values[metric].append(metrics.at_cutoff(pessimistic, name, int(k)))
+    same = {
+        "user": tables[0]["user"].to_numpy(),
+        "size": tables[0]["candidates"].to_numpy(),
+    }
+    return {**same, **{key: np.mean(v, axis=0) for key, v in values.items()}}
+
+
+def test_metrics(run: dict[str, Any]) -> dict[str, float]:
+    """What Table 2 shows of a run: under `uni1000`, one list a test instance."""
+    return run["metrics"]["test"]["uni1000"]["instance"]

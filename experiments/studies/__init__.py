@@ -1,0 +1,1 @@
+"""Looks into trained models; no study imports another."""

@@ -1,0 +1,233 @@
+"""Audits of models: each trained twice, and all checks in turn."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from tensorflow import keras
+
+from data import planted as worlds
+from data.pipeline import NumpyBatch, gather_histories
+from data.prepared import PreparedData
+from experiments.studies.audit import checks, lists
+from experiments.studies.audit.checks import Scorer
+from experiments.studies.audit.findings import (
+    CHECKS,
+    LEAK,
+    NOT_APPLICABLE,
+    SCORE_BOUND,
+    Finding,
+)
+from experiments.studies.audit.subjects import Subject, first_line
+from harness import build, training
+
+# Rows and candidates of the batch whose scores are compared; lists whose ranks are.
+_ROWS, _CANDIDATES, _LISTS = 16, 12, 150
+
+NOT_REPEATABLE = Finding(
+    NOT_APPLICABLE, reason="the same batch never has the same scores"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What all checks found of one model.
+
+    Attributes:
+        name: of the subject.
+        arguments: of its constructor, beyond the shared ones.
+        findings: by a name of `sentinels.CHECKS`, in that order.
+        planted: GAUC over the users with planted interests.
+        planted_bound: how far from 0.5 chance could have put it.
+        seconds: that it took.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    findings: dict[str, Finding]
+    planted: float
+    planted_bound: float
+    seconds: float
+
+    @property
+    def leaks(self) -> list[str]:
+        return [name for name, found in self.findings.items() if found.verdict == LEAK]
+
+    @property
+    def has_learned(self) -> bool:
+        """Without it, a check that compares scores has little to compare."""
+        return self.planted > 0.5 + self.planted_bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Grounds:
+    """The data of an audit, one for all models.
+
+    Attributes:
+        world: what is learned and ranked.
+        later: with other items from the validation targets on.
+        tested: with other test events.
+        folder: to train in.
+    """
+
+    world: worlds.World
+    later: PreparedData
+    tested: PreparedData
+    folder: Path
+
+
+@contextmanager
+def grounds(seed: int) -> Iterator[Grounds]:
+    """Makes the data in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="audit-") as name:
+        folder = Path(name)
+        world = worlds.world(folder, seed)
+        yield Grounds(
+            world=world,
+            later=worlds.rewritten(world.data, "valid", folder / "later", True),
+            tested=worlds.rewritten(world.data, "test", folder / "tested"),
+            folder=folder,
+        )
+
+
+def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
+    """Trains a model twice and runs all checks.
+
+    Raises:
+        ValueError: if it cannot be built, called or trained.
+        KeyboardInterrupt: on Ctrl-C.
+    """
+    started = time.perf_counter()
+    try:
+        with _in_a_sentence(f"{subject.name} cannot be audited"):
+            scorer = trained(subject, ground, ground.world.data, seed)
+            found = findings(scorer, ground, subject.config.max_history, seed)
+            if NOT_REPEATABLE not in found.values():
+                found["test events"] = trained_again(subject, scorer, ground, seed)
+            planted, bound = _planted(scorer, ground.world)
+    except training.Interrupted as stop:
+        raise KeyboardInterrupt from stop
+    return Audit(
+        name=subject.name,
+        arguments=subject.config.arguments,
+        findings={name: found[name] for name in CHECKS},
+        planted=planted,
+        planted_bound=bound,
+        seconds=round(time.perf_counter() - started, 1),
+    )
+
+
+def findings(
+    scorer: Scorer, ground: Grounds, max_history: int, seed: int
+) -> dict[str, Finding]:
+    """All checks but "test events", which trains; or why most have no sense."""
+    world = ground.world
+    tests = world.data.instances["test"]
+    own = lists.lists_of_a_kind(world, "test")
+    noise = world.is_noise(tests)
+    rng = np.random.default_rng(seed)
+    batch = comparison_batch(world, max_history)
+    found = {
+        "noise": checks.chance(scorer, tests[noise], own[noise]),
+        "random targets": checks.chance(scorer, tests, lists.shuffled(own, rng)),
+        "repeated call": checks.repeated(scorer, scorer.again, batch),
+    }
+    if checks.change(scorer(batch), scorer(batch)) > SCORE_BOUND:
+        return {**dict.fromkeys(CHECKS, NOT_REPEATABLE), **found}
+    for name in checks.COMPARISONS:
+        found[name] = checks.compare(name, scorer, batch)
+    rows = np.linspace(0, len(tests) - 1, _LISTS).astype(int)
+    return {
+        **found,
+        "encode": checks.encoded(scorer.encoded, scorer, batch),
+        "ranks": checks.ranks(scorer, "test", rows),
+        "later events": checks.later_events(
+            scorer, world.data, ground.later, "valid", rows
+        ),
+    }
+
+
+def trained_again(
+    subject: Subject, scorer: Scorer, ground: Grounds, seed: int
+) -> Finding:
+    """Whether training beside other test events ends elsewhere than `scorer`."""
+    batch = comparison_batch(ground.world, subject.config.max_history)
+    expected = scorer(batch)
+    found = trained(subject, ground, ground.tested, seed)(batch)
+    difference = checks.change(found, expected)
+    if difference > 0.0:
+        repeat = trained(subject, ground, ground.world.data, seed)(batch)
+        if checks.change(repeat, expected) > 0.0:
+            reason = "two trainings with the same seed and data differ"
+            return Finding(NOT_APPLICABLE, reason=reason)
+    return Finding.of(difference, bound=0.0)
+
+
+def _planted(scorer: Scorer, world: worlds.World) -> tuple[float, float]:
+    tests = world.data.instances["test"]
+    rows = ~world.is_noise(tests)
+    own = lists.lists_of_a_kind(world, "test")
+    return checks.gauc_of(scorer, tests[rows], own[rows])
+
+
+def trained(subject: Subject, ground: Grounds, data: PreparedData, seed: int) -> Scorer:
+    """A model trained, or only adapted where it has nothing to train."""
+    config = subject.config
+    keras.backend.clear_session()
+    build.set_up_tensorflow(config, seed)
+    with _in_a_sentence(f"{subject.name} cannot be built"):
+        model = build.build_model(config, data, seed, kind=subject.kind)
+    ranker = build.make_ranker(model, data, config)
+    batch = comparison_batch(ground.world, config.max_history)
+    _check_scores(subject.name, ranker.score(batch), batch)
+    if model.trainable_variables:
+        with tempfile.TemporaryDirectory(dir=ground.folder) as folder:
+            training.train(model, data, config, ranker, Path(folder), seed)
+    return Scorer(model, ranker)
+
+
+def _check_scores(name: str, scores: np.ndarray, batch: NumpyBatch) -> None:
+    shape = batch["candidates"].shape
+    if scores.shape != shape or scores.dtype != np.float32:
+        raise _Said(
+            f"{name} does not follow the contract: of {shape[0]} histories with "
+            f"{shape[1]} candidates each it makes {scores.dtype} {[*scores.shape]}, "
+            f"not float32 {[*shape]}."
+        )
+
+
+def comparison_batch(world: worlds.World, max_history: int) -> NumpyBatch:
+    """Test instances of both kinds of users, with room for more padding.
+
+    The target stands first among the candidates, as in training and in ranking.
+    """
+    instances = world.data.instances["test"]
+    short = np.flatnonzero(instances[:, 1] <= max_history - checks.MORE_PADDING)
+    rows = short[np.linspace(0, len(short) - 1, _ROWS).astype(int)]
+    batch = gather_histories(world.data, instances[rows], max_history)
+    batch["candidates"] = lists.lists_of_all(world.data, "test")[rows, :_CANDIDATES]
+    return batch
+
+
+@contextmanager
+def _in_a_sentence(what: str) -> Iterator[None]:
+    """Whatever a class of the user's raises; `--verbosity=1` logs where."""
+    try:
+        yield
+    except (training.Interrupted, _Said):
+        raise
+    except Exception as error:
+        logging.debug("%s", what, exc_info=True)
+        raise _Said(f"{what}: {first_line(error)}") from error
+
+
+class _Said(ValueError):
+    """An error that is one sentence already."""

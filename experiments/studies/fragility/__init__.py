@@ -1,0 +1,1 @@
+"""What a model reads of a history: order, and whose it is."""

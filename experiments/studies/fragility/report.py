@@ -1,0 +1,157 @@
+"""What other orders of a history, and other users' histories, make of the metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.results import comparison, significance
+from experiments.results.model_names import marked_name
+from experiments.studies.fragility import measure
+from experiments.studies.fragility.measure import (
+    ANOTHER_USER,
+    REDRAWN,
+    SHUFFLED,
+    STORED,
+)
+from experiments.studies.fragility.table import (
+    ALTERED,
+    Table,
+    make_table,
+    outside,
+    taus,
+)
+from harness.metrics import METRICS
+
+
+def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
+    """Writes fragility.md and .csv; returns the Markdown.
+
+    Raises:
+        ValueError: if a data set has no run that was looked into.
+    """
+    tables = [make_table(runs_dir, *pair) for pair in datasets]
+    text = to_markdown(tables)
+    write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
+    return text
+
+
+def to_markdown(tables: list[Table]) -> str:
+    lines = ["# Fragility: other histories, the same weights", ""]
+    for table in tables:
+        heads = ["model", "order", *(metric.upper() for metric in METRICS)]
+        lines += [f"## {table.dataset}, {table.split}, {measure.PROTOCOL}", ""]
+        lines += markdown_head(heads)
+        for model in table.values:
+            lines += _model_lines(table, model)
+        lines += ["", caption(table), "", *_tau_lines(table)]
+        for note in table.notes:
+            lines += [f"**Note:** {note}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def caption(table: Table) -> str:
+    """What was measured, on what, by which code."""
+    first = next(iter(table.passports.values()))[0]
+    results = first["fragility"]
+    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    text = f"{results['instances']:,} test instances, one list each; training saw the "
+    text += "stored order. "
+    if REDRAWN in results["orders"]:
+        draws = results["orders"][REDRAWN]
+        changed = np.mean([draw["targets_changed"] for draw in draws])
+        text += (
+            "Redrawn: the order of each user's events of one time is unknown, and is "
+            f"drawn anew {len(draws)} times; mean ± standard deviation over the draws, "
+            f"and from the lowest to the highest. {results['simultaneous']:,} targets "
+            "have simultaneous events; "
+            f"{changed:,.0f} are another item in a draw on average, and get the "
+            "negatives that the same seed draws for it. § the stored order's value is "
+            "beyond all of the draws'; were it one draw more, chance would put it "
+            f"there in 2 of {len(draws) + 1} cells. "
+        )
+    return text + (
+        "History shuffled: the items of each test history in a drawn order, "
+        f"{len(results['orders'][SHUFFLED])} times; times stay at their positions, so "
+        "that they still ascend; targets and negatives are the stored ones. Another "
+        "user's history: a drawn test instance of another user in the place of each, "
+        f"{len(results['orders'][ANOTHER_USER])} times; targets and negatives are the "
+        "stored ones, so that what is left of a metric is owed to the candidates "
+        "alone. † another value than the stored history's by a paired bootstrap over "
+        "users (p < "
+        f"{comparison.LEVEL}, Holm-corrected over the models of the column). Draws are "
+        f"the same for all models. Seeds {', '.join(map(str, seeds))}, means over "
+        f"them. Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
+    )
+
+
+def to_csv(tables: list[Table]) -> str:
+    lines = ["dataset,split,model,seeds,order,grouping,metric,draws,mean,sd,min,max"]
+    for table in tables:
+        for model, by_order in table.values.items():
+            for order, by_grouping in by_order.items():
+                for grouping, by_metric in by_grouping.items():
+                    for metric, found in by_metric.items():
+                        mean, sd = significance.mean_and_sd(found.tolist())
+                        values = [table.dataset, table.split, model]
+                        values += [str(len(table.passports[model])), order, grouping]
+                        values += [metric, str(len(found)), f"{mean:.6f}"]
+                        values += ["" if sd is None else f"{sd:.6f}"]
+                        values += [f"{found.min():.6f}", f"{found.max():.6f}"]
+                        lines.append(",".join(values))
+    return "\n".join(lines) + "\n"
+
+
+def _model_lines(table: Table, model: str) -> list[str]:
+    by_order = {
+        order: by_grouping["instance"]
+        for order, by_grouping in table.values[model].items()
+    }
+    name = marked_name(model)
+    stored = [f"{by_order[STORED][metric][0]:.4f}" for metric in METRICS]
+    rows = [[name, "stored", *stored]]
+    if REDRAWN in by_order:
+        cells = []
+        for metric in METRICS:
+            found = by_order[REDRAWN][metric]
+            mark = " §" if outside(table, model, metric) else ""
+            ends = f"[{found.min():.4f}, {found.max():.4f}]"
+            cells.append(f"{_mean_and_sd(found)} {ends}{mark}")
+        rows.append(["", "redrawn", *cells])
+    for order, label in ALTERED.items():
+        cells = []
+        for metric in METRICS:
+            mark = " †" if table.by_users[order][model][metric] else ""
+            cells.append(_mean_and_sd(by_order[order][metric]) + mark)
+        rows.append(["", label, *cells])
+    return list(map(markdown_row, rows))
+
+
+def _tau_lines(table: Table) -> list[str]:
+    if len(table.values) < 2:
+        return []
+    heads = ["Kendall's tau with the stored order", *(m.upper() for m in METRICS)]
+    lines = markdown_head(heads)
+    orders = next(iter(table.values.values()))
+    for order, name in ((REDRAWN, "redrawn"), *ALTERED.items()):
+        if order not in orders:
+            continue
+        cells = []
+        for metric in METRICS:
+            found = taus(table, order, metric)
+            text = f"{np.mean(found):.2f} (lowest {min(found):.2f})" if found else "–"
+            cells.append(text)
+        lines.append(markdown_row([name, *cells]))
+    return [
+        *lines,
+        "",
+        f"How far the {len(table.values)} models keep their order (tau-b, a tied pair "
+        "counts neither way): mean over the draws.",
+        "",
+    ]
+
+
+def _mean_and_sd(found: np.ndarray) -> str:
+    return mean_text(*significance.mean_and_sd(found.tolist()))

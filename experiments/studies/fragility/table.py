@@ -1,0 +1,219 @@
+"""From what `experiments.fragility` left to a table's values, marks and notes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.results import comparison, finished_runs, significance
+from experiments.results.model_names import display_name, ordered
+from experiments.studies.fragility import measure
+from experiments.studies.fragility.measure import (
+    ANOTHER_USER,
+    REDRAWN,
+    SHUFFLED,
+    STORED,
+)
+from harness.metrics import METRICS
+
+GROUPINGS = ("instance", "user")
+# Orders whose targets and negatives are the stored ones, and what a row calls them.
+ALTERED = {SHUFFLED: "history shuffled", ANOTHER_USER: "another user's history"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The models of one data set that `experiments.fragility` has looked into.
+
+    Attributes:
+        passports: by model, one a seed, with what was left under "fragility".
+        values: by model, order, grouping and metric: float [draws], means over seeds.
+            The draws are the same for all models and seeds.
+        by_users: by order, model and metric, whether shuffled histories, or another
+            user's, give another value than stored ones: paired bootstrap over users,
+            Holm-corrected over models.
+        notes: what a reader has to know.
+    """
+
+    dataset: str
+    split: str
+    passports: dict[str, list[dict[str, Any]]]
+    values: dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]
+    by_users: dict[str, dict[str, dict[str, bool]]]
+    notes: list[str]
+
+
+def measured(
+    runs_dir: Path, dataset: str, split: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Those runs of Table 2's models that were looked into, by model, in its order.
+
+    Raises:
+        ValueError: if there is no finished run at all.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    passports = finished_runs.models_passports(runs_dir, dataset, split)
+    for model in ordered(passports):
+        for run in passports[model]:
+            results = measure.read_results(run["folder"])
+            if results is not None:
+                found.setdefault(model, []).append({**run, "fragility": results})
+    return found
+
+
+def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+    """Reads what `experiments.fragility` left.
+
+    Raises:
+        ValueError: if it has looked into no run.
+    """
+    passports = measured(runs_dir, dataset, split)
+    if not passports:
+        raise ValueError(
+            f"{runs_dir}/{dataset}/{split} holds no run that `experiments.fragility` "
+            "has looked into. `make reproduce-fragility` does."
+        )
+    values = {model: _values(runs) for model, runs in passports.items()}
+    by_users = _by_users(passports)
+    notes = [*_no_times(passports), *_seen(passports)]
+    notes.append(_order_s_worth(by_users[SHUFFLED]))
+    notes.append(_user_s_worth(by_users[ANOTHER_USER]))
+    notes += finished_runs.run_warnings(passports)
+    return Table(dataset, split, passports, values, by_users, notes)
+
+
+def outside(table: Table, model: str, metric: str) -> bool:
+    """Whether the stored order's value is beyond those of all redrawn orders."""
+    by_order = table.values[model]
+    redrawn = by_order[REDRAWN]["instance"][metric]
+    stored = by_order[STORED]["instance"][metric][0]
+    return bool(stored < redrawn.min() or stored > redrawn.max())
+
+
+def taus(table: Table, order: str, metric: str) -> list[float]:
+    """Kendall's tau of the models' order in each draw with the stored one."""
+    stored = [by[STORED]["instance"][metric][0] for by in table.values.values()]
+    draws = np.stack(
+        [by[order]["instance"][metric] for by in table.values.values()], axis=1
+    )  # [draws, models]
+    found = [significance.kendall_tau(stored, values) for values in draws]
+    return [tau for tau in found if tau is not None]
+
+
+def _values(
+    runs: list[dict[str, Any]],
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    orders = runs[0]["fragility"]["orders"]
+    return {
+        order: {
+            grouping: {
+                metric: np.mean(
+                    [
+                        [
+                            draw["metrics"][grouping][metric]
+                            for draw in run["fragility"]["orders"][order]
+                        ]
+                        for run in runs
+                    ],
+                    axis=0,
+                )
+                for metric in METRICS
+            }
+            for grouping in GROUPINGS
+        }
+        for order in orders
+    }
+
+
+def _by_users(
+    passports: dict[str, list[dict[str, Any]]],
+) -> dict[str, dict[str, dict[str, bool]]]:
+    """By altered order: whether a metric differs beyond chance from the stored one."""
+    import pandas as pd
+
+    p_values: dict[tuple[str, str], dict[str, float]] = {
+        (order, metric): {} for order in ALTERED for metric in METRICS
+    }
+    for model, runs in passports.items():
+        paths = [run["folder"] / measure.FOLDER / "ranks.parquet" for run in runs]
+        tables = [pd.read_parquet(path) for path in paths]
+        stored, *others = (
+            comparison.mean_of_tables(
+                [
+                    rows
+                    for table in tables
+                    for _, rows in table[table["order"] == order].groupby("draw")
+                ]
+            )
+            for order in (STORED, *ALTERED)
+        )
+        for order, other in zip(ALTERED, others):
+            found = comparison.user_p_values(
+                [(stored, other, metric) for metric in METRICS]
+            )
+            for metric, p_value in zip(METRICS, found):
+                p_values[order, metric][model] = p_value
+    below = {key: comparison.below(found) for key, found in p_values.items()}
+    return {
+        order: {
+            model: {metric: below[order, metric][model] for metric in METRICS}
+            for model in passports
+        }
+        for order in ALTERED
+    }
+
+
+def _no_times(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+    every = [run for runs in passports.values() for run in runs]
+    if any(REDRAWN in run["fragility"]["orders"] for run in every):
+        return []
+    return ["The order of simultaneous events is unknown for data without times."]
+
+
+def _seen(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Splits that part simultaneous events let training see what a draw asks for."""
+    results = next(iter(passports.values()))[0]["fragility"]
+    draws = results["orders"].get(REDRAWN, [])
+    trained = [draw["targets_trained"] for draw in draws]
+    if not any(trained):
+        return []
+    return [
+        f"In a redrawn order {np.mean(trained):,.0f} of {results['instances']:,} "
+        "targets on average are events that training saw, since this split parts a "
+        "user's simultaneous events: redrawn values are too high by what the models "
+        "remember of them."
+    ]
+
+
+def _order_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
+    """How many models know of an order, as far as the instances can tell."""
+    return (
+        f"Of {len(by_users)} models, shuffled histories change beyond chance: "
+        f"{_counts(by_users)}. Where none changes, these instances show nothing that "
+        "the order of a history is worth to the models."
+    )
+
+
+def _user_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
+    """How many models know of a user, as far as the instances can tell."""
+    same = [
+        display_name(model)
+        for model, marks in by_users.items()
+        if not any(marks.values())
+    ]
+    return (
+        f"Of {len(by_users)} models, another user's history changes beyond chance: "
+        f"{_counts(by_users)}. Models of which no metric changes rank these candidates "
+        f"alike for everyone, as far as the instances can tell: "
+        f"{', '.join(same) or 'none'}."
+    )
+
+
+def _counts(by_users: dict[str, dict[str, bool]]) -> str:
+    return ", ".join(
+        f"{sum(marks[metric] for marks in by_users.values())} in {metric.upper()}"
+        for metric in METRICS
+    )

@@ -1,0 +1,1 @@
+"""From the released code's computation to the paper's, a switch at a time."""

@@ -1,0 +1,147 @@
+"""The waterfall's tables and picture, from its stored runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.studies.waterfall.lines import (
+    SHOWN,
+    Metrics,
+    chance_deviation,
+    change_between,
+    over_seeds,
+    title,
+    views,
+    waterfall,
+)
+from experiments.studies.waterfall.picture import draw
+from experiments.studies.waterfall.steps import (
+    STEPS,
+    explain,
+)
+from harness.metrics import METRICS
+
+
+def write(
+    folder: Path, runs: list[dict[str, Any]], popularity: dict[str, Metrics]
+) -> str:
+    """Writes waterfall.md, .csv, .jsonl, .png and .svg; returns the Markdown.
+
+    The JSON lines are the runs: what the tables can be traced to.
+
+    Args:
+        folder: where they go.
+        runs: of `waterfall_runs.run_step`, all of one data set and budget. A step
+            that has none is left out.
+        popularity: the metrics of counting, by grouping.
+    """
+    markdown = to_markdown(runs, popularity)
+    texts = {
+        "waterfall.md": markdown,
+        "waterfall.csv": to_csv(runs, popularity),
+        "waterfall.jsonl": "".join(json.dumps(run) + "\n" for run in runs),
+    }
+    write_files(folder, texts)
+    draw(folder, runs, popularity)
+    return markdown
+
+
+def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
+    heads = [metric.upper() for metric in METRICS]
+    lines = [
+        f"# The released computation, step by step to the paper: {title(runs)}",
+        "",
+        caption(runs),
+        "",
+        "## The released computation",
+        "",
+        "One list a test instance, with the weights that its own selection prefers.",
+        "",
+        *markdown_head(["rows of the batch", *heads, "seeds"]),
+    ]
+    for name, found in views(runs, popularity):
+        cells = [_text(found, metric) for metric in METRICS]
+        seeds = "" if name.startswith("*") else str(len(found))
+        lines.append(markdown_row([name, *cells, seeds]))
+    lines += [
+        "",
+        "## One switch at a time",
+        "",
+        "Each line keeps the switches of the lines above; Δ is against the line above, "
+        "over the seeds that both have. One list a test instance, but for the first.",
+        "",
+    ]
+    heads = ["GAUC", "Δ", "NDCG@5", "Δ", *heads[2:], "seeds"]
+    lines += markdown_head(["", "switch", "released → paper", *heads])
+    before: dict[int, Metrics] | None = None
+    for step, found in waterfall(runs):
+        cells = []
+        for metric in METRICS:
+            cells.append(_text(found, metric))
+            if metric in SHOWN:
+                change = before and change_between(before, found, metric)
+                cells.append(_signed(change) if change else "")
+        number = str(STEPS.index(step))
+        lines.append(
+            markdown_row([number, step, explain(step), *cells, str(len(found))])
+        )
+        before = found
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
+    rows = ["dataset,table,line,metric,mean,sd,seeds,change,change_sd"]
+    tables = {"rows": views(runs, popularity), "steps": waterfall(runs)}
+    for table, lines in tables.items():
+        before: dict[int, Metrics] | None = None
+        for name, found in lines:
+            for metric in METRICS:
+                mean, sd = over_seeds(found, metric)
+                change = before and change_between(before, found, metric)
+                numbers = [_number(mean), _number(sd), str(len(found))]
+                numbers += [_number(x) for x in change or (None, None)]
+                plain = name.replace("*", "").replace(",", ";")
+                rows.append(
+                    ",".join([runs[0]["dataset"], table, plain, metric, *numbers])
+                )
+            before = found if table == "steps" else None
+    return "\n".join(rows) + "\n"
+
+
+def caption(runs: list[dict[str, Any]]) -> str:
+    """What was measured, on what, within which bounds, by which code."""
+    first = runs[0]
+    data, budget, found = first["data"], first["budget"], first["evaluation"]
+    seeds = sorted({run["seed"] for run in runs})
+    commits = sorted({run["commit"][:12] for run in runs})
+    train = min(budget["train_instances"] or data["train"], data["train"])
+    negatives = "up to 1,000 uniformly drawn negatives (`uni1000`)"
+    return (
+        f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
+        f"interactions, split {first['split']}. Bounded work: epochs "
+        f"{budget['epochs']}, {train:,} of {data['train']:,} training instances, T = "
+        f"{budget['max_history']}, the best of {budget['checks']} checks; "
+        f"{found['instances']:,} of {data['test']:,} test instances, those of "
+        f"{found['users']:,} users drawn with a fixed seed, each against {negatives}. "
+        f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation over seeds. "
+        "Ties count against the positive. Over so many lists chance alone has a "
+        f"standard deviation of {chance_deviation(runs):.3f} in GAUC, the same lists "
+        f"for all lines and seeds. Commit {', '.join(commits)}, "
+        f"{first['machine']['cpu']}, {first['machine']['cores']} cores."
+    )
+
+
+def _text(found: dict[int, Metrics], metric: str) -> str:
+    return mean_text(*over_seeds(found, metric))
+
+
+def _signed(change: tuple[float, float | None]) -> str:
+    mean, sd = change
+    return f"{mean:+.4f}" + ("" if sd is None else f" ± {sd:.4f}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

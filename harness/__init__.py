@@ -1,0 +1,1 @@
+"""Trains, ranks, measures and records one run."""

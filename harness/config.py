@@ -1,0 +1,113 @@
+"""The configuration of one run. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+# Candidate sets are drawn once for a table: every model and seed ranks the same.
+CANDIDATE_SEED = 2022
+
+
+# How models are trained: "paper" as the paper says, with all that it leaves open chosen
+# by validation; "strong" as the field trains today. docs/recipe.md describes both.
+PAPER, STRONG = RECIPES = ("paper", "strong")
+
+
+SCHEDULES = ("cosine", "constant")
+
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run, but for its data and its seed.
+
+    Attributes:
+        model: a name of `MODEL_SETTINGS`.
+        arguments: of the model's constructor, beyond vocabularies and history.
+        recipe: of `RECIPES`; runs of several never share a folder or a table.
+        variant: "paper", or the name under which departures are kept apart.
+        max_history: m; older events are not shown to the model.
+        batch_size: positives a batch.
+        num_negatives: in training; of each positive by itself under the objective
+            "cross_entropy", shared by the positives of a batch under the others.
+        objective: a name of `mgnm_tf.objectives.OBJECTIVES`.
+        calibration: t of the objective "gbce".
+        learning_rate: of LazyAdam, at the start.
+        schedule: of the learning rate; "cosine" takes it to zero along half a cosine
+            over the budget, "constant" keeps it.
+        l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16.
+        max_epochs: the budget.
+        patience: epochs without a better validation metric before stopping.
+        selection_metric: of validation, under uni1000; the best epoch is kept.
+        valid_instances: a seeded sample of validation instances ranked after each
+            epoch; None ranks all. Final metrics are always over all.
+        candidate_seed: of the candidate sets.
+        mixed_precision: float16 compute, float32 weights; for GPUs.
+        jit_compile: the train step through XLA.
+        deterministic: deterministic kernels where TensorFlow has others.
+        strategy: of `tf.distribute`; a batch is shared among the replicas.
+    """
+
+    model: str
+    arguments: dict[str, Any]
+    recipe: str = PAPER
+    variant: str = "paper"
+    max_history: int = 100
+    batch_size: int = 256
+    num_negatives: int = 5
+    objective: str = "cross_entropy"
+    calibration: float = 0.75
+    learning_rate: float = 2e-2
+    schedule: str = "cosine"
+    l2: float = 2e-2
+    max_epochs: int = 30
+    patience: int = 8
+    selection_metric: str = "ndcg@5"
+    valid_instances: int | None = 5_000
+    candidate_seed: int = CANDIDATE_SEED
+    mixed_precision: bool = False
+    jit_compile: bool = False
+    deterministic: bool = False
+    strategy: str = "none"
+
+    @property
+    def share_negatives(self) -> bool:
+        """Whether a batch has one set of negatives for all its positives."""
+        return self.objective != "cross_entropy"
+
+
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+    """The configuration with these fields and constructor arguments in place."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    changes = {key: value for key, value in settings.items() if key in fields}
+    arguments = {key: value for key, value in settings.items() if key not in fields}
+    return dataclasses.replace(
+        config, **changes, arguments={**config.arguments, **arguments}
+    )
+
+
+def with_arguments(config: Config, assignments: list[str]) -> Config:
+    """Adds constructor arguments written as "name=value".
+
+    Raises:
+        ValueError: if one is not of that form.
+    """
+    arguments = dict(config.arguments)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not (name and equals):
+            raise ValueError(f"`--set` takes name=value. Received: {assignment}")
+        arguments[name] = _parse(text)
+    return dataclasses.replace(config, arguments=arguments)
+
+
+def _parse(text: str) -> Any:
+    """A JSON value (2, 0.1, true) if it is one, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,95 @@
+"""Searches a model's settings on validation, with the same trials for every model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from harness import defaults
+from harness.config import PAPER, Config, with_settings
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
+
+
+def search(
+    data: PreparedData,
+    model: str,
+    output_dir: Path,
+    trials: int,
+    max_epochs: int,
+    seed: int,
+    variant: str | None = None,
+    recipe: str = PAPER,
+) -> dict[str, Any]:
+    """Runs the trials that the log lacks.
+
+    Returns:
+        The log's best line: trial, settings, ndcg@5, gauc, best_epoch.
+
+    Raises:
+        ValueError: if the log is of another search.
+        KeyboardInterrupt: on Ctrl-C; finished trials are kept.
+    """
+    from harness import search_space
+
+    log = defaults.of_recipe(output_dir, recipe) / data.name / f"{model}.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines = log.read_text().splitlines() if log.exists() else []
+    done = [json.loads(line) for line in lines]
+    drawn = search_space.draw(model, trials, seed, recipe)
+    for number, settings in enumerate(drawn):
+        if number < len(done):
+            if done[number]["settings"] != settings:
+                raise ValueError(
+                    f"{log}, line {number + 1} is of another search space or seed: "
+                    "choose another --output_dir, or delete that file."
+                )
+            continue
+        logging.info("Trial %d of %d: %s", number + 1, len(drawn), settings)
+        config = defaults.get_config(
+            model,
+            data.name,
+            tuned=False,
+            recipe=recipe,
+            variant=variant,
+            max_epochs=max_epochs,
+            patience=max_epochs,
+        )
+        found = _try(data, with_settings(config, settings), seed)
+        done.append({"trial": number, "settings": settings, **found})
+        with log.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+    return defaults.best_trial(done)
+
+
+def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
+    """Validation metrics of the best epoch; none if the training diverged."""
+    import tempfile
+
+    from tensorflow import keras
+
+    from harness import build, epoch, training
+
+    keras.backend.clear_session()
+    build.set_up_tensorflow(config, seed)
+    model = build.build_model(config, data, seed)
+    ranker = build.make_ranker(model, data, config)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = training.train(model, data, config, ranker, Path(folder), seed)
+        except training.Interrupted as stop:
+            raise KeyboardInterrupt from stop
+        except epoch.Diverged as error:
+            logging.warning("%s", error)
+            return {"ndcg@5": None, "gauc": None}
+    values = found["valid_metrics"]
+    return {
+        "ndcg@5": round(values["ndcg@5"], 5),
+        "gauc": round(values["gauc"], 5),
+        "best_epoch": found["best_epoch"],
+        "seconds": found["seconds"],
+    }
