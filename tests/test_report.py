@@ -201,8 +201,9 @@ def test_no_run_is_said(tmp_path):
 def test_the_command_rebuilds_tables_without_tensorflow(runs, tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = None; "
-        "from pathlib import Path; from experiments import report, report_table2; "
-        f"print(report_table2.write(Path({str(tmp_path / 'o')!r}), "
+        "from pathlib import Path; from experiments import report; "
+        "from experiments.reports import table2_text; "
+        f"print(table2_text.write(Path({str(tmp_path / 'o')!r}), "
         f"Path({str(runs)!r}), [('shop', 'global_time')]))"
     )
     done = subprocess.run(
