@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import BagAttention, MLPHead
+from baselines.layers import BagAttention, CountedDropout, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -38,7 +38,9 @@ class A2SVD(SequentialRecommender):
         max_history: the shared signature; not read.
         embedding_dim: D, of the items.
         attention_size: width of the attention; None is D.
+        dropout: of the history's embeddings.
         embedding_stddev: of the table's normal initialisation.
+        seed: of dropout.
     """
 
     shares_items = True
@@ -50,7 +52,9 @@ class A2SVD(SequentialRecommender):
         max_history: int = 100,
         embedding_dim: int = 16,
         attention_size: int | None = None,
+        dropout: float = 0.0,
         embedding_stddev: float = 0.1,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +68,7 @@ class A2SVD(SequentialRecommender):
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
+        self.dropout = CountedDropout(dropout, seed=seed) if dropout else None
         size = embedding_dim if attention_size is None else attention_size
         self.attention = BagAttention(size)
         self.mlp = MLPHead()
@@ -71,7 +76,10 @@ class A2SVD(SequentialRecommender):
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """The user [B, D], Eq. 20; zero for an empty history."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
-        return self.attention(self.item_embedding(batch["history"]), mask=mask)
+        history = self.item_embedding(batch["history"])  # [B, T, D]
+        if self.dropout is not None:
+            history = self.dropout(history, training=training)
+        return self.attention(history, mask=mask)
 
     def score(self, state: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         return self.mlp((state, self.item_embedding(candidates)))

@@ -3,8 +3,9 @@
 Dynamic routing as in CapsNet, with a matrix for each position and interest. Departs
 from the authors' code (THUDM/ComiRec): positions count from the newest item, where
 theirs count from the oldest kept; trained by cross-entropy over given candidates, each
-of which chooses its interest, not by a sampled softmax for the positive's interest. The
-controllable aggregation needs categories and is left out.
+of which chooses its interest, not by a sampled softmax for the positive's interest (the
+strong recipe is theirs, with `readout` "positive"). The controllable aggregation needs
+categories and is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import READOUTS, read_interests
+from baselines.layers import (
+    READOUTS,
+    CountedDropout,
+    read_interests,
+    read_positives_interest,
+)
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender
@@ -33,10 +39,13 @@ class ComiRecDR(SequentialRecommender):
         embedding_dim: D.
         num_interests: K.
         num_iterations: of the routing.
-        readout: see `read_interests`.
+        readout: see `read_interests` and, for the training of "positive",
+            `read_positives_interest`.
+        dropout: of the history's embeddings.
         kernel_stddev: of the matrices' normal initialisation. The authors' 1 makes
             votes sqrt(D) times as long as items; D^-0.5 leaves them as long.
         embedding_stddev: of the table's normal initialisation.
+        seed: of dropout.
     """
 
     shares_items = True
@@ -50,8 +59,10 @@ class ComiRecDR(SequentialRecommender):
         num_interests: int = 4,
         num_iterations: int = 3,
         readout: str = "hard",
+        dropout: float = 0.0,
         kernel_stddev: float = 1.0,
         embedding_stddev: float = 0.1,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,6 +84,7 @@ class ComiRecDR(SequentialRecommender):
         self.max_history = max_history
         self.num_iterations = num_iterations
         self.readout = readout
+        self.dropout = CountedDropout(dropout, seed=seed) if dropout else None
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
@@ -83,18 +95,34 @@ class ComiRecDR(SequentialRecommender):
             initializer=keras.initializers.RandomNormal(stddev=kernel_stddev),
         )
 
+    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        if not (training and self.readout == "positive"):
+            return super().call(batch, training=training)
+        interests = self.encode(batch, training=True)
+        shared = batch.get("shared_negatives")
+        return read_positives_interest(
+            interests,
+            self.item_embedding(batch["candidates"]),
+            shared=None if shared is None else self.item_embedding(shared),
+        )
+
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Interests [B, K, D] float32."""
-        return self._routed(batch)[0]
+        return self._routed(batch, training)[0]
 
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
         interests, couplings = self._routed(batch)
         return {"interests": interests[:, None], "couplings": couplings[:, None]}
 
-    def _routed(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def _routed(
+        self, batch: Batch, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Interests [B, K, D] float32, and the last shares of the items [B, K, T]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
+        if self.dropout is not None:
+            history = self.dropout(history, training=training)
         kernel = tf.gather(self.kernel, self._positions(batch))  # [T, K, D, D]
         votes = tf.einsum("btd,tkde->bkte", history, kernel)
         votes = tf.cast(votes, tf.float32)  # [B, K, T, D]

@@ -3,7 +3,8 @@
 Self-attention with K heads over the history. Departs from the authors' code
 (THUDM/ComiRec): positions count from the newest item, where theirs count from the
 oldest kept; trained by cross-entropy over given candidates, each of which chooses its
-interest, not by a sampled softmax for the positive's interest. As in their code, and
+interest, not by a sampled softmax for the positive's interest (the strong recipe is
+theirs, with `readout` "positive"). As in their code, and
 not as in one reading of the text, positions steer the attention but are not summed,
 unless `sum_positions` is true.
 """
@@ -15,7 +16,12 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import READOUTS, read_interests
+from baselines.layers import (
+    READOUTS,
+    CountedDropout,
+    read_interests,
+    read_positives_interest,
+)
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import masked_softmax
 from mgnm_tf.recommender import SequentialRecommender
@@ -33,10 +39,13 @@ class ComiRecSA(SequentialRecommender):
         max_history: the longest history; each position has an embedding.
         embedding_dim: D; the attention has 4 D hidden units.
         num_interests: K.
-        readout: see `read_interests`.
+        readout: see `read_interests` and, for the training of "positive",
+            `read_positives_interest`.
+        dropout: of the history's embeddings.
         sum_positions: an interest is the sum of items with their positions, the
             reading of shenweichen/DeepMatch; else of items alone, the authors' code.
         embedding_stddev: of the table's normal initialisation.
+        seed: of dropout.
     """
 
     shares_items = True
@@ -49,8 +58,10 @@ class ComiRecSA(SequentialRecommender):
         embedding_dim: int = 16,
         num_interests: int = 4,
         readout: str = "hard",
+        dropout: float = 0.0,
         sum_positions: bool = False,
         embedding_stddev: float = 0.1,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -65,6 +76,7 @@ class ComiRecSA(SequentialRecommender):
             )
         self.max_history = max_history
         self.readout = readout
+        self.dropout = CountedDropout(dropout, seed=seed) if dropout else None
         self.sum_positions = sum_positions
         normal = keras.initializers.RandomNormal(stddev=embedding_stddev)
         self.item_embedding = keras.layers.Embedding(
@@ -87,19 +99,35 @@ class ComiRecSA(SequentialRecommender):
         logits = self.attention_heads(self.attention_hidden(self._placed(history)))
         return masked_softmax(tf.cast(logits, tf.float32), mask[..., None], axis=1)
 
+    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        if not (training and self.readout == "positive"):
+            return super().call(batch, training=training)
+        interests = self.encode(batch, training=True)
+        shared = batch.get("shared_negatives")
+        return read_positives_interest(
+            interests,
+            self.item_embedding(batch["candidates"]),
+            shared=None if shared is None else self.item_embedding(shared),
+        )
+
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Interests [B, K, D] float32."""
-        return self._interests(batch)[0]
+        return self._interests(batch, training)[0]
 
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
         interests, weights = self._interests(batch)
         couplings = tf.transpose(weights, [0, 2, 1])  # [B, K, T]
         return {"interests": interests[:, None], "couplings": couplings[:, None]}
 
-    def _interests(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def _interests(
+        self, batch: Batch, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Interests [B, K, D] float32, and the weights of the items [B, T, K]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
         history = self.item_embedding(batch["history"])  # [B, T, D]
+        if self.dropout is not None:
+            history = self.dropout(history, training=training)
         weights = self.attend(history, mask)
         summed = self._placed(history) if self.sum_positions else history
         mixed = tf.einsum("btk,btd->bkd", weights, tf.cast(summed, tf.float32))

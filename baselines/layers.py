@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mgnm_tf.ops import masked_softmax, products_with_items
+from mgnm_tf.ops import inner_products, masked_softmax, products_with_items
 
-READOUTS = ("hard", "soft")
+READOUTS = ("hard", "soft", "positive")
 
 
 class MLPHead(keras.layers.Layer):
@@ -226,7 +226,8 @@ def read_interests(
 ) -> tf.Tensor:
     """Scores candidates against several interests.
 
-    "hard" takes the nearest interest; "soft" weighs them by a softmax of their scores,
+    "hard" takes the nearest interest, as "positive" does here, whose training is
+    `read_positives_interest`; "soft" weighs them by a softmax of their scores,
     the label-aware attention of MIND with power 1, in training and testing alike.
 
     Shapes:
@@ -238,9 +239,34 @@ def read_interests(
     if active is None:
         active = tf.ones_like(scores[..., :1], tf.bool)
     # An inactive interest must not compete: its zero would beat negative scores.
-    if readout == "hard":
+    if readout != "soft":
         return tf.reduce_max(tf.where(active, scores, scores.dtype.min), axis=1)
     return tf.reduce_sum(masked_softmax(scores, active, axis=1) * scores, axis=1)
+
+
+def read_positives_interest(
+    interests: tf.Tensor,
+    candidates: tf.Tensor,
+    shared: tf.Tensor | None = None,
+    active: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Scores all candidates against the interest that is nearest to the positive.
+
+    So THUDM/ComiRec trains ComiRec and MIND: negatives have no choice.
+
+    Shapes:
+        interests [B, K, D], candidates [B, C, D], column 0 being the positive, shared
+        [N, D] or None, active [B, K, 1] bool, or None for all -> [B, C (+ N)] float32
+    """
+    interests = tf.cast(interests, candidates.dtype)
+    scores = tf.einsum("bkd,bd->bk", interests, candidates[:, 0])
+    if active is not None:
+        scores = tf.where(active[:, :, 0], scores, scores.dtype.min)
+    own = tf.gather(interests, tf.argmax(scores, axis=1), batch_dims=1)  # [B, D]
+    logits = inner_products(own, candidates)
+    if shared is not None:
+        logits = tf.concat([logits, inner_products(own, shared)], axis=1)
+    return tf.cast(logits, tf.float32)
 
 
 def _glorot_limit(inputs: int, units: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from baselines.layers import CountedDropout
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender
@@ -29,7 +30,9 @@ class MeanPooling(SequentialRecommender):
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
         embedding_dim: of the items.
+        dropout: of the history's embeddings.
         embedding_stddev: of the table's normal initialisation.
+        seed: of dropout.
     """
 
     shares_items = True
@@ -40,7 +43,9 @@ class MeanPooling(SequentialRecommender):
         num_items: int,
         max_history: int = 100,
         embedding_dim: int = 16,
+        dropout: float = 0.0,
         embedding_stddev: float = 0.1,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,10 +54,13 @@ class MeanPooling(SequentialRecommender):
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
+        self.dropout = CountedDropout(dropout, seed=seed) if dropout else None
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """The mean of the real items [B, D]; zero for an empty history."""
         history = self.item_embedding(batch["history"])  # [B, T, D]
+        if self.dropout is not None:
+            history = self.dropout(history, training=training)
         # In float32: a sum over a long history rounds too much in float16.
         real = tf.cast(tf.not_equal(batch["history"], PADDING_ID), tf.float32)  # [B, T]
         total = tf.einsum("bt,btd->bd", real, tf.cast(history, tf.float32))

@@ -1,9 +1,10 @@
 """MIND (Li et al., CIKM 2019), https://arxiv.org/abs/1904.08030.
 
 The authors released no code; this follows the paper, and where it is silent the
-version in THUDM/ComiRec, which most comparisons run. Departs from both: each candidate
-chooses its interest in training as in testing, where they choose by the positive
-within a sampled softmax; MGNM's own code does as we do. There are no profile features.
+version in THUDM/ComiRec, which most comparisons run. Departs from both, unless
+`readout` is "positive" and the objective sampled softmax: each candidate chooses its
+interest in training as in testing, where they choose by the positive within a sampled
+softmax; MGNM's own code does as we do. There are no profile features.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import READOUTS, read_interests
+from baselines.layers import (
+    READOUTS,
+    CountedDropout,
+    read_interests,
+    read_positives_interest,
+)
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender
@@ -41,9 +47,11 @@ class MIND(SequentialRecommender):
             books; interests then are non-negative.
         adaptive_interests: a history of n items uses max(1, min(K, log2 n)) interests.
         readout: "hard", the maximum over interests; "soft", label-aware attention with
-            power 1, in training and testing alike.
+            power 1, in training and testing alike; "positive", "hard" in testing, while
+            in training all candidates meet the positive's interest.
+        dropout: of the history's embeddings.
         embedding_stddev: of the table's normal initialisation.
-        seed: of the routing draws.
+        seed: of the routing draws and of dropout.
     """
 
     shares_items = True
@@ -59,6 +67,7 @@ class MIND(SequentialRecommender):
         relu_layer: bool = False,
         adaptive_interests: bool = False,
         readout: str = "hard",
+        dropout: float = 0.0,
         embedding_stddev: float = 0.1,
         seed: int = 0,
         **kwargs: Any,
@@ -84,6 +93,7 @@ class MIND(SequentialRecommender):
         self.item_embedding = keras.layers.Embedding(
             num_items, embedding_dim, embeddings_initializer=normal
         )
+        self.dropout = CountedDropout(dropout, seed=seed) if dropout else None
         self.bilinear = keras.layers.Dense(embedding_dim, use_bias=False)
         self.interest_layer = (
             keras.layers.Dense(embedding_dim, activation="relu") if relu_layer else None
@@ -102,6 +112,19 @@ class MIND(SequentialRecommender):
             initializer="zeros",
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
+        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        if not (training and self.readout == "positive"):
+            return super().call(batch, training=training)
+        interests, active = self.encode(batch, training=True)
+        shared = batch.get("shared_negatives")
+        return read_positives_interest(
+            interests,
+            self.item_embedding(batch["candidates"]),
+            shared=None if shared is None else self.item_embedding(shared),
+            active=active,
         )
 
     def encode(
@@ -132,7 +155,10 @@ class MIND(SequentialRecommender):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Interests, which are active, and the last shares of the items [B, K, T]."""
         mask = tf.not_equal(batch["history"], PADDING_ID)  # [B, T]
-        votes = self.bilinear(self.item_embedding(batch["history"]))  # [B, T, D]
+        history = self.item_embedding(batch["history"])  # [B, T, D]
+        if self.dropout is not None:
+            history = self.dropout(history, training=training)
+        votes = self.bilinear(history)  # [B, T, D]
         votes = tf.cast(votes, tf.float32)
         if routing_logits is None:
             routing_logits = self._initial_logits(tf.shape(mask)[1], training)
