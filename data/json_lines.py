@@ -1,0 +1,164 @@
+"""JSON lines -> the columns of a log, numbers as they are written."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from data.columns import Columns
+from data.errors import UserError
+from data.log_forms import Form, LogOptions, ask_for_columns, recognise_header
+from data.raw_file import RawFile, not_utf8
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 1 << 17
+_SAMPLE = 100
+# Numbers are kept as text: an id 007 or 1e400 stays what it is.
+_AS_WRITTEN: dict[str, Any] = {
+    "parse_int": str,
+    "parse_float": str,
+    "parse_constant": str,
+}
+
+
+def read(raw: RawFile, options: LogOptions) -> Columns:
+    """Reads one object a line: JSON, or Python's own form (as Steam's reviews).
+
+    Raises:
+        UserError: naming file and row, for what cannot be read.
+    """
+    form = recognise(raw, options)
+    names = list(dict.fromkeys([*form.columns.values(), *options.where]))
+    optional = {form.columns.get("rating")}
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
+    lists: dict[str, list[str | None]] = {name: [] for name in names}
+    lines: list[int] = []
+    for number, row in _objects(raw):
+        for name in names:
+            lists[name].append(_text(raw, number, row, name, name in optional))
+        lines.append(number)
+        if len(lines) % _CHUNK == 0:
+            _flush(lists, chunks)
+    _flush(lists, chunks)
+    return Columns(
+        file=str(raw.path),
+        names=dict(form.columns),
+        values=_unified(chunks),
+        rows=len(lines),
+        form=form,
+        described="an object a line",
+        line=lines.__getitem__,
+    )
+
+
+def recognise(raw: RawFile, options: LogOptions) -> Form:
+    """The form by the names in the first rows.
+
+    Raises:
+        UserError: if they do not tell.
+    """
+    names: dict[str, None] = {}
+    for count, (_, row) in enumerate(_objects(raw), start=1):
+        names.update(dict.fromkeys(row))
+        if count == _SAMPLE:
+            break
+    if not names:
+        raise UserError(f"{raw.path} has no rows.")
+    form = recognise_header([*names], options, f"{raw.path}: row 1")
+    if form is None:
+        raise ask_for_columns([*names], f"{raw.path}: row 1", options)
+    return form
+
+
+def _objects(raw: RawFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line that is not blank."""
+    with raw.opened() as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise UserError(not_utf8(raw.path, number)) from error
+            if text:
+                yield number, _object(raw, number, text)
+
+
+def _object(raw: RawFile, number: int, text: str) -> dict[str, Any]:
+    try:
+        if text.startswith(("{'", "{u'")):
+            row = ast.literal_eval(text)
+        else:
+            row = json.loads(text, object_pairs_hook=_unique, **_AS_WRITTEN)
+    except _RepeatedError as error:
+        raise UserError(f"{raw.path}: row {number} has {error} twice.") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"{raw.path}: row {number} is nested too deeply.") from error
+    except (ValueError, SyntaxError) as error:
+        reason = "an array" if number == 1 and text.startswith("[") else "not JSON"
+        raise UserError(
+            f"{raw.path}: row {number} is {reason}; a log has one object a line, as "
+            f'{{"user": ..., "item": ..., "timestamp": ...}}. ({error})'
+        ) from error
+    if not isinstance(row, dict):
+        kind = {list: "a list", str: "a text or a number", type(None): "null"}
+        raise UserError(
+            f"{raw.path}: row {number} is {kind.get(type(row), 'a single value')}, not "
+            'an object such as {"user": ..., "item": ..., "timestamp": ...}.'
+        )
+    return row
+
+
+class _RepeatedError(Exception):
+    """A key that stands twice in an object."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedError(f"`{next(k for k in keys if keys.count(k) > 1)}`")
+    return row
+
+
+def _text(
+    raw: RawFile, number: int, row: dict[str, Any], name: str, optional: bool
+) -> str | None:
+    value = row.get(name)
+    if isinstance(value, str):
+        return value
+    if value is None and optional:
+        return None
+    if value is None:
+        problem = "is null" if name in row else "is missing"
+    elif isinstance(value, bool):
+        problem = "is true or false, not a text or a number"
+    elif isinstance(value, (int, float)):  # Of Python's own form.
+        return str(value)
+    else:
+        problem = "is a list or an object, not a text or a number"
+    raise UserError(f"{raw.path}: row {number}: `{name}` {problem}.")
+
+
+def _flush(
+    lists: dict[str, list[str | None]], chunks: dict[str, list[pa.Array]]
+) -> None:
+    import pyarrow as pa
+
+    for name, values in lists.items():
+        try:
+            chunks[name].append(pa.array(values, pa.string()).dictionary_encode())
+        except UnicodeEncodeError as error:  # Half of a pair of surrogates.
+            raise UserError(
+                f"A value of `{name}` is not text: {error.object[:60]!r}."
+            ) from error
+        values.clear()
+
+
+def _unified(chunks: dict[str, list[pa.Array]]) -> dict[str, pa.ChunkedArray]:
+    import pyarrow as pa
+
+    table = pa.table({name: pa.chunked_array(parts) for name, parts in chunks.items()})
+    return dict(zip(table.column_names, table.unify_dictionaries().columns))

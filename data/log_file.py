@@ -1,0 +1,310 @@
+"""Any log of (user, item, time): CSV and its kin, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from data import delimited, json_lines, parquet_file, raw_file, times
+from data.columns import Columns
+from data.errors import UserError
+from data.log_forms import Form, LogOptions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_READERS = {
+    raw_file.TEXT: delimited.read,
+    raw_file.JSON_LINES: json_lines.read,
+    raw_file.PARQUET: parquet_file.read,
+}
+_RECOGNISERS = {
+    raw_file.TEXT: delimited.recognise,
+    raw_file.JSON_LINES: json_lines.recognise,
+    raw_file.PARQUET: parquet_file.recognise,
+}
+# Times this many times farther from the middle than most, and a month, are odd.
+_FAR, _MONTH = 20.0, 30 * times.DAY
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """A log as it was understood.
+
+    Attributes:
+        table: columns user and item (categories, ids as they are written), timestamp
+            (seconds since the epoch, UTC) or order or both, and rating if it was asked
+            for; rows in the order of the file.
+        read: for the record: form, columns, time_unit, rows read, dropped.
+        odd: sentences on what is unusual.
+        odd_times: those of them that may make a split by time fail.
+    """
+
+    table: pd.DataFrame
+    read: dict[str, Any]
+    odd: list[str]
+    odd_times: list[str] = dataclasses.field(default_factory=list)
+
+
+def load(
+    path: Path, options: LogOptions | None = None, with_rating: bool = False
+) -> Log:
+    """Reads a log; what its columns mean is told by `options` or recognised.
+
+    Args:
+        path: csv, tsv, txt, dat, inter, jsonl or parquet, each also as .gz, or a zip
+            archive of one of these.
+        options: what the user says of it.
+        with_rating: whether the ratings are needed; else they are not read.
+
+    Raises:
+        UserError: naming file, row and flag, for what cannot be read.
+    """
+    options = options or LogOptions()
+    raw = raw_file.recognise(path)
+    columns = _READERS[raw.kind](raw, options)
+    if not columns.rows:
+        raise UserError(f"{path} has no rows.")
+    rows = _chosen(columns, options)
+    odd: list[str] = []
+    found: dict[str, Any] = {}
+    for role in ("user", "item"):
+        found[role] = _ids(columns, role, rows, odd)
+    odd_times: list[str] = []
+    read: dict[str, Any] = {
+        "file": path.name,
+        "form": columns.form.name,
+        "columns": columns.names,
+        "layout": columns.described,
+        "time_unit": None,
+        "rows": columns.rows,
+        "dropped": {"where": columns.rows - len(rows)} if options.where else {},
+    }
+    if columns.form.note:
+        read["note"] = columns.form.note
+    kept = np.ones(len(rows), bool)
+    for role in ("order", "rating"):
+        if role in columns.names and (role == "order" or with_rating):
+            found[role] = _numbers(columns, role, rows)
+    if "timestamp" in columns.names:
+        parsed = _times(columns, rows, options, odd_times)
+        kept = parsed.kept
+        read["time_unit"] = parsed.unit
+        if parsed.unit == times.STEPS:
+            found["order"] = _steps(parsed.seconds, found.get("order"))
+            odd_times.append(_is_steps(columns.names["timestamp"], parsed.seconds))
+        else:
+            found["timestamp"] = parsed.seconds
+            read["time_is"] = parsed.describe()
+    elif not math.isinf(options.time_from) or not math.isinf(options.time_until):
+        raise UserError(
+            f"{path} has no times, which --time_from and --time_until read."
+        )
+    table = pd.DataFrame(found)[kept]
+    if not kept.all():
+        read["dropped"]["time_range"] = int((~kept).sum())
+    if table.empty:
+        raise UserError(f"{path}: --time_from and --time_until leave no row.")
+    return Log(table, read, [*odd, *odd_times], odd_times)
+
+
+def form_of(path: Path, options: LogOptions | None = None) -> Form:
+    """What a log's columns mean, told by its first rows.
+
+    Raises:
+        UserError: if they do not tell, or the file cannot be read.
+    """
+    raw = raw_file.recognise(path)
+    return _RECOGNISERS[raw.kind](raw, options or LogOptions())
+
+
+def _chosen(columns: Columns, options: LogOptions) -> np.ndarray:
+    """Rows that the conditions of --where keep, by number."""
+    mask = np.ones(columns.rows, bool)
+    for name, wanted in options.where.items():
+        values = columns.values[name].combine_chunks()
+        known = values.dictionary.to_pylist()
+        for value in wanted:
+            if value not in known:
+                shown = ", ".join(map(str, known[:10]))
+                raise UserError(
+                    f"--where={name}={value} keeps nothing: {columns.file} has no such "
+                    f"value of `{name}`, which has {shown}"
+                    f"{', ...' if len(known) > 10 else ''}."
+                )
+        codes = [known.index(value) for value in wanted]
+        mask &= np.isin(values.indices.to_numpy(zero_copy_only=False), codes)
+    if not mask.any():
+        raise UserError(f"{columns.file}: no row meets all conditions of --where.")
+    return np.flatnonzero(mask)
+
+
+def _ids(
+    columns: Columns, role: str, rows: np.ndarray, odd: list[str]
+) -> pd.Categorical:
+    """Ids as they are written, as categories [len(rows)]."""
+    name = columns.names[role]
+    values = columns.values[name].combine_chunks()
+    known = values.dictionary.to_pandas()
+    codes = values.indices.to_numpy(zero_copy_only=False)
+    empty = np.flatnonzero(known.str.strip().eq("") | known.isna())
+    if len(empty):
+        missing = np.isin(codes[rows], empty)
+        if missing.any():
+            columns.refuse(int(rows[missing.argmax()]), f"`{name}` is missing")
+    if len(rows) < columns.rows:
+        codes = codes[rows]
+        known_here = known.iloc[np.unique(codes)]
+    else:
+        known_here = known
+    odd += _odd_ids(known_here, role)
+    return pd.Categorical.from_codes(codes, categories=known)
+
+
+def _odd_ids(known: pd.Series, role: str) -> list[str]:
+    """Ids that may be one and are two, or were two and are one."""
+    found = []
+    floats = known[known.str.fullmatch(r"\d+\.0+")]
+    twice = floats[floats.str.replace(r"\.0+$", "", regex=True).isin(known)]
+    if len(twice):
+        whole = re.sub(r"\.0+$", "", twice.iloc[0])
+        found.append(
+            f"{len(twice):,} {role} ids are there twice, as in {whole} and "
+            f"{twice.iloc[0]}. They stay two; mend the file if they are one."
+        )
+    blank = known[known.str.strip() != known]
+    if len(blank):
+        found.append(
+            f"{len(blank):,} {role} ids begin or end with a blank, such as "
+            f"{blank.iloc[0]!r}, which belongs to the id."
+        )
+    rounded = known[known.str.fullmatch(r"\d\.\d+[eE]\+\d+")]
+    if len(rounded):
+        found.append(
+            f"{len(rounded):,} {role} ids are written like {rounded.iloc[0]}: a "
+            "spreadsheet has rounded them, and several may have become one."
+        )
+    return found
+
+
+def _numbers(columns: Columns, role: str, rows: np.ndarray) -> np.ndarray:
+    name = columns.names[role]
+    values = _taken(columns, name, rows)
+    numbers, bad = times.numbers_of(values)
+    if bad is not None:
+        missing = times.is_missing(values[bad])
+        columns.refuse(
+            int(rows[bad]),
+            f"`{name}` is {'missing' if missing else 'not a number'}",
+            name,
+        )
+    return numbers
+
+
+def _times(
+    columns: Columns, rows: np.ndarray, options: LogOptions, odd: list[str]
+) -> times.Times:
+    name = columns.names["timestamp"]
+    values = _taken(columns, name, rows)
+
+    def refuse(row: int, what: str) -> Any:
+        columns.refuse(int(rows[row]), what, name)
+
+    parsed = times.parse(
+        values, options.time_unit, name, refuse, options.time_from, options.time_until
+    )
+    if parsed.unit != times.STEPS:
+        odd += _odd_times(columns, rows, values, parsed)
+    return parsed
+
+
+def _odd_times(
+    columns: Columns, rows: np.ndarray, values: pa.ChunkedArray, parsed: times.Times
+) -> list[str]:
+    seconds = parsed.seconds[parsed.kept]
+    if not len(seconds):
+        return []
+    found = []
+    low, middle, high = np.quantile(seconds, [0.1, 0.5, 0.9])
+    reach = max(_FAR * (high - low), _MONTH)
+    far = np.abs(parsed.seconds - middle) > reach
+    far &= parsed.kept
+    if far.any():
+        near = parsed.seconds[parsed.kept & ~far]
+        examples = ", ".join(
+            f"{times.date(parsed.seconds[row])} in row {columns.line(int(rows[row]))}"
+            for row in np.flatnonzero(far)[:3]
+        )
+        first, last = near.min() // times.DAY, near.max() // times.DAY + 1
+        found.append(
+            f"{far.sum():,} of {len(seconds):,} times lie far from the others, which "
+            f"go from {times.date(near.min())} to {times.date(near.max())}: {examples}."
+            f" --time_from={times.date(first * times.DAY)} "
+            f"--time_until={times.date(last * times.DAY)} drops them."
+        )
+    future = int(
+        ((parsed.seconds > time.time() + times.DAY) & parsed.kept & ~far).sum()
+    )
+    if future:
+        are = "time lies" if future == 1 else "times lie"
+        found.append(f"{future:,} {are} in the future.")
+    if seconds.min() == seconds.max() and len(seconds) > 1:
+        found.append(
+            f"All {len(seconds):,} times are the same, {values[0].as_py()} as written: "
+            "what comes next is not known. Export the log with all digits."
+        )
+    elif _is_text(values) and parsed.seconds.dtype.kind == "f":
+        rounded = _rounded(values)
+        if rounded:
+            found.append(
+                f"{rounded:,} times are written like 1.52E+09: a spreadsheet has "
+                "rounded them. Export the log with all digits."
+            )
+    return found
+
+
+def _is_text(values: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(values.type))
+
+
+def _rounded(values: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.sum(pc.match_substring_regex(values, r"^\d\.\d+[eE]")).as_py())
+
+
+def _taken(columns: Columns, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    values = columns.values[name]
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    return values if len(rows) == columns.rows else values.take(rows)
+
+
+def _steps(numbers: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """Numbers that sort as the steps do, and as `order` where these are equal."""
+    if order is None:
+        return numbers
+    ranks = np.empty(len(numbers), np.int64)
+    both = np.lexsort((order, numbers))
+    changes = (np.diff(numbers[both]) != 0) | (np.diff(order[both]) != 0)
+    ranks[both] = np.concatenate([[0], np.cumsum(changes)])
+    return ranks
+
+
+def _is_steps(name: str, numbers: np.ndarray) -> str:
+    return (
+        f"`{name}` goes from {numbers.min():g} to {numbers.max():g}: in seconds all is "
+        "on 1970-01-01, so these are steps and no times, of which the order alone is "
+        "taken. If they are times, say the unit: --time_unit=s."
+    )

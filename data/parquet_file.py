@@ -1,0 +1,123 @@
+"""Parquet -> the columns of a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.columns import Columns
+from data.errors import UserError
+from data.log_forms import Form, LogOptions, ask_for_columns, recognise_header
+from data.raw_file import RawFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read(raw: RawFile, options: LogOptions) -> Columns:
+    """Reads the columns that are needed; rows count from 1 on.
+
+    Raises:
+        UserError: naming file and row, for what cannot be read.
+    """
+    import pyarrow as pa
+
+    file, form = _opened(raw, options)
+    needed = list(dict.fromkeys([*form.columns.values(), *options.where]))
+    try:
+        table = file.read(columns=needed)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(raw, error) from error
+    if not table.num_rows:
+        raise UserError(f"{raw.path} has no rows.")
+    ids = {form.columns["user"], form.columns["item"], *options.where}
+    columns = Columns(
+        file=str(raw.path),
+        names=dict(form.columns),
+        values=dict(zip(table.column_names, table.columns)),
+        rows=table.num_rows,
+        form=form,
+        described="Parquet",
+        line=lambda row: row + 1,
+    )
+    for name in needed:
+        kind = table.column(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_nested(kind) or (name in ids and pa.types.is_boolean(kind)):
+            raise UserError(
+                f"{raw.path}: the column `{name}` holds {kind}, not texts or numbers."
+            )
+        columns.values[name] = (
+            _texts(columns, name) if name in ids else _plain(table.column(name))
+        )
+    return columns
+
+
+def recognise(raw: RawFile, options: LogOptions) -> Form:
+    """The form by the names of the columns.
+
+    Raises:
+        UserError: if they do not tell.
+    """
+    return _opened(raw, options)[1]
+
+
+def _opened(raw: RawFile, options: LogOptions) -> tuple[Any, Form]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    source: Any = pa.BufferReader(raw.read_all()) if raw.packing else str(raw.path)
+    try:
+        file = parquet.ParquetFile(source)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(raw, error) from error
+    names = list(file.schema_arrow.names)
+    form = recognise_header(names, options, str(raw.path))
+    if form is None:
+        raise ask_for_columns(names, str(raw.path), options)
+    return file, form
+
+
+def _damaged(raw: RawFile, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+    return UserError(f"{raw.path} is not a whole Parquet file: {reason}.")
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_large_string(values.type):
+        return values.cast(pa.string())
+    if pa.types.is_decimal(values.type):
+        return values.cast(pa.float64())
+    return values
+
+
+def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
+    """Ids as text; whole numbers of a float column, which only misses some, as such."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = _plain(columns.values[name])
+    if values.null_count:
+        row = int(values.is_null().to_numpy().argmax())
+        columns.refuse(row, f"`{name}` is missing")
+    if pa.types.is_floating(values.type):
+        bad = ~np.isfinite(values.to_numpy())
+        if bad.any():
+            columns.refuse(int(bad.argmax()), f"`{name}` is missing or infinite")
+        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
+        if whole and abs(pc.max(pc.abs(values)).as_py()) < 2**53:
+            values = values.cast(pa.int64())
+    try:
+        texts = values.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{columns.file}: the column `{name}` is not text: {error}."
+        ) from error
+    table = pa.table({name: texts.dictionary_encode()})
+    return table.unify_dictionaries().column(0)

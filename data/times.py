@@ -1,0 +1,294 @@
+"""Times as logs write them -> seconds since the epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from data.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+TIME_UNITS = ("auto", *UNITS, "iso")
+_NAMES = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "iso": "ISO 8601",
+}
+DAY = 86_400
+# Numbers are taken for a unit where they lie in these years; no log is older or newer.
+_EARLIEST = 315_532_800  # 1980
+LATEST = 4_102_444_800  # 2100
+
+_NO_DATE = "no time in ISO 8601, such as 2018-03-18 08:50:01, of the years 1678 to 2261"
+_NO_TIME = "no time: neither a number nor a date in ISO 8601"
+
+Refuse = Callable[[int, str], NoReturn]
+
+
+STEPS = "steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Times of a log.
+
+    Attributes:
+        seconds: int64 or float64 [n], since the epoch, UTC; or steps.
+        kept: bool [n], which lie in the wanted range.
+        unit: a name of `UNITS`, "iso", or `STEPS` for small numbers of which the
+            order alone is known.
+        guessed: whether the size of the numbers told the unit.
+    """
+
+    seconds: np.ndarray
+    kept: np.ndarray
+    unit: str
+    guessed: bool
+
+    def describe(self) -> str:
+        name = _NAMES[self.unit]
+        return f"{name}, told by their size" if self.guessed else name
+
+
+def parse(
+    values: pa.ChunkedArray,
+    unit: str,
+    column: str,
+    refuse: Refuse,
+    earliest: float = -math.inf,
+    end: float = math.inf,
+) -> Times:
+    """Reads a column of times.
+
+    Args:
+        values: strings, numbers or Arrow's own times [n].
+        unit: a name of `TIME_UNITS`; "auto" lets the middle of the numbers tell.
+        column: its name in the file.
+        refuse: raises for a row, given its index and what is wrong with it.
+        earliest: seconds since the epoch; what is earlier is not kept.
+        end: seconds; what is not earlier is not kept.
+
+    Raises:
+        UserError: if one is no time or lies after the year 2100, if no unit fits, or
+            if two units are mixed.
+    """
+    numbers, is_date = _read(values, unit, column, refuse)
+    if is_date:
+        chosen, factor = "iso", 1
+    elif unit == "auto" and is_first_day(numbers):
+        return Times(numbers, np.ones(len(numbers), bool), STEPS, guessed=True)
+    else:
+        chosen = _unit(numbers, column) if unit in ("auto", "iso") else unit
+        factor = UNITS[chosen]
+    seconds = numbers if factor == 1 else numbers / factor
+    kept = (seconds >= earliest) & (seconds < end)
+    late = kept & (seconds >= LATEST)
+    if late.any():
+        _refuse_late(numbers, late, unit, chosen, column, refuse)
+    if factor != 1:
+        mixed = kept & (numbers >= _EARLIEST) & (numbers < LATEST)
+        if mixed.any():
+            refuse(
+                int(mixed.argmax()),
+                f"`{column}` looks like seconds, as in {mixed.sum():,} of "
+                f"{len(mixed):,} rows, but is read as {_NAMES[chosen]}. Write all in "
+                "one unit, or say another one by --time_unit",
+            )
+    return Times(seconds, kept, chosen, guessed=unit == "auto" and not is_date)
+
+
+def _read(
+    values: pa.ChunkedArray, unit: str, column: str, refuse: Refuse
+) -> tuple[np.ndarray, bool]:
+    """Numbers, or seconds of dates; and whether they are the latter."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        if values.null_count:
+            refuse(_first(values.is_null()), f"`{column}` is missing")
+        return _arrow_times(values), True
+    if unit == "iso":
+        return _dates(values, column, refuse), True
+    numbers, bad = numbers_of(values)
+    if bad is None:
+        return numbers, False
+    if unit == "auto" and _is_date(values[0].as_py()):
+        return _dates(values, column, refuse), True
+    refuse(bad, f"`{column}` is {'missing' if is_missing(values[bad]) else _NO_TIME}")
+
+
+def is_first_day(numbers: np.ndarray) -> bool:
+    """Whether all numbers would be seconds of 1970-01-01: steps, not times."""
+    return bool(((numbers >= 0) & (numbers < DAY)).all())
+
+
+def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, int | None]:
+    """A column's numbers, int64 where all are whole, and the first row without one.
+
+    Shapes:
+        values [n] strings or numbers -> int64 or float64 [n]
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if values.null_count:
+        return np.zeros(0), _first(pc.is_null(values))
+    if pa.types.is_boolean(values.type):
+        return np.zeros(0), 0
+    if not pa.types.is_string(values.type):
+        numbers = values.to_numpy()
+    else:
+        # Arrow would take 0x10 for 16, and skip blanks.
+        odd = pc.match_substring_regex(values, "[^0-9.eE+-]|^$")
+        if pc.any(odd).as_py():
+            return np.zeros(0), _first(odd)
+        try:
+            return values.cast(pa.int64()).to_numpy(), None
+        except pa.ArrowInvalid:
+            numbers = _floats(values)
+    if numbers.dtype.kind == "f":
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            return numbers, int(bad.argmax())
+    return numbers, None
+
+
+def date(seconds: float) -> str:
+    """A time as text, UTC; far ones by their year alone."""
+    try:
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(
+            seconds=float(seconds)
+        )
+    except OverflowError:
+        return f"about the year {1970 + seconds / 31_556_952:.0f}"
+    text = moment.isoformat(sep=" ", timespec="seconds")
+    return text.removesuffix(" 00:00:00")
+
+
+def parse_date(text: str, flag: str) -> float:
+    """Seconds of a date or time on the command line, UTC unless it says otherwise.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise UserError(
+            f"--{flag} takes a date such as 2017-11-25 or 2017-11-25T12:00. "
+            f"Received: {text}"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return moment.timestamp()
+
+
+def _floats(values: pa.ChunkedArray) -> np.ndarray:
+    """Numbers of strings; NaN for what is none."""
+    import pandas as pd
+
+    return pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64)
+
+
+def _arrow_times(values: pa.ChunkedArray) -> np.ndarray:
+    import pyarrow as pa
+
+    unit = getattr(values.type, "unit", "s")
+    if not pa.types.is_timestamp(values.type):  # Dates.
+        values = values.cast(pa.timestamp("s"))
+        unit = "s"
+    numbers = values.cast(pa.int64()).to_numpy()
+    return numbers if unit == "s" else numbers / UNITS[unit]
+
+
+def _is_date(text: Any) -> bool:
+    return isinstance(text, str) and bool(re.match(r"\d{4}-\d\d", text))
+
+
+def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
+    import pandas as pd
+    import pyarrow as pa
+
+    texts = values.cast(pa.string()).to_pandas()
+    found = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    bad = found.isna().to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        refuse(
+            row,
+            f"`{column}` is {'missing' if is_missing(values[row]) else _NO_DATE}",
+        )
+    counts = found.astype("int64").to_numpy()  # Nanoseconds.
+    whole = counts // UNITS["ns"]
+    if (whole * UNITS["ns"] == counts).all():
+        return whole
+    return counts / UNITS["ns"]
+
+
+def _unit(numbers: np.ndarray, column: str) -> str:
+    middle = float(np.median(numbers))
+    for unit, factor in UNITS.items():
+        if _EARLIEST * factor <= middle < LATEST * factor:
+            return unit
+    if 19_800_101 <= middle <= 20_991_231 and 101 <= middle % 10_000 <= 1_231:
+        hint = "They look like dates (YYYYMMDD): --time_unit=iso."
+    else:
+        hint = (
+            f"Say the unit: --time_unit=s, ms, us or ns. In seconds their middle is "
+            f"{date(middle)}."
+        )
+    raise UserError(
+        f"`{column}` holds numbers from {numbers.min():,} to {numbers.max():,}, which "
+        f"are no times between 1980 and 2100 in any unit. {hint}"
+    )
+
+
+def _refuse_late(
+    numbers: np.ndarray,
+    late: np.ndarray,
+    unit: str,
+    chosen: str,
+    column: str,
+    refuse: Refuse,
+) -> NoReturn:
+    first = int(late.argmax())
+    what = (
+        f"`{column}` lies after the year 2100 as {_NAMES[chosen]}, and {late.sum():,} "
+        f"of {len(late):,} rows do"
+    )
+    others = [
+        name
+        for name, factor in UNITS.items()
+        if _EARLIEST * factor <= numbers[first] < LATEST * factor
+    ]
+    if others and (unit != "auto" or late.all()):
+        refuse(
+            first,
+            f"{what}. They look like {_NAMES[others[0]]}: --time_unit={others[0]}",
+        )
+    if others:
+        refuse(
+            first, f"{what}; it looks like {_NAMES[others[0]]}. Write all in one unit"
+        )
+    refuse(first, f"{what}. Mend it, or drop such rows with --time_until=DATE")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether one of Arrow's values is null or an empty text."""
+    found = value.as_py()
+    return found is None or (isinstance(found, str) and not found.strip())
+
+
+def _first(mask: pa.ChunkedArray) -> int:
+    return int(np.asarray(mask).argmax())
