@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
-import textwrap
+import hashlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,151 +15,247 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from data import prepared
-from data.download import file_sha256
+from data import filters as filtering
+from data import given_split, locks, manifest, names, oddities, prepared
+from data.errors import UserError
+from data.filters import Filters
+from data.log_file import Log
+from data.log_forms import LogOptions
 from data.prepared import PreparedData
 from data.registry import DATASETS, DatasetSpec
+from data.split import RULES
 from data.split import split as split_instances
 from data.store import SequenceStore
 from data.synthetic import SyntheticSpec, generate
 
 
-def prepare(
-    dataset: str,
-    data_dir: Path,
-    raw_dir: Path = Path("data/raw"),
-    source: Path | None = None,
-    name: str | None = None,
-    split: str | None = None,
-    rating_above: float | None = None,
-    allow_mismatch: bool = False,
-    seed: int = 0,
-    utc_offset_hours: float = 8.0,
-) -> PreparedData:
-    """Fetches or takes, filters, maps, splits and writes a data set.
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked of `data.prepare`.
 
-    Args:
+    Attributes:
         dataset: a name of `DATASETS`.
         data_dir: the result goes to `<data_dir>/<name>/<split>`.
         raw_dir: keeps downloads.
-        source: a local file instead of a download.
+        source: a local file instead of a download, or a folder of three.
+        files: of a log that is split already, by part.
         name: of the result; None takes the data set's.
         split: a rule of `data.split`; None takes the data set's.
         rating_above: positives have more; None takes the data set's rule.
         allow_mismatch: warn instead of raising where Table 1 disagrees.
         seed: of synthetic data.
         utc_offset_hours: of the split by date.
+        options: what the user says about the log.
+        filters: what is dropped, but for ratings.
+        keeps_past: a user's past stays among the candidates and the negatives.
+    """
+
+    dataset: str
+    data_dir: Path
+    raw_dir: Path = Path("data/raw")
+    source: Path | None = None
+    files: dict[str, Path] | None = None
+    name: str | None = None
+    split: str | None = None
+    rating_above: float | None = None
+    allow_mismatch: bool = False
+    seed: int = 0
+    utc_offset_hours: float = 8.0
+    options: LogOptions = dataclasses.field(default_factory=LogOptions)
+    filters: Filters = dataclasses.field(default_factory=Filters)
+    keeps_past: bool = False
+
+    def __post_init__(self) -> None:
+        names.check(self.result, "--name")
+        if self.split is not None and self.split not in RULES:
+            raise UserError(
+                f"`split` must be one of {sorted(RULES)}. Received: {self.split}"
+            )
+        if self.split is not None and self.is_split:
+            raise UserError(
+                "--split and a log that is split already do not go together: its "
+                "files say what trains, validates and tests."
+            )
+        if not abs(self.utc_offset_hours) <= 24:  # Also for NaN.
+            raise UserError(
+                f"--utc_offset_hours takes -24 to 24. Received: {self.utc_offset_hours}"
+            )
+        if self.rating_above is not None and not math.isfinite(self.rating_above):
+            raise UserError(
+                f"--rating_above takes a number. Received: {self.rating_above}"
+            )
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return DATASETS[self.dataset]
+
+    @property
+    def result(self) -> str:
+        """The name of the result."""
+        return self.name or self.dataset
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the log is split already."""
+        return bool(self.files) or (self.source is not None and self.source.is_dir())
+
+    @property
+    def rule(self) -> str:
+        """How the result is split."""
+        return given_split.SPLIT if self.is_split else self.split or self.spec.split
+
+    @property
+    def folder(self) -> Path:
+        return self.data_dir / self.result / self.rule
+
+    def identity(self) -> dict[str, Any]:
+        """What, beside the source's content, tells one result from another."""
+        asked = dataclasses.asdict(self.options)
+        bounds = {key: _finite(asked[key]) for key in ("time_from", "time_until")}
+        return {
+            "dataset": self.dataset,
+            "split": self.rule,
+            "rating_above": self.rating_above,
+            "options": {**asked, **bounds},
+            "filters": dataclasses.asdict(self.filters),
+            "keeps_past": self.keeps_past,
+            "utc_offset_hours": self.utc_offset_hours,
+            "seed": self.seed if self.dataset == "synthetic" else None,
+        }
+
+
+def prepare(dataset: str, data_dir: Path, **options: Any) -> PreparedData:
+    """`write` of the `Request` that has these attributes."""
+    return write(Request(dataset, data_dir, **options))
+
+
+def write(request: Request) -> PreparedData:
+    """Fetches or takes, filters, maps, splits and writes a data set.
 
     Raises:
-        ValueError: for anything the user can mend, naming file and row, and for a
+        UserError: for anything the user can mend, naming file and row, and for a
             full disk. Nothing is written then.
     """
-    spec = DATASETS[dataset]
-    try:
-        table, origin = _load(dataset, spec, source, raw_dir, seed)
-        if rating_above is None:
-            rating_above = spec.rating_above
-        meta: dict[str, Any] = {
-            "name": name or dataset,
-            "dataset": dataset,
-            "split": split or spec.split,
+    with _sentences(request), locks.writing(request.folder, "prepared"):
+        prepared.check_replace(request.folder)
+        log, origin = read(request)
+        table, log_meta = keep(request, log, origin["name"])
+        store, parts, keys, meta = _arrange(request, table, log, origin["name"])
+        del table
+        odd = [*log.odd, *meta.pop("odd")]
+        for sentence in odd:
+            logging.warning("%s", sentence)
+        meta = {
+            "name": request.result,
+            "dataset": request.dataset,
+            "split": request.rule,
             "source": origin,
-            "rating_above": rating_above if "rating" in table else None,
+            "rating_above": log_meta.pop("rating_above"),
+            "keeps_past": request.keeps_past,
+            "request": request.identity(),
+            "log": {**log_meta, **meta.pop("log"), "odd": odd},
+            **meta,
         }
-        table = _positives(table, meta["rating_above"], origin["name"])
-        return _write(
-            table, meta, spec, data_dir, origin, allow_mismatch, utc_offset_hours
+        return prepared.write(request.folder, store, parts, meta, keys)
+
+
+def read(request: Request) -> tuple[Log, dict[str, Any]]:
+    """The raw rows as they were understood, and what they were read from.
+
+    Raises:
+        UserError: if they cannot be had or read.
+    """
+    spec = request.spec
+    described = request.options != LogOptions()
+    if (described or request.is_split) and not spec.is_log:
+        raise UserError(
+            f"{request.dataset} has a form of its own: flags that describe a log go "
+            "with --dataset=csv."
         )
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ValueError(
-                f"The disk is full: {data_dir} or {raw_dir} has no room. Nothing was "
-                "written; make room and run the command again."
-            ) from error
-        raise ValueError(f"{error.filename or data_dir}: {error.strerror}.") from error
-
-
-def describe(data: PreparedData) -> str:
-    """The statistics as text, beside Table 1 where the paper has the data set."""
-    found = data.meta["statistics"]
-    spec = DATASETS[data.meta["dataset"]]
-    lines = [f"{data.name}, {data.meta['split_rule']}"]
-    for position, key in enumerate(("users", "items", "interactions")):
-        line = f"  {key:<24}{found[key]:>12,}"
-        if spec.table1:
-            agrees = "agrees" if found[key] == spec.table1[position] else "differs"
-            line += f"   Table 1: {spec.table1[position]:>12,}   {agrees}"
-        lines.append(line)
-    for key in ("train", "valid", "test"):
-        lines.append(f"  {key + ' instances':<24}{found[key]:>12,}")
-    shown = "/".join(f"{found['lengths'][key]:g}" for key in _LENGTHS)
-    lines.append(f"  {'events a user':<24}{shown:>12}   ({'/'.join(_LENGTHS)})")
-    if found["same_time_share"] is not None:
-        share = f"{found['same_time_share']:.0%}"
-        lines.append(f"  {'same time as the last':<24}{share:>12}")
-    if spec.note:
-        lines.append(textwrap.indent(spec.note, "  "))
-    return "\n".join(lines)
-
-
-_LENGTHS = ("min", "median", "mean", "max")
-
-
-def _load(
-    dataset: str, spec: DatasetSpec, source: Path | None, raw_dir: Path, seed: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The raw rows, and what they were read from."""
-    if dataset == "synthetic":
-        drawn = generate(SyntheticSpec(seed=seed))
+    if request.dataset == "synthetic":
+        drawn = generate(SyntheticSpec(seed=request.seed))
         columns = {"user": drawn.users, "item": drawn.items, "timestamp": drawn.times}
-        return pd.DataFrame(columns), {
-            "name": f"synthetic, seed {seed}",
-            "sha256": None,
-        }
-    if source is None:
+        read_as = {"rows": len(drawn.items), "dropped": {}}
+        origin = {"name": f"synthetic, seed {request.seed}", "sha256": None}
+        return Log(pd.DataFrame(columns), read_as, []), origin
+    with_rating = _bar(request) is not None
+    if request.is_split:
+        files = request.files or given_split.find(request.source or Path())
+        log = given_split.load(files, request.options, with_rating)
+        hashes = [manifest.file_hash(files[part]) for part in prepared.PARTS]
+        sha256 = hashlib.sha256("".join(hashes).encode()).hexdigest()
+        shown = ", ".join(files[part].name for part in prepared.PARTS)
+        return log, {"name": shown, "sha256": sha256}
+    if request.source is None:
         if spec.fetch is None:
-            raise ValueError(spec.missing)
-        path, origin = spec.fetch(raw_dir)
-        logging.info("Reading %s, from %s", path, origin)
+            raise UserError(spec.missing)
+        path, name = spec.fetch(request.raw_dir)
+        logging.info("Reading %s, from %s", path, name)
     else:
-        path, origin = source, source.name
-    table = spec.load(path)
-    return table, {"name": origin, "sha256": file_sha256(path)}
+        path, name = request.source, request.source.name
+    if spec.is_log:
+        log = spec.load(path, request.options, with_rating)
+    else:
+        table = spec.load(path)
+        log = Log(table, {"rows": len(table), "dropped": {}}, [])
+    return log, {"name": name, "sha256": manifest.file_hash(path)}
 
 
-def _positives(
-    table: pd.DataFrame, rating_above: float | None, origin: str
-) -> pd.DataFrame:
-    """Rows rated high enough, of users with at least two of them, Section 4.1."""
-    if rating_above is not None:
-        table = table[table["rating"] > rating_above]
-    counts = table["user"].value_counts()
-    table = table[table["user"].map(counts).astype(int) >= 2]
-    users = table["user"].nunique()
-    if users < 2:
-        raise ValueError(
-            f"{origin}: {users} users have two positive events or more; at least 2 are "
-            "needed."
+def keep(
+    request: Request, log: Log, origin: str
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows that count, and what was read, dropped and kept.
+
+    Raises:
+        UserError: if there are no ratings to filter by, or too few rows are left.
+    """
+    bar = _bar(request)
+    if bar is not None and "rating" not in log.table:
+        if request.rating_above is not None:
+            raise UserError(
+                f"{origin} has no ratings, which --rating_above={bar:g} needs: leave "
+                "it out, or name their column: --columns=rating=..."
+            )
+        logging.warning(
+            "%s has no ratings: all events count as positive, though %s takes ratings "
+            "above %g.",
+            origin,
+            request.dataset,
+            bar,
         )
-    return table
+        bar = None
+    chosen = dataclasses.replace(request.filters, rating_above=bar)
+    table, counts = filtering.apply(log.table, chosen, origin)
+    dropped = {**log.read["dropped"], **counts["dropped"]}
+    return table, {
+        **log.read,
+        "dropped": dropped,
+        "kept": len(table),
+        "duplicates": counts["duplicates"],
+        "rating_above": bar,
+    }
 
 
-def _write(
-    table: pd.DataFrame,
-    meta: dict[str, Any],
-    spec: DatasetSpec,
-    data_dir: Path,
-    origin: dict[str, Any],
-    allow_mismatch: bool,
-    utc_offset_hours: float,
-) -> PreparedData:
+def _bar(request: Request) -> float | None:
+    """The rating that a positive is above."""
+    if request.rating_above is not None:
+        return request.rating_above
+    return request.spec.rating_above
+
+
+def _arrange(
+    request: Request, table: pd.DataFrame, log: Log, origin: str
+) -> tuple[SequenceStore, dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    """Sequences, instances, vocabularies, and the part of meta that tells of them."""
     users, user_keys = pd.factorize(table["user"])
     items, item_keys = pd.factorize(table["item"])
-    when = table["timestamp" if "timestamp" in table else "order"].to_numpy()
-    # Stable: events of one time keep the order of the file.
-    rows = np.lexsort((when, users))
-    times = np.floor(when[rows]).astype(np.int64) if "timestamp" in table else None
-    del table
+    # Stable: events that nothing tells apart keep the order of the file.
+    given = [name for name in ("order", "timestamp", "part") if name in table]
+    rows = np.lexsort([*(table[name].to_numpy() for name in given), users])
+    times = None
+    if "timestamp" in table:
+        when = table["timestamp"].to_numpy()[rows]
+        times = when if when.dtype.kind == "i" else np.floor(when).astype(np.int64)
     store = SequenceStore.build(
         (users + 1)[rows],
         (items + 1)[rows],
@@ -163,20 +263,41 @@ def _write(
         len(user_keys) + 1,
         len(item_keys) + 1,
     )
-    parts, rule = split_instances(store, meta["split"], utc_offset_hours)
+    if "part" in table:
+        given_split.check_order(table.iloc[rows], users[rows])
+        parts = given_split.instances(
+            store.offsets, (users + 1)[rows], table["part"].to_numpy()[rows]
+        )
+        rule = "given: the log's own files of training, validation and test events"
+    else:
+        parts, rule = _split(request, store, log)
+    parts, without = oddities.with_negatives(store, parts, request.keeps_past)
     statistics = _statistics(store, parts)
     statistics["matches_table1"] = _check_table1(
-        statistics, spec, origin["name"], allow_mismatch
+        statistics, request.spec, origin, request.allow_mismatch
     )
-    if meta["split"] == "leave_one_out" and store.times is not None:
-        logging.warning(
-            "leave_one_out on dated data: training sees events of other users that are "
-            "later than what is tested. global_time does not."
-        )
-    meta = {**meta, "split_rule": rule, "statistics": statistics}
+    repeats = oddities.count_repeats(store, parts["test"])
+    odd = oddities.of_instances(
+        store, request.rule, without, repeats, request.keeps_past
+    )
+    meta = {
+        "split_rule": rule,
+        "statistics": statistics,
+        "log": {"without_negatives": without, **repeats},
+        "odd": odd,
+    }
     keys = {"users": user_keys.astype(str), "items": item_keys.astype(str)}
-    folder = data_dir / meta["name"] / meta["split"]
-    return prepared.write(folder, store, parts, meta, keys)
+    return store, parts, keys, meta
+
+
+def _split(
+    request: Request, store: SequenceStore, log: Log
+) -> tuple[dict[str, np.ndarray], str]:
+    try:
+        return split_instances(store, request.rule, request.utc_offset_hours)
+    except UserError as error:
+        # Times that are odd are the likely cause.
+        raise UserError(" ".join([str(error), *log.odd_times])) from error
 
 
 def _statistics(store: SequenceStore, parts: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -216,6 +337,32 @@ def _check_table1(
         "the paper's data, and results on them are not comparable with Table 2."
     )
     if not allow_mismatch:
-        raise ValueError(f"{message} --allow_mismatch goes on all the same.")
+        raise UserError(f"{message} --allow_mismatch goes on all the same.")
     logging.warning("%s", message)
     return False
+
+
+@contextlib.contextmanager
+def _sentences(request: Request) -> Iterator[None]:
+    """What the system refuses, as sentences."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"The disk is full: {request.data_dir} or {request.raw_dir} has no "
+                "room. Nothing was written; make room and run the command again."
+            ) from error
+        raise UserError(
+            f"{error.filename or request.data_dir}: {error.strerror or error}. Choose "
+            "another folder by --data_dir or --raw_dir, or another file."
+        ) from error
+    except MemoryError as error:
+        raise UserError(
+            "There is not enough memory for this log. Drop rows or columns first, or "
+            "take a larger machine."
+        ) from error
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

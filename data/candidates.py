@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import json
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
+from data import atomic, caches, manifest
+from data.errors import UserError
 from data.orders import Reordered, has_simultaneous
 from data.prepared import PreparedData
 from data.store import SequenceStore
@@ -25,22 +27,60 @@ def candidate_negatives(
     """Negatives of every instance of a part: the same for all models and reruns.
 
     "uni1000" draws uniformly, "pop1000" proportionally to the number of training
-    events, both without replacement and neither the positive nor an item of the
-    user's whole known past. A row depends on the seed and on its user's past alone:
-    not on other rows, nor on what happens later.
+    events, both without replacement and neither the positive nor, unless the data
+    keep it (`PreparedData.keeps_past`), an item of the user's whole known past. A row
+    depends on the seed and on its user's past alone: not on other rows, nor on what
+    happens later.
 
     Returns:
-        int32 [n, 1000], memory-mapped; kept beside the prepared data, but not those of
-        `Reordered` data. Where fewer items are eligible a row holds all of them, then
-        zeros.
+        int32 [n, 1000], memory-mapped; kept beside the prepared data, or in the
+        user's cache where that cannot be written, but not those of `Reordered` data.
+        Where fewer items are eligible a row holds all of them, then zeros.
     """
     if isinstance(data, Reordered):
         return _redraw(data, part, protocol, seed)
-    path = data.folder / f"candidates-{part}-{protocol}-{seed}.npy"
-    if not path.exists():
-        drawn = _draw(data, data.instances[part], protocol, seed)
-        _write_atomically(path, drawn)
+    name = f"candidates-{part}-{protocol}-{seed}.npy"
+    own = caches.user_folder() / "candidates" / data.meta["sha256"]
+    folders = [data.folder, own]
+    for folder in folders:
+        if _is_whole(folder / name, (len(data.instances[part]), NUM_NEGATIVES)):
+            return _mapped(folder / name)
+    drawn = _draw(data, data.instances[part], protocol, seed)
+    for folder in folders:
+        if caches.is_writable(folder):
+            _keep(folder / name, drawn)
+            return _mapped(folder / name)
+    logging.warning(
+        "Neither %s nor %s can be written: candidates are drawn anew each time.",
+        *folders,
+    )
+    return drawn
+
+
+def _mapped(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+def _keep(path: Path, drawn: np.ndarray) -> None:
+    """Writes candidates, and after them what they have to be."""
+    with atomic.whole_file(path) as partial:
+        np.save(partial, drawn, allow_pickle=False)
+    atomic.write_json(path.with_suffix(".json"), manifest.describe(path))
+
+
+def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
+    """Whether candidates are kept and as they were drawn; says it if they are not."""
+    if not path.exists():
+        return False
+    try:
+        wanted = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if wanted["dtype"] != "<i4" or wanted["shape"] != [*shape]:
+            raise UserError(f"{path} is of other data.")
+        manifest.check(path.parent, {path.name: wanted}, "")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("%s is drawn again: %s", path, error)
+        return False
+    return True
 
 
 def _redraw(data: Reordered, part: str, protocol: str, seed: int) -> np.ndarray:
@@ -63,7 +103,13 @@ def _draw(
     else:
         raise ValueError(f"No candidates are drawn for the protocol {protocol!r}.")
     rows = [
-        draw_from_slots(data.store, instances[i : i + _CHUNK], slots, seed)
+        draw_from_slots(
+            data.store,
+            instances[i : i + _CHUNK],
+            slots,
+            seed,
+            keeps_past=data.keeps_past,
+        )
         for i in range(0, len(instances), _CHUNK)
     ]
     return np.concatenate(rows)
@@ -75,8 +121,11 @@ def draw_from_slots(
     slots: np.ndarray,
     seed: int,
     count: int = NUM_NEGATIVES,
+    keeps_past: bool = False,
 ) -> np.ndarray:
     """Walks the slots in an order of each instance's own, keeping new, unseen items.
+
+    With `keeps_past` seen items are kept too.
 
     Slots hold item ids, an item as often as it weighs: taking each item where it is
     first met is sampling without replacement in proportion to the weights.
@@ -98,7 +147,8 @@ def draw_from_slots(
         width = min(2 * width, _domain(len(slots)))
         drawn = _walk(slots, keys[pending], width)
         wrong = (drawn == 0) | (drawn == targets[pending]) | _repeats(drawn)
-        wrong |= store.was_seen(users[pending], ends[pending], drawn)
+        if not keeps_past:
+            wrong |= store.was_seen(users[pending], ends[pending], drawn)
         order = np.argsort(wrong, axis=1, kind="stable")[:, :count]
         kept = np.where(
             np.take_along_axis(wrong, order, 1), 0, np.take_along_axis(drawn, order, 1)
@@ -151,14 +201,3 @@ def _repeats(rows: np.ndarray) -> np.ndarray:
     result = np.empty_like(again)
     np.put_along_axis(result, order, again, axis=1)
     return result
-
-
-def _write_atomically(path: Path, array: np.ndarray) -> None:
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 from absl import logging
 
-from data import checksums, csv_file
+from data import checksums, log_file, raw_file
 from data.archives import extract_member
 from data.download import UnreachableError, download
+from data.log_forms import LogOptions
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 CHECKSUM = "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
@@ -75,10 +76,11 @@ def load(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: if the ratings are not MovieLens-100K's.
     """
-    typed_header = ":" in csv_file.first_line(path)
-    table = csv_file.read(
-        path, separator="\t", header=0 if typed_header else None, names=_COLUMNS
-    )
+    options = LogOptions(time_unit="s")  # The package's copy has a typed header.
+    if ":" not in raw_file.recognise(path).first_lines(1)[0]:
+        columns = {name: str(place) for place, name in enumerate(_COLUMNS, start=1)}
+        options = LogOptions(columns, separator="\t", no_header=True, time_unit="s")
+    table = log_file.load(path, options, with_rating=True).table
     found = content_sha256(table)
     if found != CONTENT_SHA256:
         raise ValueError(

@@ -109,7 +109,12 @@ def training_batches(
             yield {**batch, "candidates": positives, "shared_negatives": shared}
             continue
         negatives = sample_negatives(
-            data.store, chosen[:, 0], chosen[:, 1], num_negatives, step_rng
+            data.store,
+            chosen[:, 0],
+            chosen[:, 1],
+            num_negatives,
+            step_rng,
+            data.keeps_past,
         )
         batch["candidates"] = np.concatenate([positives, negatives], axis=1)
         yield batch

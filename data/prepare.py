@@ -1,32 +1,44 @@
 """Takes a data set from its raw file to the prepared form that training reads.
 
 Example: python -m data.prepare --dataset=csv --source=log.csv.gz --name=shop
+
+docs/your_data.md shows one command for each form of log.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from data import command_line
 from data.registry import DATASETS
 
+if TYPE_CHECKING:
+    from data.build import Request
+
 _DATASET = flags.DEFINE_enum(
     "dataset",
     None,
     sorted(DATASETS),
-    "What to prepare; csv is a file of yours.",
+    "What to prepare; csv is a file of yours, of any form.",
     required=True,
 )
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "A local file to read instead of downloading: csv or csv.gz with the columns "
-    "user,item[,rating][,timestamp|order], Amazon ratings without a header, or Amazon "
-    "reviews as JSON lines.",
+    "A local file to read instead of downloading: csv, tsv, txt, dat, inter, jsonl or "
+    "parquet, each also packed (.gz, .zip); or a folder with one file each of "
+    "training, validation and test events.",
 )
+_TRAIN_FILE = flags.DEFINE_string(
+    "train_file", None, "Training events of a log that is split already."
+)
+_VALID_FILE = flags.DEFINE_string("valid_file", None, "Its validation events.")
+_TEST_FILE = flags.DEFINE_string("test_file", None, "Its test events.")
 _NAME = flags.DEFINE_string(
     "name", None, "Name of the result, for --dataset of other commands."
 )
@@ -39,6 +51,56 @@ _SPLIT = flags.DEFINE_enum(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/prepared", "Where to write.")
 _RAW_DIR = flags.DEFINE_string("raw_dir", "data/raw", "Where downloads are kept.")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Show what would be taken, with what is odd; write nothing."
+)
+_COLUMNS = flags.DEFINE_string(
+    "columns",
+    None,
+    "Which column is what: user=...,item=...,timestamp=...[,rating=...][,order=...]; "
+    "by number from 1 on with --no_header. Default: told by the names.",
+)
+_SEPARATOR = flags.DEFINE_string(
+    "separator",
+    None,
+    "What stands between fields: one character, or one repeated as in ::, or tab, "
+    "space. Default: told by the first rows.",
+)
+_NO_HEADER = flags.DEFINE_bool("no_header", False, "The first row is an event.")
+_TIME_UNIT = flags.DEFINE_enum(
+    "time_unit",
+    "auto",
+    ["auto", "s", "ms", "us", "ns", "iso"],
+    "Of the times: seconds, milli-, micro- or nanoseconds since the epoch, or dates "
+    "in ISO 8601. auto is told by their size.",
+)
+_WHERE = flags.DEFINE_multi_string(
+    "where",
+    [],
+    "Take only rows where a column has a value, as in --where=event=purchase; "
+    "repeatable: several values of a column mean any, several columns mean all.",
+)
+_TIME_FROM = flags.DEFINE_string(
+    "time_from", None, "Take only events from this date or time (UTC) on."
+)
+_TIME_UNTIL = flags.DEFINE_string(
+    "time_until", None, "Take only events before this date or time (UTC)."
+)
+_MIN_USER_EVENTS = flags.DEFINE_integer(
+    "min_user_events", 1, "Drop users with fewer events, until none has.", 1
+)
+_MIN_ITEM_EVENTS = flags.DEFINE_integer(
+    "min_item_events", 1, "Drop items with fewer events, until none has.", 1
+)
+_DEDUPLICATE = flags.DEFINE_bool(
+    "deduplicate", False, "Drop rows that repeat user, item and time of an earlier one."
+)
+_KEEP_PAST = flags.DEFINE_bool(
+    "keep_past",
+    False,
+    "Keep what a user had before among the candidates and the negatives: for data "
+    "where items are had again.",
+)
 _ALLOW_MISMATCH = flags.DEFINE_bool(
     "allow_mismatch", False, "Only warn where user or item counts are not Table 1's."
 )
@@ -52,21 +114,79 @@ _UTC_OFFSET_HOURS = flags.DEFINE_float(
 
 
 def main() -> None:
-    from data.build import describe, prepare
+    request = _request()
+    if _DRY_RUN.value:
+        from data.describe import preview
 
-    data = prepare(
-        _DATASET.value,
+        sys.stdout.write(preview(request) + "\n")
+        return
+    from data.build import write
+    from data.describe import describe
+
+    data = write(request)
+    sys.stdout.write(describe(data) + f"\nWritten: {data.folder}\n")
+
+
+def _request() -> Request:
+    from data import times
+    from data.build import Request
+    from data.filters import Filters
+    from data.log_forms import (
+        LogOptions,
+        parse_columns,
+        parse_separator,
+        parse_where,
+    )
+
+    since, until = _TIME_FROM.value, _TIME_UNTIL.value
+    return Request(
+        dataset=_DATASET.value,
         data_dir=Path(_DATA_DIR.value),
         raw_dir=Path(_RAW_DIR.value),
         source=Path(_SOURCE.value) if _SOURCE.value else None,
+        files=_files(),
         name=_NAME.value,
         split=_SPLIT.value,
         rating_above=_RATING_ABOVE.value,
         allow_mismatch=_ALLOW_MISMATCH.value,
         seed=_SEED.value,
         utc_offset_hours=_UTC_OFFSET_HOURS.value,
+        options=LogOptions(
+            columns=parse_columns(_COLUMNS.value) if _COLUMNS.value else {},
+            separator=parse_separator(_SEPARATOR.value),
+            no_header=_NO_HEADER.value,
+            time_unit=_TIME_UNIT.value,
+            where=parse_where(_WHERE.value),
+            time_from=times.parse_date(since, "time_from") if since else -math.inf,
+            time_until=times.parse_date(until, "time_until") if until else math.inf,
+        ),
+        filters=Filters(
+            deduplicate=_DEDUPLICATE.value,
+            min_user_events=_MIN_USER_EVENTS.value,
+            min_item_events=_MIN_ITEM_EVENTS.value,
+        ),
+        keeps_past=_KEEP_PAST.value,
     )
-    sys.stdout.write(describe(data) + f"\nWritten: {data.folder}\n")
+
+
+def _files() -> dict[str, Path] | None:
+    from data.errors import UserError
+
+    given = {
+        "train": _TRAIN_FILE.value,
+        "valid": _VALID_FILE.value,
+        "test": _TEST_FILE.value,
+    }
+    files = {part: Path(path) for part, path in given.items() if path}
+    missing = sorted(given.keys() - files.keys())
+    if len(missing) == len(given):
+        return None
+    if missing or _SOURCE.value:
+        raise UserError(
+            "--train_file, --valid_file and --test_file go together, and without "
+            f"--source. Missing: {', '.join(missing) or 'none'}."
+        )
+    return files
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from data.log_file import Log
+    from data.log_forms import LogOptions
 
 _SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 _IMPLIED = (
@@ -22,7 +25,10 @@ class DatasetSpec:
     """Where a data set comes from, and what it must look like once prepared.
 
     Attributes:
-        load: raw file -> columns user, item[, rating][, timestamp|order].
+        load: raw file -> columns user, item[, rating][, timestamp|order], a
+            `pandas.DataFrame`.
+        is_log: the raw file is a log of any form, which flags may describe; then
+            `load` takes (path, options, with_rating) and gives a `log_file.Log`.
         fetch: folder for raw files -> the raw file and its origin; None where the
             user has to supply it.
         missing: what to tell a user who did not.
@@ -32,8 +38,9 @@ class DatasetSpec:
         note: what to know when comparing with Table 1.
     """
 
-    load: Callable[[Path], pd.DataFrame]
+    load: Callable[..., Any]
     fetch: Callable[[Path], tuple[Path, str]] | None
+    is_log: bool = False
     missing: str = "Give the file as --source=FILE."
     split: str = "global_time"
     rating_above: float | None = None
@@ -42,22 +49,10 @@ class DatasetSpec:
 
 
 # The loaders are imported late: a command's --help shall not wait for pandas.
-def _load_amazon(path: Path) -> pd.DataFrame:
-    from data import amazon
+def _load_log(path: Path, options: LogOptions, with_rating: bool) -> Log:
+    from data import log_file
 
-    return amazon.load(path)
-
-
-def _load_csv(path: Path) -> pd.DataFrame:
-    from data import csv_file
-
-    return csv_file.load(path)
-
-
-def _load_micro_video(path: Path) -> pd.DataFrame:
-    from data import micro_video
-
-    return micro_video.load(path)
+    return log_file.load(path, options, with_rating)
 
 
 def _load_movielens(path: Path) -> pd.DataFrame:
@@ -87,21 +82,24 @@ DATASETS: dict[str, DatasetSpec] = {
         load=_load_movielens, fetch=_fetch_movielens, rating_above=2.0
     ),
     "instruments": DatasetSpec(
-        load=_load_amazon,
+        load=_load_log,
+        is_log=True,
         fetch=_from(_SNAP + "ratings_Musical_Instruments.csv"),
         rating_above=2.0,
         table1=(60_739, 56_301, 946_627),
         note=_IMPLIED.format("203,000"),
     ),
     "toys": DatasetSpec(
-        load=_load_amazon,
+        load=_load_log,
+        is_log=True,
         fetch=_from(_SNAP + "ratings_Toys_and_Games.csv"),
         rating_above=2.0,
         table1=(313_557, 241_657, 6_212_901),
         note=_IMPLIED.format("1.11 M"),
     ),
     "micro_video": DatasetSpec(
-        load=_load_micro_video,
+        load=_load_log,
+        is_log=True,
         fetch=None,
         missing=(
             "The paper's Micro-video data are private to Kuaishou and are not "
@@ -112,7 +110,7 @@ DATASETS: dict[str, DatasetSpec] = {
         rating_above=0.0,
         table1=(60_813, 292_286, 14_952_659),
     ),
-    "csv": DatasetSpec(load=_load_csv, fetch=None),
+    "csv": DatasetSpec(load=_load_log, fetch=None, is_log=True),
     # Made by `data.synthetic`: nothing to load.
-    "synthetic": DatasetSpec(load=_load_csv, fetch=None),
+    "synthetic": DatasetSpec(load=_load_log, fetch=None, is_log=True),
 }

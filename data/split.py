@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from data import times
+from data.errors import UserError
 from data.store import SequenceStore
 
 Parts = dict[str, np.ndarray]
@@ -28,10 +30,10 @@ def split(
         then end; and the rule in words.
 
     Raises:
-        ValueError: if the rule needs times that are not there, or a part is empty.
+        UserError: if the rule needs times that are not there, or a part is empty.
     """
     if rule not in RULES:
-        raise ValueError(f"`split` must be one of {sorted(RULES)}. Received: {rule}")
+        raise UserError(f"`split` must be one of {sorted(RULES)}. Received: {rule}")
     counts = np.diff(store.offsets)
     users = np.repeat(np.arange(store.num_users), np.maximum(counts - 1, 0))
     firsts = np.flatnonzero(np.diff(users, prepend=-1))
@@ -45,16 +47,49 @@ def split(
     }
     empty = [name for name, rows in parts.items() if not len(rows)]
     if empty:
-        raise ValueError(
-            f"The split {rule} leaves nothing to {' and '.join(empty)}: "
-            f"{len(instances)} instances of {np.sum(counts > 1)} users are too few."
+        raise UserError(
+            f"The split {rule} leaves nothing to {' and '.join(empty)}. Of "
+            f"{_count(len(instances), 'instance')} of {np.sum(counts > 1)} users, "
+            + ", ".join(f"{len(rows)} {_DO[name]}" for name, rows in parts.items())
+            + f". {_span(store)}{_last_day(store, rule, utc_offset_hours)}"
         )
     return parts, description
 
 
+_DO = {"train": "train", "valid": "validate", "test": "test"}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _span(store: SequenceStore) -> str:
+    """From when to when the events go, and how many times there are."""
+    if store.times is None:
+        return "Longer sequences are needed."
+    first, last = (
+        times.date(bound) for bound in (store.times.min(), store.times.max())
+    )
+    return (
+        f"Events go from {first} to {last}, at "
+        f"{_count(len(np.unique(store.times)), 'different time')}."
+    )
+
+
+def _last_day(store: SequenceStore, rule: str, utc_offset_hours: float) -> str:
+    if rule != "by_date":
+        return ""
+    local = int(_times(store).max()) + int(3_600 * utc_offset_hours)
+    return (
+        f" The last day, {times.date(local // _DAY * _DAY)} by the clock of "
+        f"UTC{utc_offset_hours:+g} h (--utc_offset_hours), needs events before and "
+        "after noon, and a day before it."
+    )
+
+
 def _times(store: SequenceStore) -> np.ndarray:
     if store.times is None:
-        raise ValueError(
+        raise UserError(
             "This split needs timestamps, and these data have an order only. Use "
             "--split=leave_one_out or --split=per_user."
         )
@@ -65,10 +100,10 @@ def _global_time(
     store: SequenceStore, users: np.ndarray, ends: np.ndarray, utc_offset_hours: float
 ) -> tuple[np.ndarray, str]:
     del utc_offset_hours
-    times = _times(store)[store.offsets[users] + ends]
-    ordered = np.sort(times)
+    when = _times(store)[store.offsets[users] + ends]
+    ordered = np.sort(when)
     cuts = ordered[[int(_TRAIN * len(ordered)), int(_VALID * len(ordered))]]
-    return np.searchsorted(cuts, times, side="right"), (
+    return np.searchsorted(cuts, when, side="right"), (
         "global_time: all instances by time, 70/10/20; instances at the time of a cut "
         f"are all on its later side (cuts at {cuts[0]} and {cuts[1]} s)"
     )

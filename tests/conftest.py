@@ -15,6 +15,14 @@ from data.store import SequenceStore
 NUM_USERS, NUM_ITEMS = 24, 30
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """What is noted of this machine's files is none of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Weights that a test does not set are drawn alike in every run of it."""

@@ -126,7 +126,7 @@ def test_training_negatives_are_new_to_the_user_and_uniform(store, instances):
 def test_a_user_who_has_had_everything_is_named():
     users, items = np.ones(4, int), np.array([1, 2, 3, 4])
     store = SequenceStore.build(users, items, None, 2, 5)
-    with pytest.raises(ValueError, match="No negative is left for user 1"):
+    with pytest.raises(ValueError, match="No negative is left for the user of id 1"):
         sample_negatives(
             store, np.array([1]), np.array([3]), 2, np.random.default_rng(0)
         )

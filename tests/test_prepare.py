@@ -13,8 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import build, prepared
-from data.build import describe, prepare
+from data import build, locks, prepared
+from data.build import prepare
+from data.describe import describe
+from data.errors import UserError
+from data.filters import Filters
+from data.log_forms import LogOptions
+from tests import logs
 
 ROOT = Path(__file__).parent.parent
 LOG = """user,item,rating,timestamp
@@ -28,6 +33,8 @@ b,z,5,50
 c,x,5,60
 b,x,3,70
 a,y,5,80
+d,v,5,90
+d,w,5,95
 """
 
 
@@ -39,30 +46,33 @@ def log(tmp_path):
 
 
 def run(log, tmp_path, **changes):
-    arguments = {"split": "leave_one_out", "rating_above": 2.0, **changes}
-    return prepare("csv", tmp_path / "prepared", source=log, name="shop", **arguments)
+    seconds = LogOptions(time_unit="s")
+    arguments = {"split": "leave_one_out", "options": seconds, **changes}
+    arguments.setdefault("rating_above", 2.0)
+    arguments.setdefault("name", "shop")
+    return prepare("csv", tmp_path / "prepared", source=log, **arguments)
 
 
 def test_rows_are_filtered_mapped_and_put_in_order(log, tmp_path):
     data = run(log, tmp_path)
     # c has one event, a's y was rated 1; ids count from the first appearance, and
-    # a's two events at 20 keep their order.
+    # a's two events at 20 keep their order. d has events enough to train on alone.
     users = pd.read_parquet(data.folder / "users.parquet")["key"].tolist()
     items = pd.read_parquet(data.folder / "items.parquet")["key"].tolist()
-    assert (users, items) == (["b", "a"], ["x", "z", "y"])
-    assert data.store.offsets.tolist() == [0, 0, 4, 8]
-    assert data.store.items.tolist() == [3, 1, 2, 1, 1, 2, 1, 3]
-    assert data.store.times.tolist() == [10, 30, 50, 70, 10, 20, 20, 80]
+    assert (users, items) == (["b", "a", "d"], ["x", "z", "y", "v", "w"])
+    assert data.store.offsets.tolist() == [0, 0, 4, 8, 10]
+    assert data.store.items.tolist() == [3, 1, 2, 1, 1, 2, 1, 3, 4, 5]
+    assert data.store.times.tolist() == [10, 30, 50, 70, 10, 20, 20, 80, 90, 95]
     assert data.instances["test"].tolist() == [[1, 3], [2, 3]]
     assert data.instances["valid"].tolist() == [[1, 2], [2, 2]]
 
 
 def test_statistics_are_those_of_what_was_kept(log, tmp_path):
     found = run(log, tmp_path).meta["statistics"]
-    assert [found[key] for key in ("users", "items", "interactions")] == [2, 3, 8]
-    assert [found[key] for key in ("train", "valid", "test")] == [2, 2, 2]
-    assert found["lengths"] == {"min": 4, "median": 4.0, "mean": 4.0, "max": 4}
-    assert found["same_time_share"] == pytest.approx(1 / 6)
+    assert [found[key] for key in ("users", "items", "interactions")] == [3, 5, 10]
+    assert [found[key] for key in ("train", "valid", "test")] == [3, 2, 2]
+    assert found["lengths"] == {"min": 2, "median": 4.0, "mean": 3.3, "max": 4}
+    assert found["same_time_share"] == pytest.approx(1 / 7)
 
 
 def test_the_same_file_gives_the_same_hash_and_another_another(log, tmp_path):
@@ -95,15 +105,15 @@ def test_too_little_data_is_said(tmp_path, text, message):
     path = tmp_path / "log.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        run(path, tmp_path)
-    assert not (tmp_path / "prepared" / "shop" / "leave_one_out").exists()
+        run(path, tmp_path, rating_above=None)
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_data_that_are_not_the_paper_s_are_refused_or_marked(log, tmp_path, caplog):
     folder = tmp_path / "prepared"
     with pytest.raises(ValueError, match=r"Table 1 has 60,739.*--allow_mismatch"):
         prepare("instruments", folder, source=log, split="leave_one_out")
-    assert not list(folder.glob("*/*"))
+    assert not folder.exists()
     data = prepare(
         "instruments", folder, source=log, split="leave_one_out", allow_mismatch=True
     )
@@ -127,9 +137,9 @@ def fail_with(error):
 def test_a_full_disk_is_said_and_leaves_nothing(log, tmp_path, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(prepared.np, "save", fail_with(full))
-    with pytest.raises(ValueError, match="The disk is full"):
+    with pytest.raises(UserError, match="The disk is full"):
         run(log, tmp_path)
-    assert not [path for path in (tmp_path / "prepared").rglob("*") if path.is_file()]
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_an_interruption_leaves_the_earlier_result_whole(log, tmp_path, monkeypatch):
@@ -153,6 +163,298 @@ def test_synthetic_needs_no_file(tmp_path):
     data = prepare("synthetic", tmp_path, seed=3)
     assert data.meta["source"]["name"] == "synthetic, seed 3"
     assert data.meta["statistics"]["users"] == 2_000
+
+
+def sequences(data):
+    """Each user's items and times by their own keys."""
+    users, items = data.keys("users"), data.keys("items")
+    store = data.store
+    return {
+        users[user - 1]: [
+            (items[store.items[row] - 1], int(store.times[row]))
+            for row in range(store.offsets[user], store.offsets[user + 1])
+        ]
+        for user in range(1, data.num_users)
+    }
+
+
+@pytest.fixture
+def plain(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(logs.PLAIN)
+    return path
+
+
+def test_a_log_is_what_is_prepared(plain, tmp_path):
+    data = prepare("csv", tmp_path / "p", source=plain)
+    assert sequences(data) == logs.sequences()
+
+
+@pytest.mark.parametrize("user_first", [True, False])
+def test_amazon_s_two_orders_of_columns_are_told_apart(tmp_path, user_first):
+    name = "ratings_Toys_and_Games.csv" if user_first else "Toys_and_Games.csv"
+    path = tmp_path / name
+    path.write_bytes(logs.FILES[name])
+    arguments = {"split": "leave_one_out", "allow_mismatch": True}
+    data = prepare("toys", tmp_path / "p", source=path, **arguments)
+    assert sequences(data) == logs.sequences(logs.reviewer, logs.asin)
+
+
+def test_a_kuairand_log_gives_clicks(tmp_path):
+    text = "user_id,video_id,date,time_ms,is_click,is_like\n"
+    for user, item, time, rating in logs.events():
+        text += f"{user},{item},20220408,{time * 1000 + 7},{rating % 2},0\n"
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    arguments = {"allow_mismatch": True, "split": "leave_one_out"}
+    data = prepare("micro_video", tmp_path / "p", source=path, **arguments)
+    clicks = sum(rating % 2 for *_, rating in logs.events())
+    assert len(data.store.items) == clicks
+    assert data.meta["log"]["dropped"]["rating"] == len(logs.events()) - clicks
+    assert data.meta["log"]["time_unit"] == "ms"
+
+
+def test_order_breaks_ties_of_time(tmp_path):
+    path = tmp_path / "log.csv"
+    rows = ["user,item,timestamp,order"]
+    for user in ("u", "v"):
+        rows += [f"{user},c,1520000000,2", f"{user},d,1520000060,0"]
+        rows += [f"{user},b,1520000000,1", f"{user},a,1520000000,0"]
+    path.write_text("\n".join(rows))
+    data = run(path, tmp_path, rating_above=None, keeps_past=True)
+    found = [[item for item, _ in row] for row in sequences(data).values()]
+    assert found == [["a", "b", "c", "d"]] * 2
+
+
+def test_steps_are_an_order_and_split_no_log_by_time(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    arguments = {"options": LogOptions(), "rating_above": None}
+    data = run(path, tmp_path, **arguments)
+    assert not data.has_times
+    assert data.keys("items")[data.store.items[:4] - 1].tolist() == ["y", "x", "z", "x"]
+    with pytest.raises(UserError, match=r"on 1970-01-01.*--time_unit=s"):
+        run(path, tmp_path, **arguments, split="global_time")
+
+
+def counts(data):
+    log = data.meta["log"]
+    return log["rows"], {k: v for k, v in log["dropped"].items() if v}, log["kept"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "dropped"),
+    [
+        ({}, {"one_event_users": 1}),
+        ({"deduplicate": True}, {"one_event_users": 1, "duplicates": 2}),
+        ({"min_item_events": 3}, {"one_event_users": 1, "k_core": 1}),
+        ({"min_user_events": 4, "min_item_events": 3}, {"k_core": 4}),
+    ],
+)
+def test_what_is_dropped_is_counted(tmp_path, filters, dropped):
+    rows = [(user, item) for user in "abc" for item in "vwxy"]
+    rows += [("a", "v"), ("b", "v"), ("d", "e"), ("d", "v"), ("d", "w"), ("z", "v")]
+    text = "user,item,timestamp\n"
+    for number, (user, item) in enumerate(rows):
+        again = number in (12, 13)  # The same event as in the user's first row.
+        time = rows.index((user, item)) if again else number
+        text += f"{user},{item},{1_520_000_000 + time}\n"
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    chosen = Filters(**filters)
+    data = run(path, tmp_path, rating_above=None, filters=chosen, keeps_past=True)
+    assert counts(data)[0] == 18
+    assert (
+        counts(data)[2] == len(data.store.items) == 18 - sum(counts(data)[1].values())
+    )
+    assert counts(data)[1] == dropped
+    duplicates = 0 if filters.get("deduplicate") else 2
+    assert data.meta["log"]["duplicates"] == duplicates
+
+
+def test_a_core_is_stable(tmp_path):
+    rng = np.random.default_rng(0)
+    pairs = np.unique((rng.random((400, 2)) ** 2 * 40).astype(int), axis=0)
+    table = pd.DataFrame(pairs, columns=["user", "item"]).assign(
+        order=range(len(pairs))
+    )
+    path = tmp_path / "log.csv"
+    table.to_csv(path, index=False)
+    filters = Filters(min_user_events=5, min_item_events=5)
+    data = run(path, tmp_path, rating_above=None, filters=filters)
+    kept = table
+    while True:  # By hand, a user or item at a time.
+        few = kept["user"].map(kept["user"].value_counts()) < 5
+        few |= kept["item"].map(kept["item"].value_counts()) < 5
+        if not few.any():
+            break
+        kept = kept[~few]
+    assert len(data.store.items) == len(kept) > 0
+    assert {*data.keys("users")} == {*kept["user"].astype(str)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rating_above": float("nan")}, "--rating_above takes a number"),
+        ({"utc_offset_hours": float("inf")}, "--utc_offset_hours takes -24 to 24"),
+        ({"utc_offset_hours": float("nan")}, "--utc_offset_hours takes -24 to 24"),
+        ({"split": "by_year"}, "`split` must be one of"),
+        *(({"name": name}, "--name takes a name of letters")
+          for name in (".", "..", "../x", "/abs", "a b", "<script>", "a\n", "-/")),
+    ],
+)  # fmt: skip
+def test_flags_that_make_no_sense_are_refused(plain, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        prepare("csv", tmp_path / "p", source=plain, **changes)
+    assert not (tmp_path / "p").exists()
+
+
+def test_ratings_that_are_asked_for_have_to_be_there(plain, tmp_path, caplog):
+    with pytest.raises(UserError, match=r"no ratings, which --rating_above=3 needs"):
+        prepare("csv", tmp_path / "p", source=plain, rating_above=3.0)
+    prepare("toys", tmp_path / "p", source=plain, allow_mismatch=True)
+    assert "log.csv has no ratings: all events count as positive" in caplog.text
+
+
+def test_instances_that_nothing_can_be_ranked_against_are_left_out(tmp_path, caplog):
+    # u has had all of the five items at its fifth event.
+    items = {"u": "abcdea", "v": "abcb", "w": "cdcd"}
+    rows = [(user, item) for user, row in items.items() for item in row]
+    text = "user,item,order\n"
+    text += "".join(f"{u},{i},{n}\n" for n, (u, i) in enumerate(rows))
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    data = run(path, tmp_path, rating_above=None)
+    whole = run(path, tmp_path, rating_above=None, keeps_past=True, name="whole")
+    ends = {part: [*map(tuple, rows.tolist())] for part, rows in data.instances.items()}
+    everything = {part: len(rows) for part, rows in whole.instances.items()}
+    assert (everything, whole.meta["log"]["without_negatives"]) == (
+        {"train": 5, "valid": 3, "test": 3},
+        0,
+    )
+    assert (1, 3) in ends["train"]
+    assert (1, 4) not in ends["valid"]
+    assert (1, 5) not in ends["test"]
+    assert data.meta["log"]["without_negatives"] == 2
+    assert "2 instances are left out" in caplog.text
+    assert whole.keeps_past
+    assert not data.keeps_past
+    assert whole.meta["sha256"] != data.meta["sha256"]
+
+
+def test_repeats_that_decide_and_small_catalogues_are_said(tmp_path, caplog):
+    rows = [(f"u{u}", f"i{(u + n) % 90}", n) for u in range(30) for n in range(6)]
+    rows += [(f"u{u}", f"i{u % 90}", 6) for u in range(30) if u % 5 == 0]
+    path = tmp_path / "log.csv"
+    table = pd.DataFrame(rows, columns=["user", "item", "order"])
+    table.to_csv(path, index=False)
+    data = run(path, tmp_path, rating_above=None)
+    log = data.meta["log"]
+    assert (log["repeats"], log["repeated_test_targets"]) == (6, 6)
+    assert "20% of the test targets are items that the user had" in caplog.text
+    assert "The catalogue has 35 items. Metrics at 5, 10, 20 say" in caplog.text
+    assert log["odd"] == [record.getMessage() for record in caplog.records]
+
+
+PARTS = ("train", "valid", "test")
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A folder of three files: the last event of each user tests, and so on."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    rows = [list(group) for group in np.array_split(logs.events(), logs.NUM_USERS)]
+    cuts = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 8)}
+    for part, cut in cuts.items():
+        chosen = [row for group in rows for row in group[cut]]
+        text = "".join(f"{u}\t{i}\t{t}\n" for u, i, t, _ in chosen)
+        header = "user_id:token\titem_id:token\ttimestamp:float\n"
+        (folder / f"shop.{part}.inter").write_text(header + text)
+    return folder
+
+
+def test_a_log_that_is_split_is_taken_as_it_is(given, plain, tmp_path):
+    data = prepare("csv", tmp_path / "p", source=given, name="shop")
+    assert data.split == "given"
+    assert sequences(data) == logs.sequences()
+    alone = prepare("csv", tmp_path / "p", source=plain, split="leave_one_out")
+    for part in PARTS:
+        np.testing.assert_array_equal(data.instances[part], alone.instances[part])
+    files = {part: given / f"shop.{part}.inter" for part in PARTS}
+    again = prepare("csv", tmp_path / "p", files=files, name="again")
+    assert again.meta["sha256"] == data.meta["sha256"]
+
+
+def test_a_split_log_must_not_show_the_future(given, tmp_path):
+    with pytest.raises(UserError, match="--split and a log that is split"):
+        prepare("csv", tmp_path / "p", source=given, split="per_user")
+    test = given / "shop.test.inter"
+    early = logs.second(1, 7) - 86_400 * 3
+    test.write_text(test.read_text().replace(str(logs.second(1, 7)), str(early)))
+    with pytest.raises(UserError, match=r"1 users have events of a later part.*as 1:"):
+        prepare("csv", tmp_path / "p", source=given)
+    test.unlink()
+    with pytest.raises(UserError, match="one file of test events"):
+        prepare("csv", tmp_path / "p", source=given)
+
+
+def test_a_folder_that_is_not_ours_stays(plain, tmp_path):
+    run_dir = tmp_path / "runs/shop/leave_one_out/mgnm/seed-1"
+    run_dir.mkdir(parents=True)
+    (run_dir / "passport.json").write_text("{}")
+    arguments = {"source": plain, "split": "leave_one_out", "name": "shop"}
+    with pytest.raises(UserError, match=r"did not write: mgnm\. It stays as it is"):
+        prepare("csv", tmp_path / "runs", **arguments)
+    assert (run_dir / "passport.json").read_text() == "{}"
+    data = prepare("csv", tmp_path / "p", **arguments)
+    (data.folder / "thesis.txt").write_text("years")
+    with pytest.raises(UserError, match=r"did not write: thesis\.txt"):
+        prepare("csv", tmp_path / "p", **arguments)
+    (data.folder / "thesis.txt").unlink()
+    (data.folder / "candidates-test-uni1000-1.npy").write_bytes(b"drawn")
+    assert prepare("csv", tmp_path / "p", **arguments).folder == data.folder
+    assert not list(data.folder.glob("candidates-*"))
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "damaged manifest", "older"])
+def test_what_else_may_stand_in_the_place(plain, tmp_path, kind):
+    arguments = {"source": plain, "split": "leave_one_out", "name": "shop"}
+    data = prepare("csv", tmp_path / "p", **arguments)
+    folder, elsewhere = data.folder, tmp_path / "elsewhere"
+    manifest = folder / "manifest.json"
+    if kind == "older":  # Without a manifest its hash proves that it is ours.
+        manifest.unlink()
+        assert prepare("csv", tmp_path / "p", **arguments).meta == data.meta
+        return
+    if kind == "damaged manifest":
+        manifest.write_text(manifest.read_text().replace("items", "itemz"))
+    else:
+        folder.rename(elsewhere)
+        if kind == "file":
+            folder.write_text("mine")
+        else:
+            folder.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"is a (file|link)|manifest.json is damaged"):
+        prepare("csv", tmp_path / "p", **arguments)
+    assert folder.exists()
+
+
+def test_two_at_once_are_told(plain, tmp_path):
+    folder = tmp_path / "p/shop/leave_one_out"
+    with (
+        locks.writing(folder, "prepared"),
+        pytest.raises(UserError, match="is being prepared by process"),
+    ):
+        prepare("csv", tmp_path / "p", source=plain, split="leave_one_out", name="shop")
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(plain, tmp_path):
+    (tmp_path / "p").write_text("a file")
+    with pytest.raises(UserError, match="Choose another folder by --data_dir"):
+        prepare("csv", tmp_path / "p", source=plain)
 
 
 def command(*arguments, cwd=ROOT):

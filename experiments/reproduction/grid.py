@@ -113,8 +113,8 @@ def prepare(options: Options) -> list[tuple[str, str]]:
     files: dict[str, Path] = {}
     wanted = list(profiles.PROFILES[options.profile].datasets)
     if options.profile == "public":
-        files = profiles.csv_files(options.csv_dir)
-        wanted = [(name, profiles.public_split(path)) for name, path in files.items()]
+        files = profiles.log_files(options.csv_dir)
+        wanted = [(name, profiles.public_split(name, files[name])) for name in files]
     names = chosen(options.datasets, [name for name, _ in wanted], "datasets")
     ready = []
     for name, split in wanted:

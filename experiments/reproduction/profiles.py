@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
+from data import names
+from data.errors import UserError
 from harness.defaults import KNOWN_FILES
 
 
@@ -50,32 +55,57 @@ PROFILES: dict[str, Profile] = {
 }
 
 
-def csv_files(folder: str | None) -> dict[str, Path]:
-    """The CSV files of a folder by name, for the public profile.
+# Endings of the logs of a folder, without that of the packing.
+_LOGS = ("csv", "tsv", "inter", "jsonl", "parquet")
+_ENDING = re.compile(rf"\.({'|'.join(_LOGS)})(\.gz|\.zip)?$", re.IGNORECASE)
+
+
+def log_files(folder: str | None) -> dict[str, Path]:
+    """The logs of a folder by name, for the public profile; others are said.
+
+    A log's name is that of its file without its endings, in characters that a name
+    may have.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if there is none, or two have one name.
     """
     if not folder:
-        raise ValueError(
-            "The public profile reads CSV files: give their folder as DATA_DIR=... to "
+        raise UserError(
+            "The public profile reads a folder of logs: give it as DATA_DIR=... to "
             "make, or as --data_dir=... to this command."
         )
-    paths = sorted(
-        path
-        for path in Path(folder).glob("*")
-        if path.name.endswith((".csv", ".csv.gz"))
-    )
-    if not paths:
-        raise ValueError(f"There is no .csv or .csv.gz file in {folder}.")
-    return {path.name.split(".csv")[0]: path for path in paths}
+    if not Path(folder).is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    found: dict[str, Path] = {}
+    ignored = []
+    for path in sorted(Path(folder).iterdir()):
+        if not (path.is_file() and _ENDING.search(path.name)):
+            ignored.append(path.name)
+            continue
+        name = names.from_file(_ENDING.sub("", path.name))
+        if name in found:
+            raise UserError(
+                f"{path} and {found[name].name} would both be called {name}. Rename "
+                "one of them."
+            )
+        found[name] = path
+    if ignored:
+        logging.warning(
+            "Ignored in %s, since a log ends in .%s: %s",
+            folder,
+            ", .".join(_LOGS),
+            ", ".join(ignored),
+        )
+    if not found:
+        raise UserError(f"There is no log in {folder}: no .{', .'.join(_LOGS)} file.")
+    return found
 
 
-def public_split(path: Path) -> str:
+def public_split(name: str, path: Path) -> str:
     """By date for micro-video logs, by global time with times, else leave-one-out."""
-    if KNOWN_FILES.get(path.name.split(".csv")[0], {}).get("dataset") == "micro_video":
+    if KNOWN_FILES.get(name, {}).get("dataset") == "micro_video":
         return "by_date"
-    from data import csv_file
+    from data import log_file
 
-    header = csv_file.fields(csv_file.first_line(path))
-    return "global_time" if "timestamp" in header else "leave_one_out"
+    columns = log_file.form_of(path).columns
+    return "global_time" if "timestamp" in columns else "leave_one_out"

@@ -1,0 +1,119 @@
+"""What is unusual about prepared sequences, and the instances nobody can rank."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data.errors import UserError
+from data.store import SequenceStore
+
+# A share of repeated targets from which a scorer that knows only what a user had
+# before is hard to beat.
+_MANY_REPEATS = 0.1
+# Cutoffs of the metrics; a positive should have ten times as many others.
+_CUTOFFS = (5, 10, 20)
+
+
+def with_negatives(
+    store: SequenceStore, parts: dict[str, np.ndarray], keeps_past: bool
+) -> tuple[dict[str, np.ndarray], int]:
+    """Leaves out instances against which no item can stand.
+
+    These are of users who, with the target, have had every item. With `keeps_past`
+    every item but the target can stand against it.
+
+    Returns:
+        The instances; and how many were left out.
+
+    Raises:
+        UserError: if nothing is left of a part.
+    """
+    catalogue = store.num_items - 1
+    if keeps_past and catalogue > 1:
+        return parts, 0
+    had = _distinct_up_to(store)
+    kept = {}
+    for name, rows in parts.items():
+        at = store.offsets[rows[:, 0]] + rows[:, 1]
+        kept[name] = rows[had[at] < catalogue]
+        if not len(kept[name]):
+            raise UserError(
+                f"All {len(rows)} {name} instances are of users who have had every one "
+                f"of the {catalogue} items, so that nothing can be ranked against "
+                "their targets. More items are needed, or --keep_past."
+            )
+    without = sum(len(rows) - len(kept[name]) for name, rows in parts.items())
+    return kept, without
+
+
+def count_repeats(store: SequenceStore, test: np.ndarray) -> dict[str, int]:
+    """Events, and test targets, whose item the user had before."""
+    users, ends = test.T.astype(np.int64)
+    targets = store.items[store.offsets[users] + ends]
+    return {
+        "repeats": len(store.items) - len(store.seen_keys),
+        "repeated_test_targets": int(store.was_seen(users, ends, targets).sum()),
+        "test_targets": len(test),
+    }
+
+
+def of_instances(
+    store: SequenceStore,
+    rule: str,
+    without: int,
+    repeats: dict[str, int],
+    keeps_past: bool,
+) -> list[str]:
+    """Sentences on what decides results, or makes them say little.
+
+    Args:
+        store: the sequences.
+        rule: the split's name.
+        without: instances left out by `with_negatives`.
+        repeats: of `count_repeats`.
+        keeps_past: whether the past stays among the candidates.
+    """
+    found = []
+    catalogue = store.num_items - 1
+    if without:
+        found.append(
+            f"{without:,} {_are(without, 'instance')} left out: with the target, the "
+            f"user has had all {catalogue:,} items, and nothing can be ranked against "
+            "it. --keep_past keeps them."
+        )
+    small = [k for k in _CUTOFFS if catalogue < 10 * k]
+    if small:
+        found.append(
+            f"The catalogue has {catalogue:,} items. Metrics at "
+            f"{', '.join(map(str, small))} say little: fewer than ten times as many "
+            "items are ranked."
+        )
+    targets = repeats["repeated_test_targets"]
+    tested = repeats["test_targets"]
+    if targets > _MANY_REPEATS * tested and not keeps_past:
+        found.append(
+            f"Repeats decide: {targets / tested:.0%} of the test targets are items "
+            "that the user had before, and no other item of the past is a candidate. "
+            "A scorer that only asks what a user had before ranks these first. "
+            "--keep_past keeps the past among the candidates."
+        )
+    if rule == "leave_one_out" and store.times is not None:
+        found.append(
+            "leave_one_out on dated data: training sees events of other users that "
+            "are later than what is tested. global_time does not."
+        )
+    return found
+
+
+def _distinct_up_to(store: SequenceStore) -> np.ndarray:
+    """How many items a user has had up to each event, it included: int64 [E]."""
+    owners = store.seen_keys // store.num_items
+    first = np.zeros(len(store.items), np.int64)
+    first[store.offsets[owners] + store.seen_first] = 1
+    total = np.cumsum(first)
+    before = np.concatenate([[0], total])[store.offsets[:-1]]  # Of earlier users.
+    return total - np.repeat(before, np.diff(store.offsets))
+
+
+def _are(count: int, what: str) -> str:
+    return f"{what} is" if count == 1 else f"{what}s are"
