@@ -65,7 +65,12 @@ def whole_users(users: np.ndarray, size: int) -> Iterator[slice]:
 
 
 def distinct_past(data: PreparedData, instances: np.ndarray) -> np.ndarray:
-    """Each user's whole known past, an item once: int32 [B, P], zero-padded."""
+    """Each user's whole known past, an item once: int32 [B, P], zero-padded.
+
+    None of it where the data keep the past among the candidates.
+    """
+    if data.keeps_past:
+        return np.zeros((len(instances), 1), dtype=np.int32)
     offsets = data.store.offsets
     pasts = [
         np.unique(data.store.items[offsets[user] : offsets[user] + end])
