@@ -196,7 +196,7 @@ def test_table_1_has_our_reading_of_the_interactions(tmp_path):
     (tmp_path / "shop/x").mkdir(parents=True)
     (tmp_path / "shop/x/meta.json").write_text(json.dumps(meta))
     options = grid.Options("public", None, tmp_path, tmp_path, tmp_path / "out")
-    text = table1.write(options, [("shop", "x")])
+    text = table1.write(options.reports_dir, options.prepared_dir, [("shop", "x")])
     row = "| shop | x | 7 | 7 | 7 | 2 | 2 | 2 | 2 / 3.5 / 9 | – | not in it |"
     assert row in text
     printed = "| Musical Instruments | 60,739 | 56,301 | 946,627 | about 203,000 | "

@@ -24,6 +24,7 @@ _STYLE = {
     "axes.titlesize": 9,
     "svg.hashsalt": "mgnm",  # Else ids differ from one drawing to the next.
     "svg.fonttype": "none",  # Text stays text.
+    "text.parse_math": False,  # A name may hold "$".
     "hatch.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -102,9 +103,10 @@ def save(
     return [folder / f"{name}.{kind}" for kind in ("csv", "png", "svg")]
 
 
-def csv(cell: tuple[float, float | None]) -> str:
+def fields(cell: tuple[float, float | None]) -> list[str]:
+    """Mean and spread as the CSV has them."""
     mean, sd = cell
-    return f"{mean:.6f}," + ("" if sd is None else f"{sd:.6f}")
+    return [f"{mean:.6f}", "" if sd is None else f"{sd:.6f}"]
 
 
 def seeds_note(points: dict[tuple[str, str], list[Point]]) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 from experiments.reports.drawing import (
     COLOURS,
     Passports,
-    csv,
     error_bars,
+    fields,
     panels,
     point,
     save,
     seeds_note,
 )
+from experiments.reports.text import csv_row
 from experiments.results import variants
 from harness.metrics import METRICS
 
@@ -63,7 +64,13 @@ def draw_sweep(
         row[0].set_ylabel(dataset)
     heads = "dataset,split,x,metric,mean,sd,seeds"
     rows = [
-        f"{dataset},{split},{point.x},{metric},{csv(point.metrics[metric])},{point.seeds}"
+        csv_row(
+            [
+                *(dataset, split, str(point.x), metric),
+                *fields(point.metrics[metric]),
+                str(point.seeds),
+            ]
+        )
         for (dataset, split), points in lines.items()
         for point in points
         for metric in METRICS

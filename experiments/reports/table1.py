@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from data.registry import DATASETS
-from experiments.reports.text import markdown_head, markdown_row, write_files
+from experiments.reports.text import (
+    csv_row,
+    markdown_head,
+    markdown_row,
+    markdown_text,
+    write_files,
+)
 from experiments.results import paper
 from experiments.results.paper import implied_interactions
 
@@ -31,7 +37,8 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
         found = meta["statistics"]
         lengths = found["lengths"]
         same = found["same_time_share"]
-        row = [meta["name"], meta["split"], *(f"{found[key]:,}" for key in _COUNTS)]
+        names = [markdown_text(meta["name"]), markdown_text(meta["split"])]
+        row = [*names, *(f"{found[key]:,}" for key in _COUNTS)]
         row.append(f"{lengths['min']} / {lengths['median']:g} / {lengths['max']}")
         row += ["–" if same is None else f"{same:.0%}", _agreement(meta)]
         lines.append(markdown_row(row))
@@ -75,14 +82,12 @@ def to_csv(metas: list[dict[str, Any]]) -> str:
     lines = ["source,data,split,users,items,interactions,train,valid,test,implied"]
     for meta in metas:
         counts = [str(meta["statistics"][key]) for key in _COUNTS]
-        lines.append(",".join(["prepared", meta["name"], meta["split"], *counts, ""]))
+        lines.append(csv_row(["prepared", meta["name"], meta["split"], *counts, ""]))
     for name in paper.DATASET_NAMES:
         spec = DATASETS[name]
         counts = [str(count) for count in spec.table1 or ()]
         implied = str(implied_interactions(name) or "")
-        lines.append(
-            ",".join(["paper", name, spec.split, *counts, "", "", "", implied])
-        )
+        lines.append(csv_row(["paper", name, spec.split, *counts, "", "", "", implied]))
     return "\n".join(lines) + "\n"
 
 

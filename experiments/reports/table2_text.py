@@ -7,11 +7,13 @@ from pathlib import Path
 from experiments.reports import table2, table2_page
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import (
+    csv_row,
     latex_row,
     latex_table,
     markdown_cell,
     markdown_head,
     markdown_row,
+    markdown_text,
     write_files,
 )
 from experiments.results.model_names import display_name, is_added, marked_name, ordered
@@ -43,19 +45,19 @@ def to_markdown(tables: list[DatasetTable]) -> str:
         paper = _paper_columns(table)
         heads = ["model", *(metric.upper() for metric in METRICS)]
         heads += [f"paper {metric.upper()}" for metric in METRICS] if paper else []
-        lines += [f"## {table2.title(table)}", "", *markdown_head(heads)]
+        lines += [f"## {markdown_text(table2.title(table))}", "", *markdown_head(heads)]
         ruled = False
         for model in ordered(table.cells):
             if is_added(model) and not ruled:
                 lines.append(markdown_row(["*ours to add:*", *[""] * (len(heads) - 1)]))
                 ruled = True
-            name = marked_name(model)
+            name = markdown_text(marked_name(model))
             cells = [markdown_cell(table.cells[model][metric]) for metric in METRICS]
             lines.append(markdown_row([name, *cells, *paper.get(model, [])]))
-        lines += ["", table2.caption(table), ""]
+        lines += ["", markdown_text(table2.caption(table)), ""]
         if any(is_added(model) for model in table.cells):
             lines += ["‡ Not in the paper's Table 2.", ""]
-        lines += [f"**Note:** {warning}" for warning in table.warnings]
+        lines += [f"**Note:** {markdown_text(warning)}" for warning in table.warnings]
         lines += ["", *_cost_lines(table), ""]
     lines += ["## Known weaknesses of this protocol", ""]
     return "\n".join(lines + [f"- {weakness}" for weakness in table2.WEAKNESSES]) + "\n"
@@ -74,7 +76,7 @@ def to_csv(tables: list[DatasetTable]) -> str:
                 values += [f"{cell.mean:.6f}", sd, str(len(table.passports[model]))]
                 values += [str(cell.place), str(int(cell.by_seeds))]
                 values += [str(int(cell.by_users)), str(paper)]
-                lines.append(",".join(values))
+                lines.append(csv_row(values))
     return "\n".join(lines) + "\n"
 
 
@@ -108,4 +110,7 @@ def _paper_columns(table: DatasetTable) -> dict[str, list[str]]:
 
 def _cost_lines(table: DatasetTable) -> list[str]:
     rows = table2.costs(table)
-    return [*markdown_head(rows[0]), *map(markdown_row, rows[1:])]
+    return [
+        *markdown_head(rows[0]),
+        *(markdown_row(list(map(markdown_text, row))) for row in rows[1:]),
+    ]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reports.text import (
+    csv_row,
     latex_row,
     latex_table,
     markdown_cell,
     markdown_head,
     markdown_row,
+    markdown_text,
     write_files,
 )
 from experiments.results import comparison, finished_runs, paper, significance, variants
@@ -103,6 +105,10 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     return Table(dataset, split, passports, cells)
 
 
+def _title(table: Table) -> str:
+    return f"{table.dataset}, {table.split}, uni1000"
+
+
 def caption(table: Table) -> str:
     """What was measured, on what, by which code."""
     first = table.passports[variants.FULL_NAME][0]
@@ -131,15 +137,15 @@ def to_markdown(tables: list[Table]) -> str:
     lines = ["# Table 3, ablations of MGNM", ""]
     for table in tables:
         lines += [
-            f"## {table.dataset}, {table.split}, uni1000",
+            f"## {markdown_text(_title(table))}",
             "",
             *markdown_head(heads),
         ]
         for name, cells in table.cells.items():
             row = [markdown_cell(cells[metric]) for metric in METRICS]
             lines.append(markdown_row([name, *row]))
-        lines += ["", caption(table), ""]
-        lines += [f"**Note:** {text}" for text in _missing(table)] + [""]
+        lines += ["", markdown_text(caption(table)), ""]
+        lines += [f"**Note:** {markdown_text(text)}" for text in _missing(table)] + [""]
     lines += ["## What each row is", ""]
     lines += [f"- {name}: {note}." for name, note in _NOTES.items()]
     lines += [
@@ -166,7 +172,7 @@ def to_csv(tables: list[Table]) -> str:
                 values += [str(int(cell.by_seeds)), str(int(cell.by_users))]
                 printed = paper.TABLE3.get(name)
                 values.append(str(printed[number]) if printed else "")
-                lines.append(",".join(values))
+                lines.append(csv_row(values))
     return "\n".join(lines) + "\n"
 
 
@@ -175,7 +181,7 @@ def to_latex(tables: list[Table]) -> str:
     parts = []
     for table in tables:
         body = [latex_row(name, cells) for name, cells in table.cells.items()]
-        text = f"{table.dataset}, {table.split}, uni1000. {caption(table)}"
+        text = f"{_title(table)}. {caption(table)}"
         parts.append(latex_table(body, text))
     return "\n\n".join(parts) + "\n"
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reports.text import markdown_head, markdown_row, write_files
+from experiments.reports.text import (
+    csv_row,
+    markdown_head,
+    markdown_row,
+    markdown_text,
+    write_files,
+)
 from experiments.results import finished_runs, paper
 from experiments.results.model_names import display_name, ordered
 
@@ -64,7 +70,7 @@ def to_markdown(tables: Tables) -> str:
     lines = ["# Table 4, what training took", ""]
     heads = ["model", *_COLUMNS.values()]
     for (dataset, split), passports in tables.items():
-        lines += [f"## {dataset}, {split}", ""]
+        lines += [f"## {markdown_text(f'{dataset}, {split}')}", ""]
         lines += markdown_head(heads)
         counted = []
         for model in ordered(passports):
@@ -74,8 +80,8 @@ def to_markdown(tables: Tables) -> str:
                 counted.append(name)
                 continue
             cells = [_cell(key, found[key]) for key in _COLUMNS]
-            lines.append(markdown_row([name, *cells]))
-        lines += ["", _caption(passports, counted), ""]
+            lines.append(markdown_row([markdown_text(name), *cells]))
+        lines += ["", markdown_text(_caption(passports, counted)), ""]
     lines += [
         "## The paper's Table 4, MGNM on one GPU",
         "",
@@ -96,17 +102,17 @@ def to_markdown(tables: Tables) -> str:
 
 
 def to_csv(tables: Tables) -> str:
-    lines = [",".join(["dataset", "split", "model", "seeds", *_COLUMNS])]
+    lines = [csv_row(["dataset", "split", "model", "seeds", *_COLUMNS])]
     for (dataset, split), passports in tables.items():
         for model in ordered(passports):
             runs = passports[model]
             found = _means(runs) or {}
             row = [dataset, split, model, str(len(runs))]
             row += [f"{found[key]:.6g}" if found else "" for key in _COLUMNS]
-            lines.append(",".join(row))
+            lines.append(csv_row(row))
     for name, (seconds, iterations, minutes) in paper.TABLE4.items():
         row = [name, "paper", "mgnm", "", str(seconds), str(iterations), str(minutes)]
-        lines.append(",".join([*row, *[""] * (len(_COLUMNS) - 3)]))
+        lines.append(csv_row([*row, *[""] * (len(_COLUMNS) - 3)]))
     return "\n".join(lines) + "\n"
 
 

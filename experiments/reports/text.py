@@ -2,23 +2,84 @@
 
 from __future__ import annotations
 
-import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from data import atomic
 from experiments.results.comparison import Cell
 from harness.metrics import METRICS
+
+_TEX = {letter: rf"\{letter}" for letter in "_%&#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+    "→": r"$\rightarrow$",
+    "Δ": r"$\Delta$",
+}
 
 
 def write_files(output_dir: Path, texts: dict[str, str]) -> None:
     """Writes each text under its name, whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        partial = output_dir / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, output_dir / name)
+        atomic.write_text(output_dir / name, text)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: what it could take for its own is escaped.
+
+    For names and captions, which come from files. A sign that Markdown reads as text
+    where it stands ("p < 0.05", "global_time") stays as it is.
+    """
+    text = one_line(text).replace("\\", r"\\")
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"\*(?=\S)|(?<=\S)\*|\b_(?!\w)|(?<!\w)_", r"\\\g<0>", text)
+    return re.sub(r"[|`\[\]~$]", r"\\\g<0>", text)
+
+
+def one_line(text: str) -> str:
+    """Text with each run of line breaks, tabs and other controls made one blank."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+
+
+def csv_row(values: Iterable[str]) -> str:
+    """A line of a CSV file: quoted where it has to be.
+
+    Text that a spreadsheet would run as a formula (`=`, `+`, `-`, `@` in front) gets
+    an apostrophe before it; numbers stay numbers.
+    """
+    return ",".join(map(_csv_field, values))
+
+
+def _csv_field(value: str) -> str:
+    value = one_line(value)
+    if value.lstrip()[:1] in ("=", "+", "-", "@") and not _is_number(value):
+        value = f"'{value}"
+    if '"' in value or "," in value:
+        value = '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def markdown_row(cells: list[str]) -> str:
+    """A line of a table, of cells in Markdown: a name comes by `markdown_text`."""
     return "| " + " | ".join(cells) + " |"
 
 
@@ -50,9 +111,8 @@ def latex_cell(cell: Cell) -> str:
 
 
 def tex(text: str) -> str:
-    for plain, escaped in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("±", r"$\pm$")):
-        text = text.replace(plain, escaped)
-    return text.replace("†", r"$\dagger$").replace("→", r"$\rightarrow$")
+    """Text that LaTeX sets as it is."""
+    return "".join(_TEX.get(letter, letter) for letter in one_line(text))
 
 
 def latex_table(body: list[str], caption: str) -> str:

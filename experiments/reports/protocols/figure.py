@@ -9,6 +9,7 @@ from data.candidates import PROTOCOLS
 from experiments.reports import drawing
 from experiments.reports.protocols.orders import METRICS, Cell, Column, places
 from experiments.reports.protocols.table import Table
+from experiments.reports.text import csv_row
 from experiments.results.model_names import display_name
 
 # What the figure draws, by its label.
@@ -86,5 +87,5 @@ def to_csv_rows(tables: list[Table]) -> tuple[str, list[str]]:
                     values = [table.dataset, table.split, model, protocol, grouping]
                     values += [metric, f"{mean:.6f}", "" if sd is None else f"{sd:.6f}"]
                     values += [str(len(table.passports[model])), str(place[model])]
-                    rows.append(",".join(values))
+                    rows.append(csv_row(values))
     return "dataset,split,model,protocol,grouping,metric,mean,sd,seeds,place", rows

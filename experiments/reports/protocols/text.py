@@ -8,7 +8,13 @@ from experiments.reports.protocols import figure, orders
 from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols.orders import METRICS, places
 from experiments.reports.protocols.table import Table
-from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.reports.text import (
+    markdown_head,
+    markdown_row,
+    markdown_text,
+    mean_text,
+    write_files,
+)
 from experiments.results.model_names import marked_name
 
 
@@ -28,14 +34,14 @@ def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> 
 def to_markdown(tables: list[Table]) -> str:
     lines = ["# Protocols side by side", "", *_READING, ""]
     for table in tables:
-        lines += [f"## {table.dataset}, {table.split}", ""]
+        lines += [f"## {markdown_text(f'{table.dataset}, {table.split}')}", ""]
         for metric in METRICS:
             lines += _metric_lines(table, metric)
-        lines += [caption(table), "", *_tau_lines(table), ""]
+        lines += [markdown_text(caption(table)), "", *_tau_lines(table), ""]
         for name, _ in protocol_table.pooled(table.cells[METRICS[0]]):
             lines += _grouping_lines(table, name)
         for note in table.notes:
-            lines += [f"**Note:** {note}", ""]
+            lines += [f"**Note:** {markdown_text(note)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -69,7 +75,7 @@ def _metric_lines(table: Table, metric: str) -> list[str]:
     heads = [metric.upper(), *(protocol for protocol, _ in columns)]
     lines = markdown_head(heads)
     for model in table.passports:
-        row = [marked_name(model)]
+        row = [markdown_text(marked_name(model))]
         for key, cells in columns.items():
             if model in cells:
                 row.append(f"{mean_text(*cells[model])} ({place[key][model]})")
@@ -105,7 +111,7 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
         heads += [f"{metric.upper()} instance", "user", "difference"]
     lines = markdown_head(heads)
     for model in table.passports:
-        row = [marked_name(model)]
+        row = [markdown_text(marked_name(model))]
         for metric in METRICS:
             by_instance, by_user = (
                 table.cells[metric].get((protocol, key), {})

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.reports.text import (
+    csv_row,
+    markdown_head,
+    markdown_row,
+    markdown_text,
+    mean_text,
+    write_files,
+)
 from experiments.results import comparison, significance
 from experiments.results.model_names import marked_name
 from experiments.studies.fragility import measure
@@ -42,14 +49,21 @@ def to_markdown(tables: list[Table]) -> str:
     lines = ["# Fragility: other histories, the same weights", ""]
     for table in tables:
         heads = ["model", "order", *(metric.upper() for metric in METRICS)]
-        lines += [f"## {table.dataset}, {table.split}, {measure.PROTOCOL}", ""]
+        lines += [
+            f"## {markdown_text(_title(table))}",
+            "",
+        ]
         lines += markdown_head(heads)
         for model in table.values:
             lines += _model_lines(table, model)
-        lines += ["", caption(table), "", *_tau_lines(table)]
+        lines += ["", markdown_text(caption(table)), "", *_tau_lines(table)]
         for note in table.notes:
-            lines += [f"**Note:** {note}", ""]
+            lines += [f"**Note:** {markdown_text(note)}", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _title(table: Table) -> str:
+    return f"{table.dataset}, {table.split}, {measure.PROTOCOL}"
 
 
 def caption(table: Table) -> str:
@@ -100,7 +114,7 @@ def to_csv(tables: list[Table]) -> str:
                         values += [metric, str(len(found)), f"{mean:.6f}"]
                         values += ["" if sd is None else f"{sd:.6f}"]
                         values += [f"{found.min():.6f}", f"{found.max():.6f}"]
-                        lines.append(",".join(values))
+                        lines.append(csv_row(values))
     return "\n".join(lines) + "\n"
 
 
@@ -109,7 +123,7 @@ def _model_lines(table: Table, model: str) -> list[str]:
         order: by_grouping["instance"]
         for order, by_grouping in table.values[model].items()
     }
-    name = marked_name(model)
+    name = markdown_text(marked_name(model))
     stored = [f"{by_order[STORED][metric][0]:.4f}" for metric in METRICS]
     rows = [[name, "stored", *stored]]
     if REDRAWN in by_order:

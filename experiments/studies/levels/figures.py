@@ -12,13 +12,14 @@ from experiments.reports.drawing import (
     COLOURS,
     HATCHES,
     Passports,
-    csv,
     error_bars,
+    fields,
     panels,
     point,
     save,
     seeds_note,
 )
+from experiments.reports.text import csv_row
 from experiments.results import variants
 from experiments.studies.levels import look
 from harness import defaults
@@ -60,7 +61,13 @@ def wins(
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     heads = "dataset,split,seed,user,kind,level,wins"
     rows = [
-        f"{dataset},{split},{line.seed},{line.user},{line.kind},{line.level},{line.wins}"
+        csv_row(
+            [dataset, split]
+            + [
+                str(value)
+                for value in (line.seed, line.user, line.kind, line.level, line.wins)
+            ]
+        )
         for (dataset, split), table in tables.items()
         for line in table.itertuples()
     ]
@@ -132,7 +139,13 @@ def poolings(folder: Path, found: dict[tuple[str, str], Passports]) -> list[Path
         row[0].set_ylabel(dataset)
     heads = "dataset,split,pooling,metric,mean,sd,seeds"
     rows = [
-        f"{dataset},{split},{point.x},{metric},{csv(point.metrics[metric])},{point.seeds}"
+        csv_row(
+            [
+                *(dataset, split, str(point.x), metric),
+                *fields(point.metrics[metric]),
+                str(point.seeds),
+            ]
+        )
         for (dataset, split), points in bars.items()
         for point in points
         for metric in METRICS

@@ -6,7 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.reports.text import markdown_head, markdown_row, mean_text, write_files
+from experiments.reports.text import (
+    csv_row,
+    markdown_head,
+    markdown_row,
+    markdown_text,
+    mean_text,
+    write_files,
+)
 from experiments.studies.waterfall.lines import (
     SHOWN,
     Metrics,
@@ -52,9 +59,10 @@ def write(
 def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
     heads = [metric.upper() for metric in METRICS]
     lines = [
-        f"# The released computation, step by step to the paper: {title(runs)}",
+        "# The released computation, step by step to the paper: "
+        f"{markdown_text(title(runs))}",
         "",
-        caption(runs),
+        markdown_text(caption(runs)),
         "",
         "## The released computation",
         "",
@@ -105,7 +113,7 @@ def to_csv(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
                 numbers += [_number(x) for x in change or (None, None)]
                 plain = name.replace("*", "").replace(",", ";")
                 rows.append(
-                    ",".join([runs[0]["dataset"], table, plain, metric, *numbers])
+                    csv_row([runs[0]["dataset"], table, plain, metric, *numbers])
                 )
             before = found if table == "steps" else None
     return "\n".join(rows) + "\n"
