@@ -5,14 +5,19 @@ Example: python -m experiments.train --model=mgnm --dataset=toys --run_dir=runs/
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from harness import command_line, defaults, run_folder
+from harness import cluster, command_line, defaults, run_folder
 from harness.config import PAPER, RECIPES, SCHEDULES, STRATEGIES, Config, with_arguments
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
 
 _MODEL = flags.DEFINE_enum(
     "model", None, sorted(defaults.MODEL_SETTINGS), "Which model.", required=True
@@ -93,6 +98,13 @@ _STRATEGY = flags.DEFINE_enum(
     "Share each batch among this machine's GPUs (mirrored) or the workers that "
     "TF_CONFIG names (multi_worker). Default: none.",
 )
+_PEER_TIMEOUT = flags.DEFINE_float(
+    "peer_timeout",
+    120.0,
+    "Seconds that workers of --strategy=multi_worker wait for each other, and for a "
+    "sign of life later.",
+    lower_bound=1.0,
+)
 
 
 def main() -> None:
@@ -118,8 +130,8 @@ def main() -> None:
 
 def _run(config: Config) -> None:
     from data import prepared
-    from harness import runner, training
 
+    workers = cluster.from_environment() if _is_shared(config) else None
     data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     run_dir = Path(
         _RUN_DIR.value
@@ -132,15 +144,37 @@ def _run(config: Config) -> None:
             _SEED.value,
         )
     )
-    try:
-        passport = runner.run(config, data, run_dir, _SEED.value)
-    except (training.Interrupted, KeyboardInterrupt):
+    with contextlib.ExitStack() as stack:
+        if workers:
+            claims = {
+                **dataclasses.asdict(config),
+                "seed": _SEED.value,
+                "data": data.meta["sha256"],
+                "code": cluster.hash_of_code(),
+            }
+            stack.enter_context(cluster.joined(workers, claims, _PEER_TIMEOUT.value))
+        passport = _train(config, data, run_dir)
+    if passport is None:
         # Where to is known here alone.
         sys.exit(f"Stopped. The same command goes on from {run_dir}.")
     for grouping, found in passport["metrics"]["test"]["uni1000"].items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         logging.info("test uni1000, by %s: %s", grouping, shown)
     logging.info("Written: %s", run_dir)
+
+
+def _is_shared(config: Config) -> bool:
+    return config.strategy == "multi_worker"
+
+
+def _train(config: Config, data: PreparedData, run_dir: Path) -> dict[str, Any] | None:
+    """The passport; None if it was stopped."""
+    from harness import runner, training
+
+    try:
+        return runner.run(config, data, run_dir, _SEED.value)
+    except (training.Interrupted, KeyboardInterrupt):
+        return None
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ Everything here is a no-op for one device, so that callers need not ask.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,36 +15,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from harness import distribution
+from harness import cluster, distribution
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy of `Config.strategy`; before TensorFlow has run anything.
 
     Raises:
-        ValueError: if several machines are asked for without a cluster to join.
+        UserError: if several machines are asked for without a cluster to join.
     """
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
-    _check_cluster(os.environ.get("TF_CONFIG"))
+    cluster.from_environment()
     return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def _check_cluster(text: str | None) -> None:
-    try:
-        cluster = json.loads(text or "")
-        workers, task = cluster["cluster"]["worker"], cluster["task"]
-        known = task["type"] == "worker" and task["index"] in range(len(workers))
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise ValueError(
-            "--strategy=multi_worker reads the cluster from the environment variable "
-            'TF_CONFIG, as in {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            f'"task": {{"type": "worker", "index": 0}}}}. Received: {text or "nothing"}'
-        )
 
 
 def num_workers() -> int:

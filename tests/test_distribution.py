@@ -128,10 +128,7 @@ def test_only_the_chief_leaves_files(results):
     assert kept == {path.name for path in (folder / "one").iterdir()}
 
 
-@pytest.mark.parametrize("text", [None, "{", '{"cluster": {}}'])
-def test_a_cluster_that_cannot_be_joined_is_refused(monkeypatch, text):
+def test_without_a_cluster_several_machines_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    if text:
-        monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="TF_CONFIG"):
         distribution.make_strategy("multi_worker")
