@@ -22,6 +22,7 @@ from absl import flags
 
 from benchmarks import tables
 from harness import command_line, defaults
+from harness.config import PAPER, RECIPES
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -35,6 +36,9 @@ _DATASET = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_string("split", None, "Which of its splits.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_RECIPE = flags.DEFINE_enum(
+    "recipe", PAPER, list(RECIPES), "How models are trained, see docs/recipe.md."
 )
 _MODELS = flags.DEFINE_list("models", None, "Which models, by comma. Default: all.")
 _INSTANCES = flags.DEFINE_integer("instances", 4_096, "Most test instances a round.", 1)
@@ -103,6 +107,7 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     from harness import provenance
 
     result = {
+        "recipe": _RECIPE.value,
         "commit": provenance.commit(),
         "machine": provenance.describe(),
         "versions": provenance.versions(),
@@ -110,7 +115,7 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     }
     if _DATASET.value:
         data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
-        result["workloads"][data.name] = measure(data, data.name, models)
+        result["workloads"][data.name] = measure(data, data.name, models, _RECIPE.value)
         return result
     unknown = sorted({*_WORKLOADS.value} - {*workloads.WORKLOADS})
     if unknown:
@@ -121,7 +126,7 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     for name in _WORKLOADS.value:
         data = workloads.build(name, folder)
         settings = workloads.WORKLOADS[name].settings_of
-        result["workloads"][name] = measure(data, settings, models)
+        result["workloads"][name] = measure(data, settings, models, _RECIPE.value)
     return result
 
 
@@ -134,7 +139,9 @@ def _measure_prepare(folder: Path) -> dict[str, Any]:
     return json.loads(output.read_text())
 
 
-def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, Any]:
+def measure(
+    data: PreparedData, settings: str, models: list[str], recipe: str = PAPER
+) -> dict[str, Any]:
     """Figures of the models on one data set."""
     from benchmarks import limits, plain
     from benchmarks.trial import Trial
@@ -143,7 +150,8 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
     for model in models:
         try:
             is_plain = model in PLAIN
-            config = defaults.get_config("mgnm" if is_plain else model, settings)
+            name = "mgnm" if is_plain else model
+            config = defaults.get_config(name, settings, recipe=recipe)
             trial = Trial(
                 data,
                 model,
@@ -161,7 +169,7 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
         for trial in trials:
             trial.round(number + 1)
         sys.stderr.write(f"round {number + 1} of {_ROUNDS.value} done\n")
-    rates = limits.measure_rates(_size(settings))
+    rates = limits.measure_rates(_size(settings, recipe))
     lengths = np.minimum(data.instances["train"][:, 1], trials[0].config.max_history)
     return {
         "users": data.num_users - 1,
@@ -176,8 +184,9 @@ def measure(data: PreparedData, settings: str, models: list[str]) -> dict[str, A
     }
 
 
-def _size(settings: str) -> int:
-    return defaults.get_config("mgnm", settings).arguments.get("embedding_dim", 16)
+def _size(settings: str, recipe: str) -> int:
+    config = defaults.get_config("mgnm", settings, recipe=recipe)
+    return config.arguments.get("embedding_dim", 16)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from harness.config import PAPER
+
 _COLUMNS = {
     "parameters": "parameters",
     "first_step_s": "first step, s",
@@ -24,7 +26,8 @@ def speeds(result: dict[str, Any]) -> str:
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"GPU: {machine['gpu'] or 'none'}; commit {result['commit'][:12]}, "
-        f"TensorFlow {result['versions']['tensorflow']}.",
+        f"TensorFlow {result['versions']['tensorflow']}; "
+        f"recipe {result.get('recipe', PAPER)}.",
         "",
     ]
     if "prepare" in result:

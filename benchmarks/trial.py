@@ -93,6 +93,7 @@ class Trial:
             "seed": 1,
             "batch_size": config.batch_size,
             "num_negatives": config.num_negatives,
+            "share_negatives": config.share_negatives,
             "max_history": config.max_history,
         }
         if random_batches:

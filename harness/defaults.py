@@ -48,7 +48,7 @@ STRONG_SETTINGS: dict[str, Any] = {
     "num_negatives": 256,
     "max_history": 50,
     "learning_rate": 4e-3,
-    "l2": 1e-1,
+    "l2": 0.4,
     "max_epochs": 20,
     "patience": 6,
 }

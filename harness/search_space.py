@@ -16,7 +16,7 @@ SHARED: dict[str, list[Any]] = {
 # The strong recipe's rows are histories, and its tables four times as wide.
 SHARED_STRONG: dict[str, list[Any]] = {
     "learning_rate": [1e-3, 2e-3, 4e-3, 8e-3],
-    "l2": [1e-3, 1e-2, 1e-1, 3e-1],
+    "l2": [1e-2, 1e-1, 0.4, 1.0],
 }
 OWN: dict[str, dict[str, list[Any]]] = {
     "mgnm": {"num_interests": [2, 4, 6], "num_layers": [1, 2, 3]},

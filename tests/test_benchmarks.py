@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import limits, plain, tables, trial, workloads
+from benchmarks.trial import Trial
 from data.pipeline import training_dataset
-from harness import build
+from harness import build, defaults
 from harness.config import Config
 from mgnm_tf.model import MGNM
 
@@ -242,3 +243,15 @@ def test_every_drawn_batch_is_timed_once(tmp_path):
     assert len(timed) == 7
     assert untimed == timed[-1]
     assert sum(map(len, timed)) == len(set.union(*timed)) == 7 * 32
+
+
+def test_the_strong_recipe_s_shared_negatives_are_part_of_its_limit(tiny_data):
+    config = defaults.get_config("mean_pooling", "tiny", recipe="strong")
+    trial = Trial(tiny_data, "mean_pooling", config, steps=2, seconds=0.1)
+    trial.round(1)
+    found = trial.figures(limits.Rates(1e9, 1e9, 1e9))
+    assert found["positives_per_s"] > 0
+    # All 30 items are negatives: a product forward and two backward, of 64 numbers.
+    rows = min(config.batch_size, len(tiny_data.instances["train"]))
+    products = 3 * 2 * rows * 64 * (tiny_data.num_items - 1)
+    assert found["step_gflop"] * 1e9 >= products
