@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
+from tensorflow import keras
+
+MAP_INITIALIZATIONS = ("glorot", "identity")
 
 # Below any sum of squares that matters; keeps the gradient of a zero norm finite.
 _TINY = 1e-9
@@ -21,6 +25,30 @@ def squash(vectors: tf.Tensor) -> tf.Tensor:
     """
     square = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
     return vectors * square / ((square + 1.0) * tf.sqrt(square + _TINY))
+
+
+def square_maps(name: str) -> Callable[..., tf.Tensor]:
+    """Initialiser of one or several square matrices [..., D, D], of which each is
+    drawn within Glorot's limit or is the identity.
+
+    Args:
+        name: of `MAP_INITIALIZATIONS`.
+    """
+
+    def make(shape: Any, dtype: Any = tf.float32, **options: Any) -> tf.Tensor:
+        *several, _, size = shape
+        if name == "identity":
+            return tf.eye(size, batch_shape=several, dtype=dtype)
+        # Keras counts all dimensions but the last two into both fans.
+        count = 1
+        for number in several:
+            count *= number
+        glorot = keras.initializers.VarianceScaling(
+            scale=count, mode="fan_avg", distribution="uniform"
+        )
+        return glorot(shape, dtype=dtype, **options)
+
+    return make
 
 
 def masked_softmax(logits: tf.Tensor, mask: tf.Tensor, axis: int = -1) -> tf.Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mgnm_tf.ops import MAP_INITIALIZATIONS, square_maps
+
 NORMALIZATIONS = ("symmetric", "renormalized", "none")
 
 
@@ -34,6 +36,7 @@ class SharedGCN(keras.layers.Layer):
         num_layers: graph convolutions; there is one level more.
         normalization: see above.
         negative_slope: of the LeakyReLU.
+        map_initialization: of W, on which the paper is silent: "glorot" or "identity".
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class SharedGCN(keras.layers.Layer):
         num_layers: int = 3,
         normalization: str = "symmetric",
         negative_slope: float = 0.2,
+        map_initialization: str = "glorot",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,15 +57,23 @@ class SharedGCN(keras.layers.Layer):
                 f"`normalization` must be one of {NORMALIZATIONS}. "
                 f"Received: normalization={normalization}"
             )
+        if map_initialization not in MAP_INITIALIZATIONS:
+            raise ValueError(
+                f"`map_initialization` must be one of {MAP_INITIALIZATIONS}. "
+                f"Received: map_initialization={map_initialization}"
+            )
         self.num_layers = num_layers
         self.normalization = normalization
         self.negative_slope = negative_slope
+        self.map_initialization = map_initialization
 
     def build(self, history_shape: tf.TensorShape) -> None:
         if self.num_layers:
             size = history_shape[-1]
             self.kernel = self.add_weight(
-                name="kernel", shape=(size, size), initializer="glorot_uniform"
+                name="kernel",
+                shape=(size, size),
+                initializer=square_maps(self.map_initialization),
             )
         super().build(history_shape)
 
@@ -98,4 +110,5 @@ class SharedGCN(keras.layers.Layer):
             "num_layers": self.num_layers,
             "normalization": self.normalization,
             "negative_slope": self.negative_slope,
+            "map_initialization": self.map_initialization,
         }
