@@ -28,11 +28,11 @@ def squash(vectors: tf.Tensor) -> tf.Tensor:
 
 
 def square_maps(name: str) -> Callable[..., tf.Tensor]:
-    """Initialiser of one or several square matrices [..., D, D], of which each is
-    drawn within Glorot's limit or is the identity.
+    """Initialiser of square matrices [..., D, D].
 
     Args:
-        name: of `MAP_INITIALIZATIONS`.
+        name: "glorot" draws each within its own limit of Glorot; "identity" draws
+            nothing.
     """
 
     def make(shape: Any, dtype: Any = tf.float32, **options: Any) -> tf.Tensor:

@@ -32,8 +32,8 @@ def squash(v):
     return norm**2 / (norm**2 + 1) * v / norm
 
 
-def user_aware_graph(history, user, mask):
-    """Eq. 1, for a batch."""
+def user_aware_graph(history, user, mask, bias=None):
+    """Eq. 1, for a batch; `bias` [B, T, T] is added to the affinity."""
     size, length, _ = history.shape
     adjacency = np.zeros((size, length, length))
     for b in range(size):
@@ -41,6 +41,8 @@ def user_aware_graph(history, user, mask):
             for j in range(length):
                 if mask[b, i] and mask[b, j]:
                     total = sum(history[b, i] * history[b, j] * user[b])
+                    if bias is not None:
+                        total += bias[b, i, j]
                     adjacency[b, i, j] = sigmoid(total)
     return adjacency
 
@@ -99,7 +101,15 @@ def gru(inputs, kernel, recurrent, bias):
 
 
 def capsule(
-    items, projection, output_kernel, start, iterations, axis="items", encode=None
+    items,
+    projection,
+    output_kernel,
+    start,
+    iterations,
+    axis="items",
+    encode=None,
+    activation="relu",
+    squash_last=True,
 ):
     """Eq. 5-11 for one history and one level, without padding: [K, D].
 
@@ -116,15 +126,17 @@ def capsule(
             couplings = np.array([softmax(g[t]) for t in range(length)])
         for k in range(count):
             v = sum(couplings[t, k] * votes[k][t] for t in range(length))
-            outputs[k] = squash(v)
+            last = iteration == iterations - 1
+            outputs[k] = v if last and not squash_last else squash(v)
         for k in range(count):
             for t in range(length):
                 g[t, k] += sum(outputs[k] * votes[k][t])
         if iteration == 0 and encode is not None:
             votes = [z + encode(z) for z in votes]
-    return np.array(
-        [np.maximum(outputs[k] @ output_kernel[k], 0.0) for k in range(count)]
-    )
+    interests = [outputs[k] @ output_kernel[k] for k in range(count)]
+    if activation == "relu":
+        interests = [np.maximum(q, 0.0) for q in interests]
+    return np.array(interests)
 
 
 def level_score(interests, item):

@@ -11,15 +11,17 @@ import pytest
 import tensorflow as tf
 
 import mgnm_tf.layers
+from mgnm_tf.layers.gap_embedding import GapEmbedding
 from mgnm_tf.layers.interest_extractors import (
     BiLSTMInterest,
     SelfAttentionInterests,
     SumInterest,
 )
 from mgnm_tf.layers.level_scorer import LevelScorer
-from mgnm_tf.layers.sequential_capsule import SEQUENCE_ENCODERS, SequentialCapsule
+from mgnm_tf.layers.sequential_capsule import ROUTING_INITS, SequentialCapsule
 from mgnm_tf.layers.shared_gcn import NORMALIZATIONS, SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
+from mgnm_tf.sequence_encoders import SEQUENCE_ENCODERS
 from tests.test_layers import LAYERS
 
 L, D, K, MAX_HISTORY = 3, 4, 2, 9
@@ -49,6 +51,11 @@ def adjacency(batch, length):
     return tf.constant(drawn, tf.float32) * valid[:, :, None] * valid[:, None, :]
 
 
+def gaps(batch, length):
+    drawn = np.random.default_rng(8).integers(0, 10**9, (batch, length))
+    return tf.constant(drawn, tf.int64)
+
+
 # One call a layer: the tensors by name, the main one first, unknown B and T as None.
 CALLS = {
     UserAwareGraph: {
@@ -69,6 +76,7 @@ CALLS = {
         kind: {"levels": (levels, [None, L, None, D]), "mask": (mask, [None, None])}
         for kind in (BiLSTMInterest, SumInterest, SelfAttentionInterests)
     },
+    GapEmbedding: {"gaps": (gaps, [None, None])},
     LevelScorer: {
         "interests": (
             lambda batch, length: levels(batch, 7)[:, :, :K],
@@ -87,7 +95,14 @@ VARIANTS = [
     ),
     *((kind, {}) for kind in (BiLSTMInterest, SumInterest, SelfAttentionInterests)),
     (LevelScorer, {}),
+    (GapEmbedding, {}),
+    *(
+        (SequentialCapsule, {"routing_init": name})
+        for name in ROUTING_INITS
+        if name != "drawn"
+    ),
 ]
+DTYPES = {"mask": tf.bool, "gaps": tf.int64}
 over_variants = pytest.mark.parametrize(
     ("kind", "arguments"),
     VARIANTS,
@@ -134,7 +149,7 @@ def test_a_graph_of_unknown_sizes_equals_eager(kind, arguments):
     def traced(main, *others):
         return layer(main, **dict(zip(names[1:], others)))
 
-    dtypes = [tf.bool if name == "mask" else tf.float32 for name in names]
+    dtypes = [DTYPES.get(name, tf.float32) for name in names]
     shapes = [shape for _, shape in CALLS[kind].values()]
     graph = tf.function(
         traced,
@@ -150,14 +165,16 @@ def test_a_graph_of_unknown_sizes_equals_eager(kind, arguments):
 def test_every_weight_has_a_finite_gradient_that_is_not_zero(kind, arguments):
     layer = make(kind, arguments)
     main = next(iter(CALLS[kind].values()))[0](3, 7)
+    watched = {"its input": main} if main.dtype.is_floating else {}
     with tf.GradientTape() as tape:
-        tape.watch(main)
+        tape.watch([*watched.values()])
         others = [make(3, 7) for make, _ in list(CALLS[kind].values())[1:]]
         found = layer(main, **dict(zip([*CALLS[kind]][1:], others)))
         weights = {weight.name: weight for weight in layer.trainable_weights}
         loss = tf.reduce_sum(found**2)
-    gradients = tape.gradient(loss, {**weights, "its input": main})
+    gradients = tape.gradient(loss, {**weights, **watched})
     for name, gradient in gradients.items():
+        gradient = tf.convert_to_tensor(gradient).numpy()
         assert np.isfinite(gradient).all(), name
         # A key's bias adds one constant to a softmax: it cancels.
         assert name.endswith("key/bias:0") or np.abs(gradient).max() > 0, name

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mgnm_tf import ops
+from mgnm_tf.layers.gap_embedding import GapEmbedding
 from mgnm_tf.layers.interest_extractors import (
     BiLSTMInterest,
     SelfAttentionInterests,
@@ -305,7 +306,12 @@ def test_a_candidate_that_fills_memory_alone_is_a_chunk(monkeypatch):
 
 LAYERS = {
     UserAwareGraph: {"l1": 0.5},
-    SharedGCN: {"num_layers": 1, "normalization": "none", "negative_slope": 0.3},
+    SharedGCN: {
+        "num_layers": 1,
+        "normalization": "none",
+        "negative_slope": 0.3,
+        "map_initialization": "identity",
+    },
     SequentialCapsule: {
         "num_interests": 3,
         "max_history": 7,
@@ -313,9 +319,14 @@ LAYERS = {
         "routing_axis": "capsules",
         "stop_routing_gradient": False,
         "sequence_encoder": "gru",
+        "interest_activation": "linear",
+        "map_initialization": "identity",
+        "routing_init": "learned",
+        "squash_last": False,
         "seed": 5,
     },
     LevelScorer: {},
+    GapEmbedding: {"shape": (3, 2)},
     BiLSTMInterest: {},
     SumInterest: {},
     SelfAttentionInterests: {},
@@ -323,6 +334,8 @@ LAYERS = {
 
 
 def call(layer, history, user, levels):
+    if isinstance(layer, GapEmbedding):
+        return layer(tf.cast(100 * history, tf.int64))
     if isinstance(layer, UserAwareGraph):
         return layer(history, user=user, mask=PADDED)
     if isinstance(layer, SharedGCN):
@@ -367,6 +380,15 @@ def test_every_weight_of_a_layer_has_a_gradient(kind, history, user, levels):
         (SequentialCapsule, {"routing_axis": "x"}, "`routing_axis` must be one of"),
         (SequentialCapsule, {"sequence_encoder": "x"}, "`sequence_encoder` must be"),
         (SequentialCapsule, {"num_iterations": 1}, "at least 2 with a sequence"),
+        (SequentialCapsule, {"interest_activation": "x"}, "`interest_activation` must"),
+        (SequentialCapsule, {"map_initialization": "x"}, "`map_initialization` must"),
+        (SharedGCN, {"map_initialization": "x"}, "`map_initialization` must"),
+        (SequentialCapsule, {"routing_init": "x"}, "`routing_init` must be one of"),
+        (
+            SequentialCapsule,
+            {"map_initialization": "identity", "routing_init": "zero"},
+            "one and the same for ever",
+        ),
     ],
 )
 def test_a_wrong_argument_is_named(kind, arguments, message):

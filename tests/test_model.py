@@ -27,14 +27,16 @@ def batch():
 def make_model(**changes):
     arguments = {"num_layers": 2, "num_interests": K, "embedding_stddev": 1.0}
     arguments = {"embedding_dim": D, "sequence_encoder": "none", **arguments, **changes}
-    return MGNM(num_users=N, num_items=M, max_history=T, **arguments)
+    return MGNM(num_users=N, num_items=M, **{"max_history": T, **arguments})
 
 
 def expected_levels(model, batch):
     """Eq. 1-14 for each row: [B, L, C]."""
     items = model.item_embedding.embeddings.numpy().astype(float)
     users = model.user_embedding.embeddings.numpy().astype(float)
-    start = model.capsule.inference_draw.numpy()
+    capsule = model.capsule
+    learned = capsule.routing_init == "learned"
+    start = (capsule.first_logits if learned else capsule.inference_draw).numpy()
     encode = bidirectional(model.capsule) if model.capsule.encoder else None
     scores = []
     for row, history in enumerate(HISTORY):
@@ -55,6 +57,8 @@ def expected_levels(model, batch):
                 iterations=3,
                 axis=model.capsule.routing_axis,
                 encode=encode,
+                activation=model.capsule.interest_activation,
+                squash_last=model.capsule.squash_last,
             )
             for number, level in enumerate(levels)
         ]
@@ -76,6 +80,12 @@ def expected_levels(model, batch):
         {"sequence_encoder": "bilstm", "stop_routing_gradient": False},
         {"sequence_encoder": "bilstm", "normalization": "renormalized"},
         {"sequence_encoder": "bilstm", "normalization": "none"},
+        {
+            "interest_activation": "linear",
+            "map_initialization": "identity",
+            "routing_init": "learned",
+            "squash_last": False,
+        },
     ],
     ids=lambda arguments: "-".join(map(str, arguments.values())),
 )
@@ -170,6 +180,149 @@ def test_the_candidate_s_bias_stays_zero_through_training(batch):
     bias = model.capsule.encoder.recurrent.forward_layer.cell.bias.numpy()
     assert not bias[2 * D : 3 * D].any()
     assert np.abs(bias[:D]).min() > 0
+
+
+TIMES = np.array([[0, 0, 100, 160, 100_000], [5, 5, 5, 90, 10**12]])
+REQUEST = np.array([100_000, 10**12 + 7])
+IN_TIME = ("time_in_routing", "time_in_encoder", "time_in_graph")
+
+
+@pytest.fixture
+def timed(batch):
+    times = {"history_times": TIMES, "target_time": REQUEST}
+    return {**batch, **{key: tf.constant(value) for key, value in times.items()}}
+
+
+def weighted(model):
+    """As if trained: what times are worth is not zero."""
+    for number, weight in enumerate(w for w in model.weights if "gap" in w.name):
+        weight.assign(tf.random.stateless_normal(weight.shape, [7, number]))
+    return model
+
+
+@pytest.mark.parametrize("switch", IN_TIME)
+def test_a_time_switch_starts_as_the_model_without_it(timed, switch):
+    plain = make_model(sequence_encoder="bilstm")
+    model = make_model(sequence_encoder="bilstm", **{switch: True})
+    plain(timed), model(timed)
+    own = [weight for weight in model.weights if "gap" not in weight.name]
+    assert len(own) == len(model.weights) - 1
+    for weight, other in zip(own, plain.weights):
+        weight.assign(other)
+    expected = plain(timed, return_levels=True)
+    np.testing.assert_array_equal(model(timed, return_levels=True), expected)
+    assert np.abs(weighted(model)(timed, return_levels=True) - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("switch", IN_TIME)
+def test_times_must_be_there_for_a_time_switch(batch, switch):
+    model = make_model(sequence_encoder="bilstm", **{switch: True})
+    assert model.needs_times
+    with pytest.raises(ValueError, match="reads when events happened"):
+        model(batch)
+
+
+def test_no_time_switch_needs_no_times():
+    assert not make_model().needs_times
+
+
+@pytest.mark.parametrize("switch", IN_TIME)
+@pytest.mark.parametrize("change", ["padding", "all later"])
+def test_only_gaps_between_real_events_count(timed, switch, change):
+    model = make_model(sequence_encoder="bilstm", **{switch: True})
+    model(timed)
+    weighted(model)
+    expected = model(timed)
+    other = {**timed}
+    if change == "padding":  # One more column; and what stands there means nothing.
+        other["history"] = tf.pad(timed["history"], [[0, 0], [1, 0]])[:, 1:]
+        real = tf.not_equal(timed["history"], 0)
+        other["history_times"] = tf.where(real, timed["history_times"], 77)
+    else:
+        real = tf.not_equal(timed["history"], 0)
+        other["history_times"] = timed["history_times"] + 10**15
+        other["target_time"] = timed["target_time"] + 10**15
+    np.testing.assert_allclose(model(other), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("switch", IN_TIME)
+def test_equal_and_millisecond_times_give_finite_scores(timed, switch):
+    model = make_model(sequence_encoder="bilstm", **{switch: True})
+    model(timed)
+    weighted(model)
+    for times, request in (
+        (np.full((2, T), 10**9), np.full(2, 10**9)),  # All at once.
+        (TIMES * 1_000, REQUEST * 1_000),
+        (np.full((2, T), 2**62), np.full(2, 2**62)),
+        (np.full((2, T), 9), np.full(2, 3)),  # A clock that went back.
+    ):
+        other = {
+            **timed,
+            "history_times": tf.constant(times, tf.int64),
+            "target_time": tf.constant(request, tf.int64),
+        }
+        assert np.isfinite(model(other)).all()
+
+
+def test_the_graph_in_time_is_symmetric_and_eq_1_with_a_bias(timed):
+    model = make_model(time_in_graph=True)
+    model(timed)
+    weighted(model)
+    found = model.explain(timed)["adjacency"]
+    gaps = np.abs(TIMES[:, :, None] - TIMES[:, None])
+    table = model.graph_gap.table.numpy()
+    bias = table[np.floor(np.log2(1.0 + gaps)).astype(int)]
+    x = model.item_embedding(timed["history"]).numpy()
+    user = model.user_embedding(timed["user"]).numpy()
+    expected = reference.user_aware_graph(x, user, HISTORY != 0, bias)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(found, tf.transpose(found, [0, 2, 1]), rtol=1e-6)
+
+
+def test_every_weight_of_the_model_in_time_has_a_gradient(timed):
+    model = make_model(sequence_encoder="bilstm", **dict.fromkeys(IN_TIME, True))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sigmoid(model.training_logits(timed))[:, :, 0])
+    tables = [gap.table for gap in (model.routing_gap, model.encoder_gap)]
+    tables.append(model.graph_gap.table)
+    for table, gradient in zip(tables, tape.gradient(loss, tables)):
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, table.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"time_in_routing": True, "interest_extractor": "sum"},
+            "`time_in_routing` needs",
+        ),
+        (
+            {"time_in_encoder": True, "sequence_encoder": "none"},
+            "`time_in_encoder` needs",
+        ),
+        ({"time_in_graph": True, "num_layers": 0}, "`time_in_graph` needs"),
+    ],
+)
+def test_times_without_their_place_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**arguments)
+
+
+def test_dropout_changes_training_alone(batch):
+    model = make_model(dropout=0.5)
+    stored = model(batch)
+    np.testing.assert_array_equal(model(batch), stored)
+    one, other = (model(batch, training=True, return_levels=True) for _ in range(2))
+    assert np.abs(one - other).max() > 1e-3
+    assert int(model.dropout.draws) == 2
+
+
+def test_l2_spares_learned_logits_of_positions_that_no_history_has(batch):
+    model = make_model(routing_init="learned", max_history=2 * T, l2=1.0)
+    model(batch)
+    tables = {table.ref(): ids for table, ids in model.embedding_rows(batch)}
+    ids = tables[model.capsule.first_logits.ref()]
+    np.testing.assert_array_equal(ids, np.arange(T, 2 * T))
 
 
 def test_an_unknown_user_relates_all_items_by_one_half(batch):

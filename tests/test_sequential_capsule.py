@@ -42,6 +42,8 @@ def loops(layer, levels, start, iterations=3, projection=None, encode=None):
                 iterations,
                 layer.routing_axis,
                 encode,
+                layer.interest_activation,
+                layer.squash_last,
             )
             for level in range(L)
         ]
@@ -68,6 +70,99 @@ def test_the_gru_encoder_matches_the_loops(levels, start):
         return both @ layer.encoder.back.kernel.numpy()
 
     found = layer(levels, mask=REAL, routing_logits=start)[0]
+    expected = loops(layer, levels, start, encode=encode)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", ["items", "capsules"])
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("squash_last", [True, False])
+def test_every_reading_of_eq_7_and_11_matches_the_loops(
+    levels, start, axis, activation, squash_last
+):
+    layer = make_layer(
+        sequence_encoder="none",
+        routing_axis=axis,
+        interest_activation=activation,
+        squash_last=squash_last,
+    )
+    found = layer(levels, mask=REAL, routing_logits=start)[0]
+    reference.assert_close(found, loops(layer, levels, start))
+    assert (found.numpy() < 0).any() == (activation == "linear")
+
+
+def test_without_the_last_squash_an_interest_can_be_longer_than_one(levels, start):
+    lengths = []
+    for squash_last in (True, False):
+        layer = make_layer(
+            sequence_encoder="none",
+            interest_activation="linear",
+            map_initialization="identity",
+            squash_last=squash_last,
+        )
+        found = layer(9 * levels, mask=REAL, routing_logits=start)
+        lengths.append(tf.norm(found, axis=-1).numpy().max())
+    assert lengths[0] < 1 < lengths[1]
+
+
+def test_identity_maps_leave_interests_among_the_items(levels, start):
+    layer = make_layer(
+        sequence_encoder="none",
+        num_iterations=1,
+        interest_activation="linear",
+        map_initialization="identity",
+        squash_last=False,
+    )
+    found = layer(levels, mask=REAL, routing_logits=start)[0]
+    couplings = np.exp(start) / np.exp(start).sum(axis=0)  # [T, L, K]
+    means = np.einsum("tlk,ltd->lkd", couplings, levels[0])
+    np.testing.assert_allclose(found, means, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_learned_logits_are_by_position_from_the_newest(levels, training):
+    layer = make_layer(routing_init="learned")
+    found = layer(levels, mask=REAL, training=training)
+    newest = layer.first_logits[MAX_HISTORY - T :]
+    expected = layer(levels, mask=REAL, routing_logits=newest)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_learned_logits_start_as_the_draw_that_inference_keeps(levels):
+    learned, drawn = make_layer(routing_init="learned"), make_layer()
+    learned(levels, mask=REAL)
+    drawn(levels, mask=REAL)
+    np.testing.assert_array_equal(learned.first_logits, drawn.inference_draw)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_zero_logits_start_from_the_mean(levels, training):
+    layer = make_layer(routing_init="zero")
+    expected = layer(levels, mask=REAL, routing_logits=tf.zeros([T, L, K]))
+    found = layer(levels, mask=REAL, training=training)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_routing_bias_is_added_to_the_first_logits_of_its_row(levels, start):
+    layer = make_layer()
+    bias = np.random.default_rng(3).normal(size=(2, T, L, K)).astype("float32")
+    both = np.concatenate([levels, levels])
+    found = layer(both, mask=[REAL[0]] * 2, routing_logits=start, routing_bias=bias)
+    for row in range(2):
+        expected = layer(levels, mask=REAL, routing_logits=start + bias[row])
+        np.testing.assert_allclose(found[row : row + 1], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_encoder_alone_reads_its_shift(levels, start):
+    layer = make_layer(sequence_encoder="gru")
+    shift = np.random.default_rng(3).normal(size=(1, T, D)).astype("float32")
+    layer(levels, mask=REAL)
+
+    def encode(votes):
+        sequence = tf.constant((votes + shift[0])[:, None], tf.float32)
+        return layer.encoder(sequence, mask=tf.ones([T, 1], tf.bool)).numpy()[:, 0]
+
+    found = layer(levels, mask=REAL, routing_logits=start, encoder_shift=shift)[0]
     expected = loops(layer, levels, start, encode=encode)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -130,9 +225,11 @@ def test_the_bilstm_in_its_kernel_is_keras_s_with_its_gradients(
         drawn = tf.random.stateless_normal(bias.shape, [5, number])
         bias.assign(bias.constraint(drawn))
     found = []
-    for layer.under_xla in (True, False):
+    for under_xla in (True, False):
         with tf.GradientTape() as tape:
-            interests = layer(levels, mask=mask, routing_logits=start)
+            interests = layer(
+                levels, mask=mask, routing_logits=start, under_xla=under_xla
+            )
             loss = tf.reduce_sum(interests**2)
         gradients = tape.gradient(loss, layer.trainable_variables)
         found.append([interests, *gradients])

@@ -194,7 +194,7 @@ class SequentialCapsule(keras.layers.Layer):
 
     def _project(self, levels: tf.Tensor) -> tf.Tensor:
         """Eq. 5: [B, L, T, D] -> [T, B, L * K, D] float32."""
-        _, num_levels, length, size = tf.unstack(tf.shape(levels))
+        length = tf.shape(levels)[2]
         # Time-major, with levels and capsules side by side (N = L * K): the encoder
         # reads it as it is, and no projection is ever transposed.
         by_time = tf.transpose(levels, [2, 0, 1, 3])  # [T, B, L, D]

@@ -21,7 +21,8 @@ class UserAwareGraph(keras.layers.Layer):
     layer's losses and keeps the graph sparse, Section 3.2.2 and Eq. 16.
 
     Shapes:
-        history [B, T, D], user [B, D], mask [B, T] bool -> adjacency [B, T, T] float32
+        history [B, T, D], user [B, D], mask [B, T] bool, bias [B, T, T] or None: what
+        is added to the sum -> adjacency [B, T, T] float32
 
     Departs from the authors' code, which leaves the user out of the product;
     pass `user=tf.ones_like(user)` to get that behaviour.
@@ -36,7 +37,13 @@ class UserAwareGraph(keras.layers.Layer):
             raise ValueError(f"`l1` must be non-negative. Received: l1={l1}")
         self.l1 = l1
 
-    def call(self, history: tf.Tensor, user: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        history: tf.Tensor,
+        user: tf.Tensor,
+        mask: tf.Tensor,
+        bias: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         if history.shape[-1] != user.shape[-1]:
             raise ValueError(
                 "`history` and `user` must share their last dimension. "
@@ -45,7 +52,10 @@ class UserAwareGraph(keras.layers.Layer):
         # (X diag(x_u)) X^T: no [B, T, T, D] tensor ever exists.
         affinity = tf.matmul(history * user[:, None], history, transpose_b=True)
         valid = tf.cast(mask, tf.float32)  # [B, T]
-        adjacency = tf.sigmoid(tf.cast(affinity, tf.float32))
+        affinity = tf.cast(affinity, tf.float32)
+        if bias is not None:
+            affinity += bias
+        adjacency = tf.sigmoid(affinity)
         adjacency *= valid[:, :, None] * valid[:, None, :]
         if self.l1:
             self.add_loss(self.l1 * tf.reduce_sum(adjacency))
