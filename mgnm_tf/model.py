@@ -39,7 +39,7 @@ class Interests(NamedTuple):
     real: tf.Tensor  # bool [B, K]: with self-attention padding has vectors too
 
 
-class _History(NamedTuple):
+class History(NamedTuple):
     """A history on its way to interests."""
 
     levels: tf.Tensor  # [B, L, T, D]
@@ -186,10 +186,7 @@ class MGNM(SequentialRecommender):
     def encode(self, batch: Batch, training: bool | None = None) -> Interests:
         """Interests [B, L, K, D], and which of the K there are [B, K]."""
         history = self._read(batch, training)
-        if self.interest_extractor == "capsule":
-            vectors = self._capsules(batch, history, training=training)
-        else:
-            vectors = self.extractor(history.levels, mask=history.mask)
+        vectors = self._extract(batch, history, training)
         if self.interest_extractor == "self_attention":
             return Interests(vectors, history.mask)
         shape = [tf.shape(vectors)[0], tf.shape(vectors)[2]]
@@ -206,13 +203,13 @@ class MGNM(SequentialRecommender):
             found.update(interests=state.vectors, couplings=couplings)
         return found
 
-    def _read(self, batch: Batch, training: bool | None = None) -> _History:
+    def _read(self, batch: Batch, training: bool | None = None) -> History:
         """Eq. 1-4."""
         mask = tf.not_equal(batch["history"], PADDING_ID)
         items = self._embed(batch, training)  # [B, T, D]
         adjacency = self._adjacency(batch, items, mask)
         levels = self.gcn(items, adjacency=adjacency, mask=mask)
-        return _History(levels, adjacency, mask)
+        return History(levels, adjacency, mask)
 
     def _embed(self, batch: Batch, training: bool | None) -> tf.Tensor:
         """H[0] of Eq. 4, before padding is made zero: [B, T, D]."""
@@ -235,7 +232,15 @@ class MGNM(SequentialRecommender):
         gaps = tf.abs(times[:, :, None] - times[:, None])  # [B, T, T]
         return self.graph(items, user=user, mask=mask, bias=self.graph_gap(gaps))
 
-    def _capsules(self, batch: Batch, history: _History, **options: Any) -> Any:
+    def _extract(
+        self, batch: Batch, history: History, training: bool | None
+    ) -> tf.Tensor:
+        """Interests of each level: [B, L, K, D]."""
+        if self.interest_extractor == "capsule":
+            return self._capsules(batch, history, training=training)
+        return self.extractor(history.levels, mask=history.mask)
+
+    def _capsules(self, batch: Batch, history: History, **options: Any) -> Any:
         """Eq. 5-11, with what times add."""
         if self.routing_gap is not None:
             times, request = _times(batch)

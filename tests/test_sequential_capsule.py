@@ -135,6 +135,15 @@ def test_learned_logits_start_as_the_draw_that_inference_keeps(levels):
     np.testing.assert_array_equal(learned.first_logits, drawn.inference_draw)
 
 
+def test_by_recency_interests_look_back_less_and_less_far(levels):
+    layer = make_layer(routing_init="recency")
+    layer(levels, mask=REAL)
+    ages = np.arange(MAX_HISTORY)[::-1]
+    expected = np.stack([-slope * ages for slope in (0.0, 0.25, 0.5)], axis=1)
+    for level in range(L):
+        np.testing.assert_allclose(layer.first_logits[:, level], expected)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_zero_logits_start_from_the_mean(levels, training):
     layer = make_layer(routing_init="zero")

@@ -30,6 +30,7 @@ class LevelScorer(keras.layers.Layer):
         candidates: tf.Tensor,
         mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
+        candidates = tf.convert_to_tensor(candidates)  # Its rank is asked for.
         batch, levels, count, size = tf.unstack(tf.shape(interests))
         # K outermost: a softmax over it is then K-way arithmetic on whole planes.
         queries = tf.transpose(interests, [0, 2, 1, 3])

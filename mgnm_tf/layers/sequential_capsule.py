@@ -11,7 +11,10 @@ from mgnm_tf.ops import MAP_INITIALIZATIONS, masked_softmax, square_maps, squash
 from mgnm_tf.sequence_encoders import SEQUENCE_ENCODERS, make_encoder
 
 ROUTING_AXES = ("items", "capsules")
-ROUTING_INITS = ("drawn", "learned", "zero")
+ROUTING_INITS = ("drawn", "learned", "recency", "zero")
+# By how much a first logit of "recency" falls from an event to the one before it, for
+# the last interest; for the first it does not fall.
+_STEEPEST = 0.5
 INTEREST_ACTIVATIONS = ("relu", "linear")
 
 
@@ -32,6 +35,8 @@ class SequentialCapsule(keras.layers.Layer):
       training, in inference one draw kept with the weights;
     - "learned": a weight for each position, level and capsule, which starts as that
       kept draw;
+    - "recency": the same weight, which starts to fall with an event's age: not at all
+      for the first interest, by 0.5 an event for the last;
     - "zero", as in plain routing.
 
     Positions are counted from the newest item, so that a score depends on nothing but
@@ -127,12 +132,15 @@ class SequentialCapsule(keras.layers.Layer):
         self.projection = self._add_kernels("projection", size)
         self.output_kernel = self._add_kernels("output_kernel", size)
         shape = (self.max_history, num_levels, self.num_interests)
+        recency = self.routing_init == "recency"
         start: dict[str, Any] = {
-            "initializer": lambda shape, dtype: self._draw(shape, -1),
+            "initializer": _by_age
+            if recency
+            else lambda shape, dtype: self._draw(shape, -1),
             "dtype": tf.float32,
             "experimental_autocast": False,
         }
-        if self.routing_init == "learned":
+        if self.routing_init in ("learned", "recency"):
             self.first_logits = self.add_weight("first_logits", shape, **start)
         if self.routing_init == "drawn":
             self.inference_draw = self.add_weight(
@@ -194,15 +202,13 @@ class SequentialCapsule(keras.layers.Layer):
 
     def _project(self, levels: tf.Tensor) -> tf.Tensor:
         """Eq. 5: [B, L, T, D] -> [T, B, L * K, D] float32."""
-        length = tf.shape(levels)[2]
+        length, size = tf.shape(levels)[2], levels.shape[-1]
+        count = levels.shape[1] * self.num_interests
         # Time-major, with levels and capsules side by side (N = L * K): the encoder
         # reads it as it is, and no projection is ever transposed.
         by_time = tf.transpose(levels, [2, 0, 1, 3])  # [T, B, L, D]
         votes = tf.einsum("tbld,kde->tblke", by_time, self.projection)
-        votes = tf.reshape(
-            votes, [length, -1, levels.shape[1] * self.num_interests, size]
-        )
-        votes = tf.ensure_shape(votes, [None, None, None, levels.shape[-1]])
+        votes = tf.reshape(votes, [length, -1, count, size])  # [T, B, N, D]
         return tf.cast(votes, tf.float32)  # Routing sums and squares.
 
     def _votes(self, items: tf.Tensor, constant: bool) -> _Votes:
@@ -242,7 +248,7 @@ class SequentialCapsule(keras.layers.Layer):
     ) -> tf.Tensor:
         if self.routing_init == "zero":
             return tf.zeros([length, num_levels, self.num_interests])
-        if self.routing_init == "learned":
+        if self.routing_init in ("learned", "recency"):
             return self.first_logits[self.max_history - length :]
         if not training:
             return self.inference_draw[self.max_history - length :]
@@ -301,6 +307,13 @@ class SequentialCapsule(keras.layers.Layer):
             "seed",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _by_age(shape: Any, dtype: Any) -> tf.Tensor:
+    """First logits [T, L, K] that fall with the age of an event."""
+    length, _, count = shape
+    ages = tf.range(length - 1, -1, -1, dtype=dtype)[:, None, None]
+    return tf.broadcast_to(-ages * tf.linspace(0.0, _STEEPEST, count), shape)
 
 
 class _Votes(Protocol):
