@@ -9,6 +9,7 @@ from baselines.comirec_sa import ComiRecSA
 from baselines.gru4rec import GRU4Rec
 from baselines.item_knn import ItemKNN
 from baselines.mean_pooling import MeanPooling
+from baselines.mgnm_plus import MGNMPlus
 from baselines.mimn import MIMN
 from baselines.mind import MIND
 from baselines.popularity import Popularity
@@ -33,4 +34,5 @@ BASELINES: dict[str, type[SequentialRecommender]] = {
     "item_knn": ItemKNN,
     "mean_pooling": MeanPooling,
     "sasrec": SASRec,
+    "mgnm_plus": MGNMPlus,
 }

@@ -116,9 +116,11 @@ class MGNMPlus(MGNM):
         table(tf.constant([0]))  # Makes its weights.
         rows, size = table.embeddings.shape
         factors = _cooccurrence(train, rows, size, self.seed) * self.embedding_stddev
-        # What had no event, and what a small catalogue leaves free, starts as drawn.
+        # An item without an event starts as drawn; the others keep a little of that,
+        # so that no factor is at zero for all.
+        had = factors.any(axis=1, keepdims=True)
         drawn = table.embeddings.numpy()
-        table.embeddings.assign(np.where(factors == 0, drawn, factors))
+        table.embeddings.assign(factors + np.where(had, 0.1 * drawn, drawn))
 
     def _embed(self, batch: Batch, training: bool | None) -> tf.Tensor:
         items = super()._embed(batch, training)  # [B, T, D]
@@ -161,12 +163,11 @@ def _cooccurrence(
     """Vectors of items whose products are near the cosines of their users.
 
     With R[u, i] = 1 where user u had item i, divided by the square roots of what u and
-    i have in all, and R = U S V' truncated, an item's vector is its row of V S. The
-    first factor, which is how often an item is had, is left out.
+    i have in all, and R = U S V' truncated, an item's vector is its row of V S.
 
     Returns:
-        float32 [num_items, size] with a root mean square of one over the rows of items
-        that were had; other rows, and factors there are too few of, are zero.
+        float32 [num_items, size] with a root mean square of one over the items that
+        were had; other rows, and factors that the data are too few for, are zero.
     """
     from sklearn.utils.extmath import randomized_svd
 
@@ -176,10 +177,10 @@ def _cooccurrence(
     per_user, per_item = (np.asarray(had.sum(axis=axis)).ravel() for axis in (1, 0))
     scales = [np.maximum(counts, 1.0) ** -0.5 for counts in (per_user, per_item)]
     had = sparse.diags(scales[0]) @ had @ sparse.diags(scales[1])
-    count = min(size + 1, *shape)
+    count = min(size, *shape)
     _, strengths, factors = randomized_svd(had, count, n_iter=4, random_state=seed)
     vectors = np.zeros((num_items, size), np.float32)
-    vectors[:, : count - 1] = (strengths[:, None] * factors)[1:].T
+    vectors[:, :count] = (strengths[:, None] * factors).T
     real = per_item > 0
     square = np.square(vectors[real]).mean() if real.any() else 1.0
     return vectors / np.sqrt(max(square, 1e-12)) * real[:, None]

@@ -35,6 +35,8 @@ MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "item_knn": {},
     "mean_pooling": {},
     "sasrec": {},
+    # At the rate and L2 of the others its start is soon forgotten.
+    "mgnm_plus": {"learning_rate": 5e-3, "l2": 1e-3},
 }
 
 
@@ -71,6 +73,7 @@ STRONG_MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "mean_pooling": {"dropout": 0.2},
     # One block and much dropout: two blocks need three times the steps to get as far.
     "sasrec": {"num_blocks": 1, "dropout": 0.5},
+    "mgnm_plus": {"batch_size": 512, "learning_rate": 5e-3},
 }
 
 
@@ -88,6 +91,18 @@ WITHIN_HOURS = ("micro_video", "ml-100k")
 # What a model that needs times does on data without; other such models are left out.
 NO_TIMES = "no_times"
 WITHOUT_TIMES: dict[str, dict[str, Any]] = {"sli_rec": {"use_times": False}}
+
+
+# Readings of MGNM by the variant under which they run, docs/mgnm_readings.md. The first
+# is as printed: the paper says nothing of where W, W_i and W'_i start. The others leave
+# the text of Eq. 11, as the released code does, and of Eq. 7.
+_IDENTITY = {"map_initialization": "identity", "routing_init": "learned"}
+_LINEAR = {**_IDENTITY, "interest_activation": "linear"}
+READINGS: dict[str, dict[str, Any]] = {
+    "identity": _IDENTITY,
+    "linear": _LINEAR,
+    "linear_long": {**_LINEAR, "squash_last": False},
+}
 
 
 # The released code's computation, for measuring: `baselines/released/`. Its rows are
@@ -148,6 +163,8 @@ def get_config(
         if model not in WITHOUT_TIMES:
             raise ValueError(f"{model} has no variant {NO_TIMES}.")
         config = with_settings(config, WITHOUT_TIMES[model])
+    if model == "mgnm":
+        config = with_settings(config, READINGS.get(given.get("variant", ""), {}))
     return dataclasses.replace(config, **given)
 
 

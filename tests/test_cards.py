@@ -15,7 +15,8 @@ from harness.config import Config
 from harness.models import MODELS
 
 ROOT = Path(__file__).parent.parent
-WITHOUT_CARD = ("mgnm", "popularity", "item_knn")
+# Of MGNM and MGNM+ docs/mgnm_readings.md tells.
+WITHOUT_CARD = ("mgnm", "mgnm_plus", "popularity", "item_knn")
 CARDS = {name: name for name in MODELS if name not in WITHOUT_CARD}
 CARDS.update(comirec_dr="comirec", comirec_sa="comirec")
 # Every model has these, and they mean the same in each.

@@ -14,7 +14,11 @@ import mgnm_tf
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("mgnm_tf", "data", "baselines", "harness", "experiments", "benchmarks")
 # Inside `experiments`, each room may read those before it.
-LEAVES = ("mgnm_tf.ops", "mgnm_tf.batch", "mgnm_tf.sequence_encoders")  # They import none of ours.
+LEAVES = (
+    "mgnm_tf.ops",
+    "mgnm_tf.batch",
+    "mgnm_tf.sequence_encoders",
+)  # They import none of ours.
 ROOMS = ("results", "reports", "studies", "reproduction")
 
 

@@ -24,6 +24,7 @@ ADDED_NAMES = {
     "item_knn": "ItemKNN",
     "mean_pooling": "Mean pooling",
     "sasrec": "SASRec",
+    "mgnm_plus": "MGNM+",
 }
 
 # Table 2: data set -> model -> GAUC, NDCG@5, HIT@5, MRR@5. TGSRec took the authors too
