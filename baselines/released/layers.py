@@ -16,8 +16,14 @@ from mgnm_tf.ops import squash
 class UserlessGraph(UserAwareGraph):
     """The adjacency without the user: every x_u is one."""
 
-    def call(self, history: tf.Tensor, user: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        return super().call(history, user=tf.ones_like(user), mask=mask)
+    def call(
+        self,
+        history: tf.Tensor,
+        user: tf.Tensor,
+        mask: tf.Tensor,
+        bias: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return super().call(history, user=tf.ones_like(user), mask=mask, bias=bias)
 
 
 class ReleasedGCN(SharedGCN):
@@ -78,6 +84,7 @@ class ReleasedCapsule(SequentialCapsule):
         mask: tf.Tensor,
         training: bool | None = None,
         routing_logits: tf.Tensor | None = None,
+        under_xla: bool = False,
     ) -> tf.Tensor:
         _, num_levels, _, size = levels.shape
         rows, length = tf.shape(levels)[0], tf.shape(levels)[2]
@@ -106,12 +113,12 @@ class ReleasedCapsule(SequentialCapsule):
             if iteration > 0:
                 continue
             if "encoded_votes" in self.paper:
-                votes += self._encode(votes, mask)
+                votes += self._encode(votes, mask, under_xla=under_xla)
                 routed = tf.stop_gradient(votes)
             else:
                 # What is summed in the end never holds it; its weights learn through
                 # the routing alone.
-                routed += self._encode(routed, mask)
+                routed += self._encode(routed, mask, under_xla=under_xla)
         capsules = tf.reshape(capsules, [rows, num_levels, self.num_interests, size])
         if self.output_kernel is None:
             return capsules
@@ -134,9 +141,16 @@ class ReleasedCapsule(SequentialCapsule):
             self.draws.assign_add(1)
         return drawn
 
-    def _encode(self, votes: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def _encode(
+        self,
+        votes: tf.Tensor,
+        mask: tf.Tensor,
+        shift: tf.Tensor | None = None,
+        under_xla: bool = False,
+    ) -> tf.Tensor:
         if "encoder" in self.paper:
-            return super()._encode(votes, mask)
+            return super()._encode(votes, mask, shift, under_xla)
+        del shift, under_xla  # It knows no times, and XLA does not fit it.
         length, rows, count, size = tf.unstack(tf.shape(votes))
         levels, width = count // self.num_interests, self.num_interests * size
         votes = tf.reshape(votes, [length, rows, levels, self.num_interests, size])
