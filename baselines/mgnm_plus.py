@@ -29,6 +29,10 @@ from mgnm_tf.model import MGNM, History, Interests
 from mgnm_tf.ops import square_maps
 from mgnm_tf.sequence_encoders import TransformerEncoder
 
+# What the encoder adds at first: beside items that already start near their like, all
+# that is drawn is noise. Not zero, or nothing behind it would have a gradient.
+_FIRST_SCALE = 1e-2
+
 
 class MGNMPlus(MGNM):
     """MGNM's levels and interests over items that are encoded once.
@@ -92,7 +96,11 @@ class MGNMPlus(MGNM):
         self.cooccurrence_start = cooccurrence_start
         self.embedding_stddev = embedding_stddev
         self.seed = seed
-        self.encoder = TransformerEncoder(max_history) if encode_once else None
+        self.encoder = (
+            TransformerEncoder(max_history, first_scale=_FIRST_SCALE)
+            if encode_once
+            else None
+        )
         self.newest_kernel = (
             self.add_weight(
                 "newest_kernel",

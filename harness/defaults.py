@@ -73,7 +73,8 @@ STRONG_MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "mean_pooling": {"dropout": 0.2},
     # One block and much dropout: two blocks need three times the steps to get as far.
     "sasrec": {"num_blocks": 1, "dropout": 0.5},
-    "mgnm_plus": {"batch_size": 512, "learning_rate": 5e-3},
+    # It starts near the end: of more epochs the later ones only learn by heart.
+    "mgnm_plus": {"batch_size": 512, "learning_rate": 5e-3, "max_epochs": 12},
 }
 
 

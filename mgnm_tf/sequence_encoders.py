@@ -107,17 +107,36 @@ def _lstm(sequences: tf.Tensor, layer: keras.layers.LSTM) -> tf.Tensor:
 
 
 class TransformerEncoder(keras.layers.Layer):
-    """One pre-norm encoder block with positions counted from the newest; time-major."""
+    """One pre-norm encoder block with positions counted from the newest; time-major.
 
-    def __init__(self, max_history: int, num_heads: int = 2, **kwargs: Any) -> None:
+    Shapes:
+        sequences [T, R, D], mask [T, R] bool -> [T, R, D], what comes in included
+
+    Args:
+        max_history: the longest T.
+        num_heads: of the attention.
+        first_scale: where the factors start by which what attention and perceptron
+            add is multiplied (LayerScale, Touvron et al., ICCV 2021), and the standard
+            deviation of the positions; None has no such factors.
+    """
+
+    def __init__(
+        self,
+        max_history: int,
+        num_heads: int = 2,
+        first_scale: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.max_history = max_history
         self.num_heads = num_heads
+        self.first_scale = first_scale
 
     def build(self, shape: tf.TensorShape) -> None:
-        size = shape[-1]
+        size, first = shape[-1], self.first_scale
+        normal = keras.initializers.RandomNormal(stddev=first or 0.05)
         self.positions = self.add_weight(
-            "positions", (self.max_history, size), initializer="random_normal"
+            "positions", (self.max_history, size), initializer=normal
         )
         self.attention = keras.layers.MultiHeadAttention(
             self.num_heads, max(1, size // self.num_heads)
@@ -126,6 +145,13 @@ class TransformerEncoder(keras.layers.Layer):
         self.inner_norm = keras.layers.LayerNormalization()
         self.inner = keras.layers.Dense(4 * size, activation="relu")
         self.outer = keras.layers.Dense(size)
+        self.scales = [1.0, 1.0]
+        if first is not None:
+            constant = keras.initializers.Constant(first)
+            self.scales = [
+                self.add_weight(name, (size,), initializer=constant)
+                for name in ("attention_scale", "inner_scale")
+            ]
         super().build(shape)
 
     def call(self, sequences: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -134,6 +160,7 @@ class TransformerEncoder(keras.layers.Layer):
         rows += self.positions[self.max_history - length :]
         mask = tf.transpose(mask)  # [N, T]
         normed = self.attention_norm(rows)
-        rows += self.attention(normed, normed, attention_mask=mask[:, None, :])
-        rows += self.outer(self.inner(self.inner_norm(rows)))
+        attended = self.attention(normed, normed, attention_mask=mask[:, None, :])
+        rows += self.scales[0] * attended
+        rows += self.scales[1] * self.outer(self.inner(self.inner_norm(rows)))
         return tf.transpose(rows, [1, 0, 2])

@@ -86,12 +86,24 @@ def test_the_encoder_knows_the_order(batch):
     forwards = {key: value[1:] for key, value in batch.items()}
     model = bare(encode_once=True)
     model(forwards)
+    for scale in model.encoder.scales:
+        scale.assign(tf.ones_like(scale))
     model.capsule.first_logits.assign(tf.zeros_like(model.capsule.first_logits))
     assert np.abs(model(forwards) - model(backwards)).max() > 1e-4
     model = bare()
     model(forwards)
     model.capsule.first_logits.assign(tf.zeros_like(model.capsule.first_logits))
     np.testing.assert_allclose(model(forwards), model(backwards), rtol=1e-4)
+
+
+def test_the_encoder_adds_little_at_first(batch):
+    model, without = bare(encode_once=True), bare()
+    model(batch), without(batch)
+    table = without.item_embedding.embeddings
+    table.assign(model.item_embedding.embeddings)
+    found = model._embed(batch, training=False) - without._embed(batch, training=False)
+    size = np.abs(without._embed(batch, training=False)).mean()
+    assert 0 < np.abs(found).mean() < 0.5 * size
 
 
 def events(pairs):
