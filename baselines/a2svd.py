@@ -18,8 +18,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from baselines.layers import BagAttention, CountedDropout, MLPHead
+from baselines.layers import BagAttention, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.counted_dropout import CountedDropout
 from mgnm_tf.recommender import SequentialRecommender
 
 

@@ -17,11 +17,11 @@ from tensorflow import keras
 
 from baselines.layers import (
     READOUTS,
-    CountedDropout,
     read_interests,
     read_positives_interest,
 )
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.counted_dropout import CountedDropout
 from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender
 
