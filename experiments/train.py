@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from harness import cluster, command_line, defaults, run_folder
-from harness.config import PAPER, RECIPES, SCHEDULES, STRATEGIES, Config, with_arguments
+from harness.config import (
+    OBJECTIVES,
+    PAPER,
+    RECIPES,
+    SCHEDULES,
+    STRATEGIES,
+    Config,
+    with_arguments,
+)
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -69,6 +77,18 @@ _SCHEDULE = flags.DEFINE_enum(
     "Of the learning rate: to zero along half a cosine over --max_epochs, or constant.",
 )
 _L2 = flags.DEFINE_float("l2", None, "Weight of the L2 penalty.", lower_bound=0.0)
+_OBJECTIVE = flags.DEFINE_enum(
+    "objective",
+    None,
+    list(OBJECTIVES),
+    "What is minimised. All but cross_entropy have negatives that a batch shares.",
+)
+_NUM_NEGATIVES = flags.DEFINE_integer(
+    "num_negatives", None, "Of each positive, or shared by a batch.", lower_bound=1
+)
+_CALIBRATION = flags.DEFINE_float(
+    "calibration", None, "t of the objective gbce.", lower_bound=0.0, upper_bound=1.0
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
 _MAX_HISTORY = flags.DEFINE_integer(
     "max_history", None, "Newest events that a model is shown.", lower_bound=1
@@ -116,6 +136,9 @@ def main() -> None:
         "learning_rate": _LEARNING_RATE.value,
         "schedule": _SCHEDULE.value,
         "l2": _L2.value,
+        "objective": _OBJECTIVE.value,
+        "num_negatives": _NUM_NEGATIVES.value,
+        "calibration": _CALIBRATION.value,
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
         "valid_instances": _VALID_INSTANCES.value,

@@ -15,6 +15,9 @@ CANDIDATE_SEED = 2022
 PAPER, STRONG = RECIPES = ("paper", "strong")
 
 
+# Of `mgnm_tf.objectives`, which `--help` must not import: it imports TensorFlow.
+OBJECTIVES = ("cross_entropy", "sampled_softmax", "gbce")
+
 SCHEDULES = ("cosine", "constant")
 
 
@@ -34,7 +37,7 @@ class Config:
         batch_size: positives a batch.
         num_negatives: in training; of each positive by itself under the objective
             "cross_entropy", shared by the positives of a batch under the others.
-        objective: a name of `mgnm_tf.objectives.OBJECTIVES`.
+        objective: of `OBJECTIVES`.
         calibration: t of the objective "gbce".
         learning_rate: of LazyAdam, at the start.
         schedule: of the learning rate; "cosine" takes it to zero along half a cosine

@@ -11,7 +11,7 @@ from experiments.reports import table2
 from experiments.reproduction import grid
 from experiments.studies.audit import subjects
 from harness import defaults, run_folder, runner, search_space
-from harness.config import PAPER, RECIPES, STRONG
+from harness.config import OBJECTIVES, PAPER, RECIPES, STRONG
 from harness.models import MODELS
 from tests.test_report import write_run
 
@@ -143,3 +143,18 @@ def test_an_audit_is_of_the_recipe_that_is_asked_for():
     assert subject.config.share_negatives
     own = subjects.find("baselines.gru4rec:GRU4Rec", None, [], STRONG)
     assert own.config.share_negatives
+
+
+def test_every_objective_can_be_asked_for():
+    from mgnm_tf import objectives
+
+    assert OBJECTIVES == objectives.OBJECTIVES
+
+
+def test_another_objective_is_an_option_of_either_recipe(tiny_data, tmp_path):
+    config = defaults.get_config(
+        "mean_pooling", "tiny", objective="gbce", num_negatives=9, **SMALL
+    )
+    passport = runner.run(config, tiny_data, tmp_path, 1)
+    assert passport["config"]["objective"] == "gbce"
+    assert passport["recipe"] == PAPER
