@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import tables
+from data.errors import UserError
 from harness import command_line, defaults
 from harness.config import PAPER, RECIPES
 
@@ -84,7 +85,7 @@ def _chosen_models() -> list[str]:
     wanted = _MODELS.value or known
     unknown = sorted({*wanted} - {*known})
     if unknown:
-        raise ValueError(f"--models: no {unknown}; there are {known}.")
+        raise UserError(f"--models: no {unknown}; there are {known}.")
     return wanted
 
 
@@ -95,7 +96,7 @@ def _read_baseline(path: str | None) -> dict[str, Any] | None:
         found = json.loads(Path(path).read_text())
         found["workloads"]
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"--baseline: {path} is not a file that --output wrote ({error})."
         ) from error
     return found
@@ -120,7 +121,7 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     unknown = sorted({*_WORKLOADS.value} - {*workloads.WORKLOADS})
     if unknown:
         known = list(workloads.WORKLOADS)
-        raise ValueError(f"--workloads: no {unknown}; there are {known}.")
+        raise UserError(f"--workloads: no {unknown}; there are {known}.")
     if _PREPARE_USERS.value:
         result["prepare"] = _measure_prepare(folder)
     for name in _WORKLOADS.value:

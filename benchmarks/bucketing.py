@@ -20,6 +20,7 @@ from unittest import mock
 from absl import flags
 
 from benchmarks import tables
+from data.errors import UserError
 from harness import command_line, defaults
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def main() -> None:
     unknown = sorted({*_MODELS.value} - {*defaults.MODEL_SETTINGS})
     if unknown:
         known = list(defaults.MODEL_SETTINGS)
-        raise ValueError(f"--models: no {unknown}; there are {known}.")
+        raise UserError(f"--models: no {unknown}; there are {known}.")
     seeds = [int(seed) for seed in _SEEDS.value]
     data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     result = {

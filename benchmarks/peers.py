@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from benchmarks import tables
+from data.errors import UserError
 from harness import command_line, defaults
 from harness.config import with_settings
 
@@ -80,7 +81,7 @@ def _pairs() -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     if not Path(_PEER_PYTHON.value).exists():
-        raise ValueError(
+        raise UserError(
             f"--peer_python: there is no {_PEER_PYTHON.value}. "
             "`make bench-peers` sets it up."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from harness import provenance
 from harness.config import PAPER
 
 _COLUMNS = {
@@ -25,7 +26,8 @@ def speeds(result: dict[str, Any]) -> str:
     machine = result["machine"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"GPU: {machine['gpu'] or 'none'}; commit {result['commit'][:12]}, "
+        f"GPU: {machine['gpu'] or 'none'}; "
+        f"commit {provenance.short(result['commit'])}, "
         f"TensorFlow {result['versions']['tensorflow']}; "
         f"recipe {result.get('recipe', PAPER)}.",
         "",

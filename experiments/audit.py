@@ -16,6 +16,9 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from data import atomic
+from data.errors import UserError
+
 if __name__ == "__main__":
     flags.DEFINE_string(
         "model",
@@ -86,17 +89,16 @@ def run(
     """Audits and reports; whether a leak was found.
 
     Raises:
-        ValueError: for a model or an output that cannot be.
+        UserError: for a model or an output that cannot be.
         KeyboardInterrupt: on Ctrl-C; nothing is written then.
     """
     assignments = assignments or []
     if model == ALL and (variant or assignments):
-        raise ValueError("--variant and --set are of one model, not of all.")
+        raise UserError("--variant and --set are of one model, not of all.")
     if output:
         _check_output(output)
     from experiments.studies.audit import report, runs
     from experiments.studies.audit import subjects as audit_subjects
-    from harness import run_folder
     from harness.models import MODELS
 
     names = list(MODELS) if model == ALL else [model]
@@ -110,11 +112,9 @@ def run(
             sys.stderr.write(f"{report.conclusion(audits[-1])}\n")
     text = report.to_markdown(audits, seed)
     if output and output.suffix == ".json":
-        run_folder.write_json(output, report.to_json(audits, seed))
+        atomic.write_json(output, report.to_json(audits, seed))
     elif output:
-        partial = output.with_name(f".{output.name}.partial")
-        partial.write_text(text)
-        os.replace(partial, output)
+        atomic.write_text(output, text)
     sys.stdout.write(text)
     return any(audit.leaks for audit in audits)
 
@@ -122,9 +122,9 @@ def run(
 def _check_output(output: Path) -> None:
     """Before minutes of work, not after."""
     if output.suffix not in (".md", ".json"):
-        raise ValueError(f"--output ends in .md or .json. Received: {output}")
+        raise UserError(f"--output ends in .md or .json. Received: {output}")
     if not os.access(output.parent, os.W_OK):
-        raise ValueError(f"--output: {output.parent} is no folder to write to.")
+        raise UserError(f"--output: {output.parent} is no folder to write to.")
 
 
 def _stop(message: str) -> NoReturn:

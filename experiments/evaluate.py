@@ -40,17 +40,16 @@ def evaluate(
     Raises:
         ValueError: if there is no finished run, or its data are not the ones prepared.
     """
-    from harness import build, rankings, reopen, run_folder
+    from harness import passport, rankings, reopen, run_folder
 
-    config, passport = run_folder.read_run(run_dir)
-    model, data = reopen.load_model(run_dir, data_dir)
-    ranker = build.make_ranker(model, data, config)
-    run_folder.record_look(run_dir, protocol)
-    ranking = ranker.rank("test", protocol, group_users=protocol != "full")
+    opened = reopen.open_run(run_dir, data_dir)
+    opened.record_look(protocol)
+    ranking = opened.ranker.rank("test", protocol, group_users=protocol != "full")
     found = rankings.summarise(ranking)
-    passport["metrics"]["test"][protocol] = found
-    run_folder.write_ranks(run_dir, rankings.ranks_table(data, ranking, protocol))
-    run_folder.write_json(run_dir / run_folder.PASSPORT, passport)
+    opened.run.passport["metrics"]["test"][protocol] = found
+    table = rankings.ranks_table(opened.data, ranking, protocol)
+    run_folder.write_ranks(run_dir, table)
+    passport.write(opened.run)
     for grouping, values in found.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logging.info("test %s, by %s: %s", protocol, grouping, shown)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
+from data.errors import UserError
 from experiments.reproduction import grid, profiles
 from experiments.reproduction.stages import STAGES
 from harness import command_line, config, defaults
@@ -59,12 +60,12 @@ def reproduce(*wanted: str) -> None:
     """Reproduces the named tables and figures with the options of the flags.
 
     Raises:
-        ValueError: if an option names what there is not.
+        UserError: if an option names what there is not.
     """
     recipe = _RECIPE.value
     papers_own = sorted({*wanted} & {*_OF_THE_PAPER})
     if recipe != config.PAPER and papers_own:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(papers_own)}: of the paper's recipe alone. Leave out "
             f"--recipe={recipe}, or ask for one of "
             f"{', '.join(sorted({*STAGES} - {*_OF_THE_PAPER}))}."

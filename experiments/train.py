@@ -26,6 +26,7 @@ from harness.config import (
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
+    from harness.passport import Passport
 
 _MODEL = flags.DEFINE_enum(
     "model", None, sorted(defaults.MODEL_SETTINGS), "Which model.", required=True
@@ -190,7 +191,7 @@ def _is_shared(config: Config) -> bool:
     return config.strategy == "multi_worker"
 
 
-def _train(config: Config, data: PreparedData, run_dir: Path) -> dict[str, Any] | None:
+def _train(config: Config, data: PreparedData, run_dir: Path) -> Passport | None:
     """The passport; None if it was stopped."""
     from harness import runner, training
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from data.errors import UserError
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from harness import distribution
@@ -54,6 +55,7 @@ def build_model(
     """
     kind = kind or model_class(config.model, config.variant)
     arguments = {**config.arguments}
+    _check_names(config.model, kind, arguments)
     if "seed" in inspect.signature(kind).parameters:
         arguments["seed"] = seed
     try:
@@ -64,16 +66,16 @@ def build_model(
             l2=config.l2,
             **arguments,
         )
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         if not config.arguments:
             raise
-        raise ValueError(
-            f"{config.model} cannot be built with `--set` {config.arguments}: {error}"
+        raise UserError(
+            f"{config.model} does not take {config.arguments}: {error}"
         ) from error
     if model.needs_times and not data.has_times:
-        raise ValueError(_needs_times(config.model, data.name))
+        raise UserError(_needs_times(config.model, data.name))
     if config.jit_compile and not model.fits_xla:
-        raise ValueError(f"XLA cannot compile {config.model}: leave out --jit_compile.")
+        raise UserError(f"XLA cannot compile {config.model}: leave out --jit_compile.")
     model.objective = objectives.make(
         config.objective, data.num_items, config.num_negatives, config.calibration
     )
@@ -88,6 +90,27 @@ def build_model(
     _make_slots(model)
     model.adapt(data.train_events())
     return model
+
+
+def _check_names(model: str, kind: Any, arguments: dict[str, Any]) -> None:
+    """Refuses names that the constructor, its bases included, does not have.
+
+    Raises:
+        UserError: with the names that there are.
+    """
+    names = {"l2_scope"}
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else [kind]:
+        if base is keras.Model:
+            break
+        names |= set(inspect.signature(base).parameters)
+    given = {"num_users", "num_items", "max_history", "l2", "seed", "kwargs", "self"}
+    names -= given | {"args"}
+    unknown = sorted(arguments.keys() - names)
+    if unknown:
+        raise UserError(
+            f"{model} has no setting {', '.join(unknown)} (`--set`). It has "
+            f"{', '.join(sorted(names))}."
+        )
 
 
 def _make_slots(model: SequentialRecommender) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+from data.errors import UserError
+
 # Candidate sets are drawn once for a table: every model and seed ranks the same.
 CANDIDATE_SEED = 2022
 
@@ -97,13 +99,13 @@ def with_arguments(config: Config, assignments: list[str]) -> Config:
     """Adds constructor arguments written as "name=value".
 
     Raises:
-        ValueError: if one is not of that form.
+        UserError: if one is not of that form.
     """
     arguments = dict(config.arguments)
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not (name and equals):
-            raise ValueError(f"`--set` takes name=value. Received: {assignment}")
+            raise UserError(f"`--set` takes name=value. Received: {assignment}")
         arguments[name] = _parse(text)
     return dataclasses.replace(config, arguments=arguments)
 

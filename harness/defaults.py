@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from harness.config import PAPER, STRONG, Config, with_settings
 
 # Logs of `experiments.tune`, <data set>/<model>.jsonl, whose best trials are used.
@@ -132,7 +133,7 @@ def get_config(
     settings hold, unless `tuned` is false.
 
     Raises:
-        ValueError: if the model has no variant `NO_TIMES` or `RELEASED` and that is
+        UserError: if the model has no variant `NO_TIMES` or `RELEASED` and that is
             asked for.
     """
     config = Config(model=model, arguments={}, recipe=recipe)
@@ -149,9 +150,9 @@ def get_config(
         config = with_settings(config, {"time_unit": 60.0})
     released = changes.get("variant") == RELEASED
     if released and model != "mgnm":
-        raise ValueError(f"{model} has no variant {RELEASED}; mgnm has.")
+        raise UserError(f"{model} has no variant {RELEASED}; mgnm has.")
     if released and recipe != PAPER:
-        raise ValueError(
+        raise UserError(
             f"The variant {RELEASED} is the released code's own training: leave out "
             f"--recipe={recipe}."
         )
@@ -162,7 +163,7 @@ def get_config(
     given = {key: value for key, value in changes.items() if value is not None}
     if given.get("variant") == NO_TIMES:
         if model not in WITHOUT_TIMES:
-            raise ValueError(f"{model} has no variant {NO_TIMES}.")
+            raise UserError(f"{model} has no variant {NO_TIMES}.")
         config = with_settings(config, WITHOUT_TIMES[model])
     if model == "mgnm":
         config = with_settings(config, READINGS.get(given.get("variant", ""), {}))

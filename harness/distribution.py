@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from harness import cluster, distribution
+from harness import cluster
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -108,8 +108,8 @@ def any_worker(flag: bool) -> bool:
 
 def own_share(users: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The rows, ordered by user, that this worker ranks: a user's on one worker."""
-    workers = distribution.num_workers()
+    workers = num_workers()
     if workers == 1:
         return rows
-    mine = np.array_split(np.unique(users), workers)[distribution.worker()]
+    mine = np.array_split(np.unique(users), workers)[worker()]
     return rows[np.isin(users, mine)]

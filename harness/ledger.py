@@ -13,6 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data import atomic
+from data.errors import UserError
+
 SEAL, LEDGER = "seal.json", "test_looks.jsonl"
 
 
@@ -24,9 +27,7 @@ def seal(config: Path, weights: Path) -> dict[str, str]:
         weights: the chosen epoch's.
     """
     found = _hashes(config, weights)
-    partial = config.with_name(f".{SEAL}.partial")
-    partial.write_text(json.dumps(found, indent=2) + "\n")
-    partial.replace(config.with_name(SEAL))
+    atomic.write_json(config.with_name(SEAL), found)
     return found
 
 
@@ -40,18 +41,18 @@ def record_look(config: Path, weights: Path, what: str, commit: str) -> None:
         commit: of the code that looks.
 
     Raises:
-        ValueError: if the run is not sealed, or was changed afterwards.
+        UserError: if the run is not sealed, or was changed afterwards.
     """
     run_dir = config.parent
     path = run_dir / SEAL
     if not path.exists():
-        raise ValueError(
+        raise UserError(
             f"{run_dir} is not sealed, so its test instances stay unread. Delete the "
             "folder and train again."
         )
     sealed = json.loads(path.read_text())
     if sealed != _hashes(config, weights):
-        raise ValueError(
+        raise UserError(
             f"{run_dir}: the configuration or the weights are not those that were "
             "sealed, so its test instances stay unread. Delete the folder and train "
             "again."

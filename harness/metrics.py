@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.errors import UserError
+
 CUTOFFS = (5, 10, 20)
 
 
@@ -27,7 +29,7 @@ class Ranks:
     def __post_init__(self) -> None:
         ordered = (self.optimistic >= 0) & (self.optimistic <= self.pessimistic)
         if not (ordered & (self.pessimistic <= self.negatives)).all():
-            raise ValueError(
+            raise UserError(
                 "Ranks must obey 0 <= optimistic <= pessimistic <= negatives."
             )
 
@@ -147,11 +149,11 @@ def check_ties(ranks: Ranks, limit: float = 0.01) -> None:
     """Refuses ranks that ties decide.
 
     Raises:
-        ValueError: if `tie_gap` is above `limit`.
+        UserError: if `tie_gap` is above `limit`.
     """
     gap = tie_gap(ranks)
     if gap > limit:
-        raise ValueError(
+        raise UserError(
             f"Ties decide the ranks: NDCG@5 would be {gap:.4f} higher if they went the "
             f"model's way, more than {limit}. Its scores are saturated, or constant."
         )

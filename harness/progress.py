@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -14,35 +15,83 @@ from absl import logging
 from harness import provenance
 
 
-class Progress(tf.train.experimental.PythonState):
-    """Where training stands; part of the checkpoint, so that they never disagree."""
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Some steps of one epoch, run one after the other.
 
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {
-            "epoch": 0,  # epochs finished
-            "step": 0,  # steps of the epoch under way
-            "steps": 0,
-            "seconds": 0.0,  # of training steps, validation apart
-            "timed_positives": 0,  # of all steps but each process's first, which traces
-            "timed_seconds": 0.0,
-            "best_epoch": 0,
-            "best_metrics": {},
-            "stopped_because": None,
-            "commits": [],  # of the code, another one where a stopped run went on
-        }
+    Attributes:
+        done: how many.
+        seconds: what they took.
+        first_step_s: seconds of the first one, which traces; None if there was none.
+        losses: means over the steps, by the name that the train step gives them.
+        stopped: whether someone asked to stop before the epoch's end.
+    """
+
+    done: int
+    seconds: float
+    first_step_s: float | None
+    losses: dict[str, float]
+    stopped: bool
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps done of the epoch under way.
+        steps: of all epochs.
+        seconds: of training steps, validation apart.
+        timed_positives: of all steps but each process's first, which traces.
+        timed_seconds: of the same steps.
+        best_epoch: the one with the best validation metric; 0 before the first.
+        best_metrics: its validation metrics.
+        stopped_because: a reason, once training is over.
+        commits: of the code, another one where a stopped run went on.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    timed_positives: int = 0
+    timed_seconds: float = 0.0
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    stopped_because: str | None = None
+    commits: list[str] = dataclasses.field(default_factory=list)
 
     def note_commit(self) -> None:
         """Bits are those of an unstopped run only if all of it ran one code."""
         commit = provenance.commit()
-        if self.values["commits"][-1:] != [commit]:
-            self.values["commits"].append(commit)
+        if self.commits[-1:] != [commit]:
+            self.commits.append(commit)
+
+    def add(self, taken: Steps, batch_size: int) -> None:
+        """Counts steps; the epoch is over unless they were stopped."""
+        self.steps += taken.done
+        self.seconds += taken.seconds
+        self.timed_seconds += taken.seconds - (taken.first_step_s or 0.0)
+        self.timed_positives += batch_size * max(taken.done - 1, 0)
+        if taken.stopped:
+            self.step += taken.done
+        else:
+            self.epoch, self.step = self.epoch + 1, 0
+
+
+class StoredProgress(tf.train.experimental.PythonState):
+    """Progress as a part of the checkpoint, so that the two never disagree."""
+
+    def __init__(self) -> None:
+        self.now = Progress()
 
     def serialize(self) -> str:
-        return json.dumps(self.values)
+        return json.dumps(dataclasses.asdict(self.now))
 
     def deserialize(self, string_value: str) -> None:
         # A checkpoint of before commits were noted does not tell its own.
-        self.values = {"commits": ["unknown"], **json.loads(string_value)}
+        self.now = Progress(**{"commits": ["unknown"], **json.loads(string_value)})
 
 
 @contextmanager

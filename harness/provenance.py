@@ -14,7 +14,11 @@ _PACKAGES = ("tensorflow", "tensorflow-addons", "keras", "numpy", "pandas")
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores, memory in GB, and GPUs by name."""
+    """CPU, cores, memory in GB, GPUs by name, and TensorFlow's threads.
+
+    The threads, 0 where TensorFlow chooses, are those that share one operation and
+    those that run operations side by side: another number adds in another order.
+    """
     import tensorflow as tf
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -27,6 +31,8 @@ def describe() -> dict[str, Any]:
         "cores": cores(),
         "memory_gb": round(memory / 2**30, 1),
         "gpu": ", ".join(gpus) or None,
+        "intra_op_threads": _threads("INTRAOP"),
+        "inter_op_threads": _threads("INTEROP"),
     }
 
 
@@ -46,8 +52,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 
+# After the commit of code that was edited since.
+DIRTY = "-dirty"
+
+
+def short(commit: str) -> str:
+    """Twelve digits, enough to find a commit, and the mark of edited code."""
+    digits, dirty, _ = commit.partition(DIRTY)
+    return digits[:12] + dirty
+
+
 def commit() -> str:
-    """The checked-out commit, "-dirty" if files differ; "unknown" outside git."""
+    """The checked-out commit, "-dirty" if code differs; "unknown" outside git.
+
+    Code differs if a tracked file does, or if there is a Python file that git neither
+    tracks nor ignores.
+    """
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -56,8 +76,9 @@ def commit() -> str:
         ).stdout.strip()
 
     try:
-        dirty = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        untracked = git("ls-files", "--others", "--exclude-standard", "--", ":/*.py")
+        return git("rev-parse", "HEAD") + (DIRTY if changed or untracked else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -74,6 +95,11 @@ def reset_peak_memory_mb() -> float:
     if clear.exists():
         clear.write_text("5")
     return peak_memory_mb()
+
+
+def _threads(kind: str) -> int:
+    """As TensorFlow read it from the environment when it started."""
+    return int(os.environ.get(f"TF_NUM_{kind}_THREADS") or 0)
 
 
 def _cpu_name() -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.candidates import PROTOCOLS, candidate_negatives
+from data.errors import UserError
 from data.pipeline import NumpyBatch, batch_signature, gather_histories, targets
 from data.prepared import PreparedData
 from harness import metrics, provenance
@@ -83,7 +84,7 @@ class Ranker:
         """Ranks the instances of a part, or only its `rows`.
 
         Raises:
-            ValueError: if a score is not a finite number.
+            UserError: if a score is not a finite number.
         """
         instances = self._data.instances[part]
         rows = np.arange(len(instances)) if rows is None else rows
@@ -210,7 +211,7 @@ class Ranker:
         """Scores [n, C] of the candidates [n, C] of each instance [n, 2].
 
         Raises:
-            ValueError: if a score is not a finite number, padded candidates apart.
+            UserError: if a score is not a finite number, padded candidates apart.
         """
         scores = np.empty(candidates.shape, dtype=np.float32)
 
@@ -235,7 +236,7 @@ class Ranker:
 
         self._for_batches(instances, fill)
         if (above < 0).any():
-            raise ValueError(NOT_FINITE)
+            raise UserError(NOT_FINITE)
         return metrics.Ranks(
             pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
         )

@@ -1,34 +1,69 @@
-"""Opens a finished run again: the model with its weights, and its data."""
+"""Opens a finished run again: its model with its weights, its data, its ranker."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from data import prepared
+from data.errors import UserError
 from data.prepared import PreparedData
-from harness.build import build_model, set_up_tensorflow
-from harness.run_folder import (
-    WEIGHTS,
-    read_run,
-)
+from harness import passport, run_folder
+from harness.build import build_model, make_ranker, set_up_tensorflow
+from harness.config import Config
+from harness.passport import Run
+from harness.ranker import Ranker
 from mgnm_tf.recommender import SequentialRecommender
 
 
-def load_model(
-    run_dir: Path, data_dir: Path
-) -> tuple[SequentialRecommender, PreparedData]:
-    """The model of a finished run, with its weights, and its data.
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A finished run that can score and rank.
+
+    Attributes:
+        run: its folder and passport.
+        config: its configuration.
+        model: with its weights.
+        data: the prepared data that it was trained on.
+        ranker: of the model, over the data.
+    """
+
+    run: Run
+    config: Config
+    model: SequentialRecommender
+    data: PreparedData
+    ranker: Ranker
+
+    def record_look(self, what: str) -> None:
+        """Notes in the ledger what test instances are to be ranked for.
+
+        Raises:
+            UserError: if the run is not sealed, or was changed afterwards.
+        """
+        run_folder.record_look(self.run.folder, what)
+
+
+def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
+    """Opens the finished run in a folder.
+
+    A run that several replicas or workers trained is opened in this process alone: its
+    weights are those of any one of them.
+
+    Args:
+        run_dir: the run's folder.
+        data_dir: where `data.prepare` wrote its data.
 
     Raises:
-        ValueError: if there is no finished run, or its data are not the ones prepared.
+        UserError: if there is no finished run, or its data are not the ones prepared.
     """
-    config, passport = read_run(run_dir)
-    data = prepared.load(data_dir, passport["dataset"], passport["split"])
-    if data.meta["sha256"] != passport["data"]["sha256"]:
-        raise ValueError(
+    run = passport.read(run_dir)
+    config = run_folder.read_config(run_dir)
+    data = prepared.load(data_dir, run.passport["dataset"], run.passport["split"])
+    if data.meta["sha256"] != run.passport["data"]["sha256"]:
+        raise UserError(
             f"The data prepared in {data.folder} are not those of the run {run_dir}."
         )
-    set_up_tensorflow(config, passport["seed"])
-    model = build_model(config, data, passport["seed"])
-    model.load_weights(run_dir / WEIGHTS)
-    return model, data
+    set_up_tensorflow(dataclasses.replace(config, strategy="none"), run.seed)
+    model = build_model(config, data, run.seed)
+    model.load_weights(run_dir / run_folder.WEIGHTS)
+    return OpenedRun(run, config, model, data, make_ranker(model, data, config))

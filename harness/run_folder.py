@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from data import atomic
+from data.errors import UserError
 from harness import ledger, provenance
 from harness.config import Config
+
+PASSPORT, CONFIG, RANKS, WEIGHTS = (
+    "passport.json",
+    "config.json",
+    "ranks.parquet",
+    "model.weights.h5",
+)
+TENSORBOARD, CHECKPOINT = "tensorboard", "checkpoint"
+# Of `config.json`, beside the fields of `Config`.
+SEED, DATA = "seed", "data"
 
 
 def run_dir(
@@ -25,57 +36,76 @@ def run_folder(model: str, variant: str) -> str:
     return model if variant == "paper" else f"{model}-{variant}"
 
 
-PASSPORT, CONFIG, RANKS, WEIGHTS = (
-    "passport.json",
-    "config.json",
-    "ranks.parquet",
-    "model.weights.h5",
-)
+def epoch_weights(folder: Path, epoch: int) -> Path:
+    """Weights of the best epoch so far, in the folder of an unfinished run."""
+    return folder / f"epoch-{epoch}.weights.h5"
+
+
+def all_epoch_weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.weights.h5"))
 
 
 def record_look(run_dir: Path, what: str) -> None:
     """Notes in the ledger what test instances are to be ranked for.
 
     Raises:
-        ValueError: if the run is not sealed.
+        UserError: if the run is not sealed.
     """
     ledger.record_look(run_dir / CONFIG, run_dir / WEIGHTS, what, provenance.commit())
 
 
 def write_ranks(run_dir: Path, table: pd.DataFrame) -> None:
-    """Replaces the rows of the table's protocols in `ranks.parquet`, atomically."""
+    """Replaces the rows of the table's protocols in `ranks.parquet`."""
     path = run_dir / RANKS
     if path.exists():
         kept = pd.read_parquet(path)
         kept = kept[~kept["protocol"].isin(table["protocol"].unique())]
         table = pd.concat([kept, table], ignore_index=True)
-    partial = path.with_name(f".{path.name}.partial")
-    table.to_parquet(partial, index=False)
-    os.replace(partial, path)
+    with atomic.whole_file(path) as partial:
+        table.to_parquet(partial, index=False)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
-
-
-def read_run(run_dir: Path) -> tuple[Config, dict[str, Any]]:
-    """The configuration and the passport of a finished run.
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
 
     Raises:
-        ValueError: if there is none.
+        UserError: if the file is not there, or is damaged.
     """
-    if not (run_dir / PASSPORT).exists():
-        raise ValueError(
-            f"{run_dir} holds no finished run. Run `python -m experiments.train "
-            f"... --run_dir={run_dir}` first."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not there.") from error
+    except ValueError as error:  # Neither UTF-8 nor JSON.
+        raise UserError(
+            f"{path} is damaged: {error}. Delete the run's folder and train again."
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} is damaged: it holds no JSON object. Delete the run's folder and "
+            "train again."
         )
-    fields = {field.name for field in dataclasses.fields(Config)}
-    stored = json.loads((run_dir / CONFIG).read_text())
-    # A run from before a field existed had its default.
-    config = Config(**{key: stored[key] for key in fields & stored.keys()})
-    return config, json.loads((run_dir / PASSPORT).read_text())
+    return content
 
 
-FOLDER = "tensorboard"
+def read_config(run_dir: Path) -> Config:
+    """The configuration of a run, finished or not.
+
+    A run from before a field existed had the field's default.
+
+    Raises:
+        UserError: if there is none, it is damaged, or it comes from a version that
+            knows other fields.
+    """
+    path = run_dir / CONFIG
+    stored = read_json(path)
+    names = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(stored.keys() - names - {SEED, DATA})
+    if unknown:
+        raise UserError(
+            f"{path} sets {', '.join(unknown)}, which this version does not know. Use "
+            "the version that made the run; its passport has the commit."
+        )
+    missing = sorted({"model", "arguments"} - stored.keys())
+    if missing:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+    return Config(**{key: stored[key] for key in names & stored.keys()})

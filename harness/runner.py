@@ -1,49 +1,43 @@
-"""One run: seed, build, train, evaluate, write the passport."""
+"""One run: seed, build, train, rank, write the passport."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import tensorflow as tf
 from absl import logging
 
+from data import atomic
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
+from data.errors import UserError
 from data.prepared import PreparedData
-from harness import distribution, ledger, metrics, provenance, training
+from harness import distribution, ledger, metrics, passport, run_folder, training
 from harness.board import finished
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
-from harness.rankings import Ranking, ranks_table, summarise
-from harness.run_folder import (
-    CONFIG,
-    PASSPORT,
-    WEIGHTS,
-    record_look,
-    write_json,
-    write_ranks,
-)
+from harness.passport import Passport, Run
+from harness.rankings import ranks_table
 from mgnm_tf.recommender import SequentialRecommender
 
 
-def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> dict[str, Any]:
+def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passport:
     """Makes one run whole, or finishes it, or finds it finished.
 
     Returns:
         The passport, which is also written to `run_dir`, last of all.
 
     Raises:
-        ValueError: if `run_dir` holds a run of another configuration.
+        UserError: if `run_dir` holds a run of another configuration.
         training.Interrupted: on Ctrl-C; the same call goes on from there.
     """
-    identity = {**dataclasses.asdict(config), "seed": seed, "data": data.meta["sha256"]}
+    own = {run_folder.SEED: seed, run_folder.DATA: data.meta["sha256"]}
+    identity = {**dataclasses.asdict(config), **own}
     if _is_finished(run_dir, identity):
         logging.info("%s is finished already.", run_dir)
-        return json.loads((run_dir / PASSPORT).read_text())
+        return passport.read(run_dir).passport
     strategy = set_up_tensorflow(config, seed)
     with strategy.scope():
         model = build_model(config, data, seed)  # Refuses what does not fit.
@@ -56,113 +50,64 @@ def _run(
     data: PreparedData,
     run_dir: Path,
     identity: dict[str, Any],
-) -> dict[str, Any]:
+) -> Passport:
     """Trains and evaluates; the chief of several workers writes."""
-    seed = identity["seed"]
+    seed = identity[run_folder.SEED]
     chief = distribution.worker() == 0
     if chief:
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_json(run_dir / CONFIG, identity)
+        atomic.write_json(run_dir / run_folder.CONFIG, identity)
     ranker = make_ranker(model, data, config)
     if model.trainable_variables:
-        trained = training.train(model, data, config, ranker, run_dir, seed)
-        valid = trained.pop("valid_metrics")
+        trained, valid = training.train(model, data, config, ranker, run_dir, seed)
     else:
-        trained = _adapted()
+        trained = passport.untrained()
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
     if chief:
-        model.save_weights(run_dir / WEIGHTS)
-        ledger.seal(run_dir / CONFIG, run_dir / WEIGHTS)
-        record_look(run_dir, " ".join(PROTOCOLS))
+        model.save_weights(run_dir / run_folder.WEIGHTS)
+        ledger.seal(run_dir / run_folder.CONFIG, run_dir / run_folder.WEIGHTS)
+        run_folder.record_look(run_dir, " ".join(PROTOCOLS))
     for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
         candidate_negatives(data, "test", protocol, config.candidate_seed)
     rankings = ranker.rank_protocols("test")
-    evaluation = {name: _took(ranking) for name, ranking in rankings.items()}
-    passport = {
-        "model": config.model,
-        "recipe": config.recipe,
-        "variant": config.variant,
-        "leaky": model.leaky,
-        "dataset": data.name,
-        "split": data.split,
-        "seed": seed,
-        "status": "complete",
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "machine": provenance.describe(),
-        "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
-        "data": {**data.meta["statistics"], "sha256": data.meta["sha256"]},
-        "config": {**dataclasses.asdict(config), "split_rule": data.meta["split_rule"]},
-        "candidates": {"seed": config.candidate_seed},
-        "training": {**trained, "parameters": int(model.count_params())},
-        "evaluation": {**evaluation["uni1000"], "protocols": evaluation},
-        "peak_memory_mb": round(provenance.peak_memory_mb(), 1),
-        "metrics": {
-            "valid": valid,
-            "test": {name: summarise(found) for name, found in rankings.items()},
-        },
-    }
+    made = passport.make(config, data, seed, model, trained, valid, rankings)
     if chief:
-        tables = [ranks_table(data, found, name) for name, found in rankings.items()]
-        write_ranks(run_dir, pd.concat(tables, ignore_index=True))
-        _finish(run_dir, model, data, config, passport)
-    return passport
-
-
-def _took(ranking: Ranking) -> dict[str, float]:
-    count = len(ranking.instances)
-    return {
-        "seconds": round(ranking.seconds, 3),
-        "instances_per_s": round(count / ranking.seconds, 1),
-        "instances": count,
-    }
+        tables = [
+            ranks_table(data, ranking, name) for name, ranking in rankings.items()
+        ]
+        run_folder.write_ranks(run_dir, pd.concat(tables, ignore_index=True))
+        _finish(Run(run_dir, made), model, data, config)
+    return made
 
 
 def _finish(
-    run_dir: Path,
-    model: SequentialRecommender,
-    data: PreparedData,
-    config: Config,
-    passport: dict[str, Any],
+    run: Run, model: SequentialRecommender, data: PreparedData, config: Config
 ) -> None:
     """Clears what only an unfinished run needs, and writes the passport last."""
-    for path in run_dir.glob("epoch-*.weights.h5"):
+    for path in run_folder.all_epoch_weights(run.folder):
         path.unlink()
-    shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
-    finished.write_finished(run_dir, model, data, config, passport)
-    write_json(run_dir / PASSPORT, passport)
+    shutil.rmtree(run.folder / run_folder.CHECKPOINT, ignore_errors=True)
+    finished.write_finished(run, model, data, config)
+    passport.write(run)
 
 
 def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
     """Whether the folder's run is done; refuses a folder of another run."""
-    path = run_dir / CONFIG
-    found = json.loads(path.read_text()) if path.exists() else identity
-    found = {**_defaults(), **found}  # Of fields that came later.
-    if found != identity:
+    path = run_dir / run_folder.CONFIG
+    stored = run_folder.read_json(path) if path.exists() else identity
+    stored = {**_defaults(), **stored}  # Of fields that came later.
+    if stored != identity:
         names = sorted(
-            key for key in {*found, *identity} if found.get(key) != identity.get(key)
+            key for key in {*stored, *identity} if stored.get(key) != identity.get(key)
         )
-        raise ValueError(
+        raise UserError(
             f"{run_dir} holds a run with another {', '.join(names)}. "
             "Choose another --run_dir, or delete that folder."
         )
-    return (run_dir / PASSPORT).exists()
+    return (run_dir / run_folder.PASSPORT).exists()
 
 
 def _defaults() -> dict[str, Any]:
     missing = dataclasses.MISSING
     fields = dataclasses.fields(Config)
     return {f.name: f.default for f in fields if f.default is not missing}
-
-
-def _adapted() -> dict[str, Any]:
-    return {
-        "epochs": 0,
-        "max_epochs": 0,
-        "best_epoch": 0,
-        "steps": 0,
-        "seconds": 0.0,
-        "positives_per_s": None,
-        "first_step_s": None,
-        "stopped_because": "nothing to train: counted once over the training events",
-    }

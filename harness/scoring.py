@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from data.errors import UserError
 from data.pipeline import NumpyBatch
 from data.prepared import PreparedData
 
@@ -30,7 +31,7 @@ NOT_FINITE = (
 
 def check_finite(scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
-        raise ValueError(NOT_FINITE)
+        raise UserError(NOT_FINITE)
 
 
 def tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from data.errors import UserError
 from harness import defaults
 from harness.config import PAPER, Config, with_settings
 
@@ -31,7 +32,7 @@ def search(
         The log's best line: trial, settings, ndcg@5, gauc, best_epoch.
 
     Raises:
-        ValueError: if the log is of another search.
+        UserError: if the log is of another search.
         KeyboardInterrupt: on Ctrl-C; finished trials are kept.
     """
     from harness import search_space
@@ -44,7 +45,7 @@ def search(
     for number, settings in enumerate(drawn):
         if number < len(done):
             if done[number]["settings"] != settings:
-                raise ValueError(
+                raise UserError(
                     f"{log}, line {number + 1} is of another search space or seed: "
                     "choose another --output_dir, or delete that file."
                 )
@@ -80,16 +81,17 @@ def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
     ranker = build.make_ranker(model, data, config)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = training.train(model, data, config, ranker, Path(folder), seed)
+            trained, valid = training.train(
+                model, data, config, ranker, Path(folder), seed
+            )
         except training.Interrupted as stop:
             raise KeyboardInterrupt from stop
         except epoch.Diverged as error:
             logging.warning("%s", error)
             return {"ndcg@5": None, "gauc": None}
-    values = found["valid_metrics"]
     return {
-        "ndcg@5": round(values["ndcg@5"], 5),
-        "gauc": round(values["gauc"], 5),
-        "best_epoch": found["best_epoch"],
-        "seconds": found["seconds"],
+        "ndcg@5": round(valid["ndcg@5"], 5),
+        "gauc": round(valid["gauc"], 5),
+        "best_epoch": trained["best_epoch"],
+        "seconds": trained["seconds"],
     }

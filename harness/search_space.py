@@ -6,6 +6,7 @@ from typing import Any
 
 from sklearn.model_selection import ParameterSampler
 
+from data.errors import UserError
 from harness.config import PAPER, STRONG
 
 SHARED: dict[str, list[Any]] = {
@@ -47,10 +48,10 @@ def draw(
     """The settings of `count` trials: first none, which leaves the model as it is.
 
     Raises:
-        ValueError: if the model has nothing to search.
+        UserError: if the model has nothing to search.
     """
     if model not in OWN:
-        raise ValueError(f"{model} has no settings to search.")
+        raise UserError(f"{model} has no settings to search.")
     shared = SHARED_STRONG if recipe == STRONG else SHARED
     space = {**shared, **OWN[model]}
     sampler = ParameterSampler(space, count - 1, random_state=seed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,8 @@ from harness import distribution, metrics, run_folder
 from harness.board import epochs
 from harness.config import Config
 from harness.epoch import run_epoch
-from harness.progress import Progress, stop_on_signals
+from harness.passport import Metrics, Training
+from harness.progress import Progress, Steps, StoredProgress, stop_on_signals
 from harness.ranker import Ranker
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -32,7 +33,7 @@ def train(
     ranker: Ranker,
     run_dir: Path,
     seed: int,
-) -> dict[str, Any]:
+) -> tuple[Training, Metrics]:
     """Trains to the best validation metric and leaves its weights in the model.
 
     Goes on from the checkpoint in `run_dir` if there is one: the weights then are, on
@@ -40,85 +41,100 @@ def train(
     chief writes `run_dir`, which all must be able to read.
 
     Returns:
-        The passport's `training` entry, and under "valid_metrics" the best epoch's.
+        The passport's `training` entry, and the best epoch's validation metrics.
 
     Raises:
         Interrupted: on Ctrl-C, after saving.
     """
-    progress = Progress()
+    progress = StoredProgress()
     checkpoint = tf.train.Checkpoint(
         model=model, optimizer=model.optimizer, progress=progress
     )
-    stored = tf.train.latest_checkpoint(str(run_dir / "checkpoint"))
+    stored = tf.train.latest_checkpoint(str(run_dir / run_folder.CHECKPOINT))
     if stored:
         checkpoint.restore(stored).expect_partial()
-        logging.info("Going on after epoch %d.", progress.values["epoch"])
-    progress.note_commit()
-    now = progress.values
+        logging.info("Going on after epoch %d.", progress.now.epoch)
+    now = progress.now
+    now.note_commit()
     first_step_s = None
     with distribution.own_folder(run_dir) as folder, stop_on_signals() as stopping:
         manager = tf.train.CheckpointManager(
-            checkpoint, str(folder / "checkpoint"), max_to_keep=1
+            checkpoint, str(folder / run_folder.CHECKPOINT), max_to_keep=1
         )
         board = epochs.Board(model, data, config)
-        writer = tf.summary.create_file_writer(str(folder / run_folder.FOLDER))
+        writer = tf.summary.create_file_writer(str(folder / run_folder.TENSORBOARD))
         with writer.as_default():
-            while now["stopped_because"] is None:
-                seconds, stopped = run_epoch(model, data, config, seed, now, stopping)
-                first_step_s = seconds or first_step_s
-                if stopped:
+            while now.stopped_because is None:
+                taken = run_epoch(
+                    model, data, config, seed, now.epoch, now.step, stopping
+                )
+                first_step_s = taken.first_step_s or first_step_s
+                now.add(taken, config.batch_size)
+                if taken.stopped:
                     manager.save()
                     raise Interrupted
-                _validate(model, config, ranker, data, now, folder)
-                board.write(now["epoch"], last=now["stopped_because"] is not None)
+                _log_steps(now.epoch, taken, config.batch_size)
+                found = _validate(config, ranker, data, now.epoch)
+                _keep_best(config, now, found, model.save_weights, folder)
+                board.write(now.epoch, last=now.stopped_because is not None)
                 manager.save()
-                _forget_old_weights(folder, now["best_epoch"])
+                _forget_old_weights(folder, now.best_epoch)
         distribution.wait_for_all()  # The chief has written the weights.
-        model.load_weights(_weights(run_dir, now["best_epoch"]))
-    return {
-        "epochs": now["epoch"],
+        model.load_weights(run_folder.epoch_weights(run_dir, now.best_epoch))
+    speed = now.timed_positives / max(now.timed_seconds, 1e-9)
+    trained: Training = {
+        "epochs": now.epoch,
         "max_epochs": config.max_epochs,
-        "best_epoch": now["best_epoch"],
-        "steps": now["steps"],
-        "seconds": round(now["seconds"], 2),
-        "positives_per_s": round(
-            now["timed_positives"] / max(now["timed_seconds"], 1e-9), 1
-        ),
+        "best_epoch": now.best_epoch,
+        "steps": now.steps,
+        "seconds": round(now.seconds, 2),
+        "positives_per_s": round(speed, 1),
         "first_step_s": first_step_s,
-        "stopped_because": now["stopped_because"],
-        "commits": now["commits"],
-        "valid_metrics": now["best_metrics"],
+        "stopped_because": now.stopped_because,
+        "commits": now.commits,
     }
+    return trained, now.best_metrics
+
+
+def _log_steps(epoch: int, taken: Steps, batch_size: int) -> None:
+    for key, value in taken.losses.items():
+        tf.summary.scalar(f"train/{key}", value, step=epoch)
+    speed = taken.done * batch_size / taken.seconds
+    tf.summary.scalar("train/positives_per_s", speed, step=epoch)
+    loss = taken.losses.get("loss", float("nan"))
+    logging.info("Epoch %d: loss %.4f, %s positives/s", epoch, loss, f"{speed:,.0f}")
 
 
 def _validate(
-    model: SequentialRecommender,
-    config: Config,
-    ranker: Ranker,
-    data: PreparedData,
-    now: dict[str, Any],
-    run_dir: Path,
-) -> None:
-    """Ranks the validation instances; keeps the weights if they are the best so far."""
+    config: Config, ranker: Ranker, data: PreparedData, epoch: int
+) -> Metrics:
+    """Ranks the validation instances, under uni1000 as Table 2's."""
     rows = validation_rows(len(data.instances["valid"]), config.valid_instances)
     ranks = ranker.rank("valid", "uni1000", rows=rows).ranks
     found = metrics.instance_metrics(ranks)
     for key, value in found.items():
-        tf.summary.scalar(f"valid/uni1000/{key}", value, step=now["epoch"])
-    logging.info(
-        "Epoch %d: valid gauc %.4f, ndcg@5 %.4f",
-        now["epoch"],
-        found["gauc"],
-        found["ndcg@5"],
-    )
+        tf.summary.scalar(f"valid/uni1000/{key}", value, step=epoch)
+    gauc, ndcg = found["gauc"], found["ndcg@5"]
+    logging.info("Epoch %d: valid gauc %.4f, ndcg@5 %.4f", epoch, gauc, ndcg)
+    return found
+
+
+def _keep_best(
+    config: Config,
+    now: Progress,
+    found: Metrics,
+    save_weights: Callable[[Path], None],
+    folder: Path,
+) -> None:
+    """Saves the weights if they are the best so far, and says whether to go on."""
     chosen = config.selection_metric
-    if not now["best_metrics"] or found[chosen] > now["best_metrics"][chosen]:
-        now["best_epoch"], now["best_metrics"] = now["epoch"], found
-        model.save_weights(_weights(run_dir, now["epoch"]))
-    if now["epoch"] - now["best_epoch"] >= config.patience:
-        now["stopped_because"] = f"no better {chosen} in {config.patience} epochs"
-    elif now["epoch"] >= config.max_epochs:
-        now["stopped_because"] = f"the budget of {config.max_epochs} epochs"
+    if not now.best_metrics or found[chosen] > now.best_metrics[chosen]:
+        now.best_epoch, now.best_metrics = now.epoch, found
+        save_weights(run_folder.epoch_weights(folder, now.epoch))
+    if now.epoch - now.best_epoch >= config.patience:
+        now.stopped_because = f"no better {chosen} in {config.patience} epochs"
+    elif now.epoch >= config.max_epochs:
+        now.stopped_because = f"the budget of {config.max_epochs} epochs"
 
 
 def validation_rows(count: int, sample: int | None) -> np.ndarray:
@@ -128,11 +144,8 @@ def validation_rows(count: int, sample: int | None) -> np.ndarray:
     return np.sort(np.random.default_rng(_VALID_SEED).choice(count, sample, False))
 
 
-def _weights(run_dir: Path, epoch: int) -> Path:
-    return run_dir / f"epoch-{epoch}.weights.h5"
-
-
-def _forget_old_weights(run_dir: Path, best_epoch: int) -> None:
-    for path in run_dir.glob("epoch-*.weights.h5"):
-        if path != _weights(run_dir, best_epoch):
+def _forget_old_weights(folder: Path, best_epoch: int) -> None:
+    best = run_folder.epoch_weights(folder, best_epoch)
+    for path in run_folder.all_epoch_weights(folder):
+        if path != best:
             path.unlink()

@@ -33,8 +33,8 @@ def main(folder: str, run_dir: str, output: str, strategy: str) -> None:
     seen = []
     epoch = training.run_epoch
 
-    def recorded(model, data, config, seed, now, stopping):
-        result = epoch(model, data, config, seed, now, stopping)
+    def recorded(model, *rest):
+        result = epoch(model, *rest)
         seen.append(float(model.loss_tracker.result()))
         return result
 

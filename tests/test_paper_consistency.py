@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.results import paper
-from experiments.results.variants import consistency
+from experiments.studies import consistency
 from harness import metrics
 
 DOCUMENT = Path(__file__).parent.parent / "docs/REPRODUCTION.md"

@@ -115,8 +115,7 @@ def test_a_run_of_before_recipes_is_the_paper_s(tiny_data, tmp_path):
             for key in ("recipe", "objective", "calibration"):
                 fields.pop(key, None)
         (tmp_path / name).write_text(json.dumps(stored))
-    found, _ = run_folder.read_run(tmp_path)
-    assert found == config
+    assert run_folder.read_config(tmp_path) == config
     # It is found finished, and not trained again.
     again = runner.run(config, tiny_data, tmp_path, 1)
     assert again["metrics"] == passport["metrics"]
@@ -125,7 +124,7 @@ def test_a_run_of_before_recipes_is_the_paper_s(tiny_data, tmp_path):
 def test_a_table_mixes_no_recipes(tmp_path):
     write_run(tmp_path, "mgnm", 1, 0)
     write_run(tmp_path, "mind", 1, 3, recipe=PAPER)
-    assert len(table2.make_table(tmp_path, "shop", "global_time").passports) == 2
+    assert len(table2.make_table(tmp_path, "shop", "global_time").by_model) == 2
     write_run(tmp_path, "sasrec", 1, 3, recipe=STRONG)
     with pytest.raises(ValueError, match="have different recipes"):
         table2.make_table(tmp_path, "shop", "global_time")

@@ -44,6 +44,9 @@ def write_run(runs, model, seed, shift, **changes):
     data = {"users": 100, "items": 90, "interactions": 900, "test": NUM_INSTANCES}
     passport = {
         "model": model,
+        "variant": "paper",
+        "dataset": "shop",
+        "split": "global_time",
         "seed": seed,
         "status": "complete",
         "commit": "abc",
@@ -83,7 +86,7 @@ def test_a_cell_is_the_mean_over_seeds(runs):
     table = table2.make_table(runs, "shop", "global_time")
     found = [
         run["metrics"]["test"]["uni1000"]["instance"]["ndcg@5"]
-        for run in table.passports["gru4rec"]
+        for run in table.by_model["gru4rec"]
     ]
     cell = table.cells["gru4rec"]["ndcg@5"]
     assert cell.mean == pytest.approx(np.mean(found))

@@ -217,7 +217,7 @@ def test_a_model_that_xla_cannot_compile_is_refused_it(tiny_data, tmp_path):
 
 def test_an_argument_that_the_model_does_not_take_is_named(tiny_data):
     config = with_arguments(small_config(), ["nope=1"])
-    with pytest.raises(ValueError, match=r"mgnm cannot be built with .*nope"):
+    with pytest.raises(ValueError, match=r"mgnm has no setting nope .*num_interests"):
         build.build_model(config, tiny_data, SEED)
 
 

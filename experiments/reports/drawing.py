@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from data import atomic
 from experiments.reports.text import write_files
-from experiments.results import comparison, significance
+from experiments.results import significance
 from harness.metrics import METRICS
+from harness.passport import Metrics
 
 # Okabe & Ito's palette, told apart by the colour-blind; hatches for print.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
@@ -43,16 +44,13 @@ class Point:
     seeds: int
 
 
-Passports = dict[str, list[dict[str, Any]]]
-
-
-def point(x: int | str, runs: list[dict[str, Any]]) -> Point:
-    values = [comparison.test_metrics(run) for run in runs]
+def point(x: int | str, values: list[Metrics]) -> Point:
+    """Of one variant's metrics, one a seed."""
     found = {
         metric: significance.mean_and_sd([one[metric] for one in values])
         for metric in METRICS
     }
-    return Point(x, found, len(runs))
+    return Point(x, found, len(values))
 
 
 def error_bars(sds: Any) -> list[float]:
@@ -96,9 +94,8 @@ def save(
     figure.suptitle("\n".join([title, *textwrap.wrap(note, 100)]), fontsize=9)
     write_files(folder, {f"{name}.csv": "\n".join([heads, *rows]) + "\n"})
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        partial = folder / f".{name}.{kind}.partial"
-        figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
-        os.replace(partial, folder / f"{name}.{kind}")
+        with atomic.whole_file(folder / f"{name}.{kind}") as partial:
+            figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
     pyplot.close(figure)
     return [folder / f"{name}.{kind}" for kind in ("csv", "png", "svg")]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from experiments.reports.drawing import (
     COLOURS,
-    Passports,
     error_bars,
     fields,
     panels,
@@ -18,13 +17,14 @@ from experiments.reports.drawing import (
 from experiments.reports.text import csv_row
 from experiments.results import variants
 from harness.metrics import METRICS
+from harness.passport import Runs
 
 
 def draw_sweep(
     folder: Path,
     name: str,
     variant: Callable[[str, int], variants.Variant],
-    found: dict[tuple[str, str], Passports],
+    found: dict[tuple[str, str], Runs],
 ) -> list[Path]:
     """A metric over L or K: a row of panels a data set."""
     label, full = {
@@ -32,11 +32,11 @@ def draw_sweep(
         "fig4": ("interests K", variants.FULL["num_interests"]),
     }[name]
     lines = {}
-    for (dataset, split), passports in found.items():
+    for (dataset, split), by_model in found.items():
         points = [
-            point(x, passports[variant(dataset, x).folder])
+            point(x, [run.test_metrics() for run in by_model[folder_name]])
             for x in range(9)
-            if variant(dataset, x).folder in passports
+            if (folder_name := variant(dataset, x).folder) in by_model
         ]
         # One alone, the full model, is no line.
         if len(points) > 1:

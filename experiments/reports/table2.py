@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiments.results import comparison, finished_runs
 from experiments.results.comparison import Cell
 from experiments.results.model_names import display_name, ordered
+from harness import provenance
 from harness.config import PAPER
+from harness.passport import Run, Runs
 
 WEAKNESSES = (
     "Ranking against sampled negatives is not ranking the catalogue, and can order "
@@ -30,7 +31,7 @@ class DatasetTable:
 
     Attributes:
         dataset, split: which.
-        passports: by model, one a seed.
+        by_model: by model, one a seed.
         cells: by model and metric.
         is_papers_data: whether users and items are Table 1's.
         warnings: what a reader has to know.
@@ -38,7 +39,7 @@ class DatasetTable:
 
     dataset: str
     split: str
-    passports: dict[str, list[dict[str, Any]]]
+    by_model: Runs
     cells: dict[str, dict[str, Cell]]
     is_papers_data: bool
     warnings: list[str]
@@ -50,16 +51,16 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
     Raises:
         ValueError: if there is none, or they were made from other data or candidates.
     """
-    passports = finished_runs.models_passports(runs_dir, dataset, split)
-    every = [passport for runs in passports.values() for passport in runs]
+    by_model = finished_runs.models_runs(runs_dir, dataset, split)
+    every = [run for runs in by_model.values() for run in runs]
     return DatasetTable(
         dataset=dataset,
         split=split,
-        passports=passports,
-        cells=comparison.compare(passports),
-        is_papers_data=every[0]["data"].get("matches_table1", False),
+        by_model=by_model,
+        cells=comparison.compare(by_model),
+        is_papers_data=every[0].passport["data"].get("matches_table1", False),
         warnings=[
-            *finished_runs.run_warnings(passports),
+            *finished_runs.run_warnings(by_model),
             *finished_runs.left_out(runs_dir, dataset, split),
         ],
     )
@@ -71,9 +72,9 @@ def title(table: DatasetTable) -> str:
 
 def caption(table: DatasetTable) -> str:
     """What was measured, on what, by which code."""
-    first = next(iter(table.passports.values()))[0]
+    first = next(iter(table.by_model.values()))[0].passport
     data, machine = first["data"], first["machine"]
-    seeds = sorted({p["seed"] for runs in table.passports.values() for p in runs})
+    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
         f"interactions; {data['test']:,} test instances, each ranked against up to "
@@ -82,7 +83,8 @@ def caption(table: DatasetTable) -> str:
         f"{first['config']['split_rule']}. Bold: best, underlined: second. * the best "
         "is better by a paired t-test over seeds, † by a paired bootstrap over users "
         "(both p < 0.05, Holm-corrected over the models of the column). Commit "
-        f"{first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
+        f"{provenance.short(first['commit'])}, {machine['cpu']}, "
+        f"{machine['cores']} cores."
     )
     if first.get("recipe", PAPER) != PAPER:
         text += f" Recipe: {first['recipe']} (docs/recipe.md), not the paper's."
@@ -104,20 +106,20 @@ def costs(table: DatasetTable) -> list[list[str]]:
         "s per epoch",
     ]
     rows = [[*heads, "positives/s", "ranked/s", "peak MB"]]
-    for model in ordered(table.passports):
-        rows.append([display_name(model), *_cost(table.passports[model])])
+    for model in ordered(table.by_model):
+        rows.append([display_name(model), *_cost(table.by_model[model])])
     return rows
 
 
-def _cost(runs: list[dict[str, Any]]) -> list[str]:
-    trained = [run["training"] for run in runs]
-    epochs = np.mean([run["epochs"] for run in trained])
-    best = np.mean([run["best_epoch"] for run in trained])
-    seconds = np.mean([run["seconds"] / max(run["epochs"], 1) for run in trained])
-    speeds = [run["positives_per_s"] for run in trained if run["positives_per_s"]]
-    ranked = np.mean([run["evaluation"]["instances_per_s"] for run in runs])
-    memory = np.max([run["peak_memory_mb"] for run in runs])
-    reasons = sorted({run["stopped_because"] for run in trained})
+def _cost(runs: list[Run]) -> list[str]:
+    trained = [run.passport["training"] for run in runs]
+    epochs = np.mean([one["epochs"] for one in trained])
+    best = np.mean([one["best_epoch"] for one in trained])
+    seconds = np.mean([one["seconds"] / max(one["epochs"], 1) for one in trained])
+    speeds = [one["positives_per_s"] for one in trained if one["positives_per_s"]]
+    ranked = np.mean([run.passport["evaluation"]["instances_per_s"] for run in runs])
+    memory = np.max([run.passport["peak_memory_mb"] for run in runs])
+    reasons = sorted({one["stopped_because"] for one in trained})
     budget = trained[0]["max_epochs"]
     return [
         f"{trained[0]['parameters']:,}",

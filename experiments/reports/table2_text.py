@@ -73,7 +73,7 @@ def to_csv(tables: list[DatasetTable]) -> str:
                 paper = printed[number] if printed and table.is_papers_data else ""
                 sd = "" if cell.sd is None else f"{cell.sd:.6f}"
                 values = [table.dataset, table.split, model, metric]
-                values += [f"{cell.mean:.6f}", sd, str(len(table.passports[model]))]
+                values += [f"{cell.mean:.6f}", sd, str(len(table.by_model[model]))]
                 values += [str(cell.place), str(int(cell.by_seeds))]
                 values += [str(int(cell.by_users)), str(paper)]
                 lines.append(csv_row(values))

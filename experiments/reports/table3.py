@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+from data.errors import UserError
 from experiments.reports.text import (
     csv_row,
     latex_row,
@@ -18,7 +18,9 @@ from experiments.reports.text import (
 )
 from experiments.results import comparison, finished_runs, paper, significance, variants
 from experiments.results.comparison import Cell
+from harness import provenance
 from harness.metrics import METRICS
+from harness.passport import Runs
 
 _TABLE2_ROW = "MGNM as in Table 2"
 _NOTES = {
@@ -44,13 +46,13 @@ class Table:
     """The rows of one data set, by the names of Table 3.
 
     Attributes:
-        passports: of each row, one a seed.
+        by_model: of each row, one a seed.
         cells: by row and metric, each tested against the full model.
     """
 
     dataset: str
     split: str
-    passports: dict[str, list[dict[str, Any]]]
+    by_model: Runs
     cells: dict[str, dict[str, Cell]]
 
 
@@ -73,28 +75,28 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     """Reads the finished runs of the study.
 
     Raises:
-        ValueError: if the full model has none.
+        UserError: if the full model has none.
     """
-    found = finished_runs.read_passports(runs_dir, dataset, split)
+    found = finished_runs.read_runs(runs_dir, dataset, split)
     rows = variants.table3(dataset)
-    passports = {
+    by_model = {
         name: found[variant.folder]
         for name, variant in rows.items()
         if variant.folder in found
     }
-    if variants.FULL_NAME not in passports:
-        raise ValueError(
+    if variants.FULL_NAME not in by_model:
+        raise UserError(
             f"{runs_dir}/{dataset}/{split} holds no finished run of the full MGNM. "
             "`make reproduce-table3` makes it."
         )
-    cells = comparison.compare(passports, reference=variants.FULL_NAME)
+    cells = comparison.compare(by_model, reference=variants.FULL_NAME)
     if rows[variants.FULL_NAME].name != "paper" and "mgnm" in found:
         # Shown, not compared: it differs from the others in more than one thing.
-        passports[_TABLE2_ROW] = found["mgnm"]
+        by_model[_TABLE2_ROW] = found["mgnm"]
         cells[_TABLE2_ROW] = {
             metric: Cell(
                 *significance.mean_and_sd(
-                    [comparison.test_metrics(run)[metric] for run in found["mgnm"]]
+                    [run.test_metrics()[metric] for run in found["mgnm"]]
                 ),
                 place=0,
                 by_seeds=False,
@@ -102,7 +104,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
             )
             for metric in METRICS
         }
-    return Table(dataset, split, passports, cells)
+    return Table(dataset, split, by_model, cells)
 
 
 def _title(table: Table) -> str:
@@ -111,9 +113,9 @@ def _title(table: Table) -> str:
 
 def caption(table: Table) -> str:
     """What was measured, on what, by which code."""
-    first = table.passports[variants.FULL_NAME][0]
+    first = table.by_model[variants.FULL_NAME][0].passport
     data, machine = first["data"], first["machine"]
-    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
     text = (
         f"{data['test']:,} test instances, uni1000, by instance; seeds "
         f"{', '.join(map(str, seeds))}; mean ± standard deviation over seeds. MGNM has "
@@ -121,10 +123,11 @@ def caption(table: Table) -> str:
         "switch set otherwise. Bold: best, underlined: second. Differs from MGNM, in "
         "either direction: * by a paired t-test over seeds, † by a paired bootstrap "
         "over users (both p < 0.05, Holm-corrected over the rows of the column). "
-        f"Commit {first['commit'][:12]}, {machine['cpu']}, {machine['cores']} cores."
+        f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
+        f"{machine['cores']} cores."
     )
-    if _TABLE2_ROW in table.passports:
-        arguments = table.passports[_TABLE2_ROW][0]["config"]["arguments"]
+    if _TABLE2_ROW in table.by_model:
+        arguments = table.by_model[_TABLE2_ROW][0].passport["config"]["arguments"]
         shown = ", ".join(f"{key} = {value}" for key, value in arguments.items())
         text += f" {_TABLE2_ROW}: what a search chose for this data set, {shown}."
     if not data.get("matches_table1", False):
@@ -168,7 +171,7 @@ def to_csv(tables: list[Table]) -> str:
                 cell = cells[metric]
                 values = [table.dataset, table.split, name, metric, f"{cell.mean:.6f}"]
                 values.append("" if cell.sd is None else f"{cell.sd:.6f}")
-                values.append(str(len(table.passports[name])))
+                values.append(str(len(table.by_model[name])))
                 values += [str(int(cell.by_seeds)), str(int(cell.by_users))]
                 printed = paper.TABLE3.get(name)
                 values.append(str(printed[number]) if printed else "")
@@ -187,10 +190,10 @@ def to_latex(tables: list[Table]) -> str:
 
 
 def _missing(table: Table) -> list[str]:
-    seeds = {run["seed"] for run in table.passports[variants.FULL_NAME]}
+    seeds = {run.seed for run in table.by_model[variants.FULL_NAME]}
     found = []
     for name in variants.table3(table.dataset):
-        lacking = seeds - {run["seed"] for run in table.passports.get(name, [])}
+        lacking = seeds - {run.seed for run in table.by_model.get(name, [])}
         if lacking:
             names = ", ".join(map(str, sorted(lacking)))
             found.append(f"{name} lacks the seeds {names}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,10 @@ from experiments.reports.text import (
 )
 from experiments.results import finished_runs, paper
 from experiments.results.model_names import display_name, ordered
+from harness.passport import Run, Runs
 
-# (data set, split) -> model -> passports, one a seed.
-Tables = dict[tuple[str, str], dict[str, list[dict[str, Any]]]]
+# (data set, split) -> model -> runs, one a seed.
+Tables = dict[tuple[str, str], Runs]
 
 _COLUMNS = {
     "seconds_per_iteration": "s per iteration",
@@ -33,21 +33,19 @@ _COLUMNS = {
 
 def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
     """Writes table4.md and .csv; returns the Markdown."""
-    tables = {
-        pair: finished_runs.models_passports(runs_dir, *pair) for pair in datasets
-    }
+    tables = {pair: finished_runs.models_runs(runs_dir, *pair) for pair in datasets}
     text = to_markdown(tables)
     write_files(output_dir, {"table4.md": text, "table4.csv": to_csv(tables)})
     return text
 
 
-def took(run: dict[str, Any]) -> dict[str, float] | None:
+def took(run: Run) -> dict[str, float] | None:
     """What one run's training took; None for a model that only counts.
 
     Seconds are of training steps, the first one's tracing included and validation
     apart; they are spread evenly over epochs.
     """
-    trained = run["training"]
+    trained = run.passport["training"]
     if not trained["steps"]:
         return None
     epochs, steps, minutes = (
@@ -69,19 +67,19 @@ def took(run: dict[str, Any]) -> dict[str, float] | None:
 def to_markdown(tables: Tables) -> str:
     lines = ["# Table 4, what training took", ""]
     heads = ["model", *_COLUMNS.values()]
-    for (dataset, split), passports in tables.items():
+    for (dataset, split), by_model in tables.items():
         lines += [f"## {markdown_text(f'{dataset}, {split}')}", ""]
         lines += markdown_head(heads)
         counted = []
-        for model in ordered(passports):
-            found = _means(passports[model])
+        for model in ordered(by_model):
+            found = _means(by_model[model])
             name = display_name(model)
             if found is None:
                 counted.append(name)
                 continue
             cells = [_cell(key, found[key]) for key in _COLUMNS]
             lines.append(markdown_row([markdown_text(name), *cells]))
-        lines += ["", markdown_text(_caption(passports, counted)), ""]
+        lines += ["", markdown_text(_caption(by_model, counted)), ""]
     lines += [
         "## The paper's Table 4, MGNM on one GPU",
         "",
@@ -103,9 +101,9 @@ def to_markdown(tables: Tables) -> str:
 
 def to_csv(tables: Tables) -> str:
     lines = [csv_row(["dataset", "split", "model", "seeds", *_COLUMNS])]
-    for (dataset, split), passports in tables.items():
-        for model in ordered(passports):
-            runs = passports[model]
+    for (dataset, split), by_model in tables.items():
+        for model in ordered(by_model):
+            runs = by_model[model]
             found = _means(runs) or {}
             row = [dataset, split, model, str(len(runs))]
             row += [f"{found[key]:.6g}" if found else "" for key in _COLUMNS]
@@ -116,7 +114,7 @@ def to_csv(tables: Tables) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _means(runs: list[dict[str, Any]]) -> dict[str, float] | None:
+def _means(runs: list[Run]) -> dict[str, float] | None:
     found = [one for one in map(took, runs) if one is not None]
     if not found:
         return None
@@ -129,15 +127,14 @@ def _cell(key: str, value: float) -> str:
     return f"{value:.3g}" if "minutes" in key else f"{value:,.0f}"
 
 
-def _caption(passports: dict[str, list[dict[str, Any]]], counted: list[str]) -> str:
-    every = [run for runs in passports.values() for run in runs]
-    sizes = sorted({run["config"]["batch_size"] for run in every})
-    negatives = sorted({run["config"]["num_negatives"] for run in every})
+def _caption(by_model: Runs, counted: list[str]) -> str:
+    every = [run for runs in by_model.values() for run in runs]
+    sizes = sorted({run.passport["config"]["batch_size"] for run in every})
+    negatives = sorted({run.passport["config"]["num_negatives"] for run in every})
     machines = sorted(
         {
-            f"{run['machine']['cpu']}, {run['machine']['cores']} cores, GPU: "
-            f"{run['machine']['gpu'] or 'none'}"
-            for run in every
+            f"{one['cpu']}, {one['cores']} cores, GPU: {one['gpu'] or 'none'}"
+            for one in (run.passport["machine"] for run in every)
         }
     )
     text = (

@@ -17,7 +17,7 @@ def write(
     Figure 5 has the micro-video logs, Figure 6 all other data sets, as in the paper.
     """
     folder = output_dir / "figures"
-    found = {pair: finished_runs.read_passports(runs_dir, *pair) for pair in datasets}
+    found = {pair: finished_runs.read_runs(runs_dir, *pair) for pair in datasets}
     return [
         *draw_sweep(folder, "fig3", variants.with_layers, found),
         *draw_sweep(folder, "fig4", variants.with_interests, found),

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from data.errors import UserError
 from experiments.reproduction import profiles
 from harness import config, defaults, run_folder
 
@@ -96,11 +97,11 @@ def chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
     """Those of the known names that a flag asks for, in their own order.
 
     Raises:
-        ValueError: if it asks for others.
+        UserError: if it asks for others.
     """
     unknown = sorted({*(wanted or [])} - {*known})
     if unknown:
-        raise ValueError(f"`--{flag}`: no {unknown}; there are {known}.")
+        raise UserError(f"`--{flag}`: no {unknown}; there are {known}.")
     return [name for name in known if wanted is None or name in wanted]
 
 
@@ -108,7 +109,7 @@ def prepare(options: Options) -> list[tuple[str, str]]:
     """Prepares what is not prepared yet; (name, split) of what is there then.
 
     Raises:
-        ValueError: if nothing is.
+        UserError: if nothing is.
     """
     files: dict[str, Path] = {}
     wanted = list(profiles.PROFILES[options.profile].datasets)
@@ -121,7 +122,7 @@ def prepare(options: Options) -> list[tuple[str, str]]:
         if name in names and _is_prepared(options, name, split, files.get(name)):
             ready.append((name, split))
     if not ready:
-        raise ValueError("None of the profile's data sets could be prepared.")
+        raise UserError("None of the profile's data sets could be prepared.")
     return ready
 
 
@@ -175,7 +176,7 @@ def make(options: Options, runs: list[GridRun]) -> list[str]:
     commands: dict[str, list[str] | None] = {}
     for run in runs:
         folder = run.folder(options)
-        finished = (folder / "passport.json").exists()
+        finished = (folder / run_folder.PASSPORT).exists()
         commands[str(folder)] = None if finished else run.command(options)
     return run_commands(commands)
 

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from data.errors import UserError
 from experiments.reproduction import grid, profiles
 from experiments.results import variants as studies
-from harness import defaults
+from harness import defaults, run_folder
 
 Datasets = list[tuple[str, str]]
 
@@ -73,7 +74,7 @@ def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
 
     written = figures.write(options.reports_dir, options.runs_dir, datasets)
     if not written:
-        raise ValueError(f"{options.runs_dir} holds no finished run of a figure.")
+        raise UserError(f"{options.runs_dir} holds no finished run of a figure.")
     sys.stdout.write(f"\nWritten: {', '.join(map(str, written))}\n")
     return failed
 
@@ -173,7 +174,7 @@ def _look_into(
     commands: dict[str, list[str] | None] = {}
     for run in runs:
         folder = run.folder(options)
-        if not (folder / "passport.json").exists():
+        if not (folder / run_folder.PASSPORT).exists():
             continue
         line = [sys.executable, "-m", f"experiments.{command}"]
         line += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]

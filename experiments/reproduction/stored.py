@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from data.errors import UserError
 from experiments.reports import table2_text, table3, table4
 from experiments.reports.protocols import text as report_protocols
 from experiments.reports.text import write_files
@@ -51,7 +52,7 @@ def _folders(runs_dir: Path) -> dict[tuple[str, str], set[str]]:
         for path in runs_dir.glob("*/*/*/seed-*/passport.json")
     )
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{runs_dir} holds no finished run. `make reproduce-table2` makes them."
         )
     folders: dict[tuple[str, str], set[str]] = defaultdict(set)

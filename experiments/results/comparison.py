@@ -1,4 +1,4 @@
-"""From passports and ranks to a table's cells: means, spreads, places, significance."""
+"""From by_model and ranks to a table's cells: means, spreads, places, significance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.results import significance
-from harness import metrics
+from harness import metrics, run_folder
 from harness.metrics import METRICS
+from harness.passport import Run, Runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +39,14 @@ class Cell:
     by_users: bool
 
 
-def compare(
-    passports: dict[str, list[dict[str, Any]]], reference: str | None = None
-) -> dict[str, dict[str, Cell]]:
+def compare(by_model: Runs, reference: str | None = None) -> dict[str, dict[str, Cell]]:
     """The cells of a table, each tested against the column's best or a reference."""
-    cells: dict[str, dict[str, Cell]] = {model: {} for model in passports}
-    ranks = {model: mean_ranks(runs) for model, runs in passports.items()}
+    cells: dict[str, dict[str, Cell]] = {model: {} for model in by_model}
+    ranks = {model: mean_ranks(runs) for model, runs in by_model.items()}
     for metric in METRICS:
         by_seed = {
-            model: {run["seed"]: test_metrics(run)[metric] for run in runs}
-            for model, runs in passports.items()
+            model: {run.seed: run.test_metrics()[metric] for run in runs}
+            for model, runs in by_model.items()
         }
         means = {m: significance.mean_and_sd([*v.values()]) for m, v in by_seed.items()}
         places = sorted(means, key=lambda model: -means[model][0])
@@ -55,7 +54,7 @@ def compare(
         others = [model for model in places if model != against]
         by_seeds = below(_seed_p_values(by_seed, against, others))
         by_users = below(_user_p_values(ranks, metric, against, others))
-        for model in passports:
+        for model in by_model:
             cells[model][metric] = Cell(
                 *means[model],
                 place=places.index(model) + 1 if model in places[:2] else 0,
@@ -115,13 +114,11 @@ def below(p_values: dict[Any, float]) -> dict[Any, bool]:
     return {model: p < LEVEL for model, p in zip(p_values, adjusted)}
 
 
-def mean_ranks(
-    runs: list[dict[str, Any]], protocol: str = "uni1000"
-) -> dict[str, np.ndarray]:
+def mean_ranks(runs: list[Run], protocol: str = "uni1000") -> dict[str, np.ndarray]:
     """Each metric of each instance, averaged over seeds; users and lists' sizes."""
     import pandas as pd
 
-    tables = [pd.read_parquet(run["folder"] / "ranks.parquet") for run in runs]
+    tables = [pd.read_parquet(run.folder / run_folder.RANKS) for run in runs]
     return mean_of_tables([one[one["protocol"] == protocol] for one in tables])
 
 
@@ -141,8 +138,3 @@ def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
         "size": tables[0]["candidates"].to_numpy(),
     }
     return {**same, **{key: np.mean(v, axis=0) for key, v in values.items()}}
-
-
-def test_metrics(run: dict[str, Any]) -> dict[str, float]:
-    """What Table 2 shows of a run: under `uni1000`, one list a test instance."""
-    return run["metrics"]["test"]["uni1000"]["instance"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2
 
+from data import atomic
 from data.prepared import PreparedData
 from harness.config import Config
 from harness.metrics import METRICS
 from harness.models import model_class
-from harness.run_folder import FOLDER, run_folder
+from harness.passport import Passport, Run
+from harness.run_folder import TENSORBOARD, run_folder
 from mgnm_tf.recommender import SequentialRecommender
 
 # Columns of HParams, those that it shows unasked first; all settings are stored.
@@ -36,17 +37,13 @@ _TEXTS = ("model", "dataset", "recipe", "variant", "split")
 
 
 def write_finished(
-    run_dir: Path,
-    model: SequentialRecommender,
-    data: PreparedData,
-    config: Config,
-    passport: dict[str, Any],
+    run: Run, model: SequentialRecommender, data: PreparedData, config: Config
 ) -> None:
     """Writes what a finished run shows: test metrics, HParams, the item table."""
-    folder = run_dir / FOLDER
+    folder = run.folder / TENSORBOARD
     with tf.summary.create_file_writer(str(folder)).as_default():
-        _write_hparams(run_dir, config, passport)
-        for protocol, groupings in passport["metrics"]["test"].items():
+        _write_hparams(run.folder, config, run.passport)
+        for protocol, groupings in run.passport["metrics"]["test"].items():
             for key, value in groupings["instance"].items():
                 tf.summary.scalar(f"test/{protocol}/{key}", value, step=0)
     if hasattr(model, "item_embedding"):
@@ -54,7 +51,7 @@ def write_finished(
         write_projector(folder, table, data)
 
 
-def _write_hparams(run_dir: Path, config: Config, passport: dict[str, Any]) -> None:
+def _write_hparams(run_dir: Path, config: Config, passport: Passport) -> None:
     parameters = inspect.signature(model_class(config.model, config.variant)).parameters
     defaults = {
         name: parameter.default
@@ -63,7 +60,8 @@ def _write_hparams(run_dir: Path, config: Config, passport: dict[str, Any]) -> N
     }
     values = {**defaults, **config.arguments, **dataclasses.asdict(config)}
     del values["arguments"]
-    values |= {key: passport[key] for key in ("dataset", "split", "seed")}
+    own = ("dataset", "split", "seed")
+    values |= {key: value for key, value in passport.items() if key in own}
     stored = {
         key: value if isinstance(value, (bool, int, float, str)) else str(value)
         for key, value in values.items()
@@ -111,9 +109,9 @@ def write_projector(folder: Path, table: np.ndarray, data: PreparedData) -> None
         f"{' '.join(str(key).split())}\t{count}"
         for key, count in zip(data.keys("items"), events)
     ]
-    _write_text(folder / "items.tsv", "\n".join(lines) + "\n")
+    atomic.write_text(folder / "items.tsv", "\n".join(lines) + "\n")
     vectors = "\n".join("\t".join(f"{x:.5g}" for x in row) for row in table.tolist())
-    _write_text(folder / "item_embedding.tsv", vectors + "\n")
+    atomic.write_text(folder / "item_embedding.tsv", vectors + "\n")
     config = projector.ProjectorConfig()
     config.embeddings.add(
         tensor_name="item_embedding",
@@ -122,9 +120,3 @@ def write_projector(folder: Path, table: np.ndarray, data: PreparedData) -> None
     )
     # Last: the plugin reads what this names.
     projector.visualize_embeddings(str(folder), config)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

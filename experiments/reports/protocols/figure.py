@@ -24,10 +24,10 @@ _DRAWN: dict[str, tuple[Column, str]] = {
 
 def draw(folder: Path, tables: list[Table]) -> list[Path]:
     """Draws the places of the models: a row of panels a data set."""
-    most = max(len(table.passports) for table in tables)
+    most = max(len(table.by_model) for table in tables)
     figure, axes = drawing.panels(len(tables), len(METRICS), height=0.5 + 0.22 * most)
     for row, table in zip(axes, tables):
-        models = list(table.passports)
+        models = list(table.by_model)
         heights = {model: -float(number) for number, model in enumerate(models)}
         for axis, metric in zip(row, METRICS):
             _draw_places(axis, table.cells[metric], heights)
@@ -86,6 +86,6 @@ def to_csv_rows(tables: list[Table]) -> tuple[str, list[str]]:
                 for model, (mean, sd) in cells.items():
                     values = [table.dataset, table.split, model, protocol, grouping]
                     values += [metric, f"{mean:.6f}", "" if sd is None else f"{sd:.6f}"]
-                    values += [str(len(table.passports[model])), str(place[model])]
+                    values += [str(len(table.by_model[model])), str(place[model])]
                     rows.append(csv_row(values))
     return "dataset,split,model,protocol,grouping,metric,mean,sd,seeds,place", rows

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
 from experiments.results import comparison, significance
 from experiments.results.model_names import display_name
+from harness.passport import Runs
 
 # What the protocols are compared by.
 METRICS = ("ndcg@5", "hit@5", "gauc")
@@ -59,7 +59,7 @@ def _both(
 
 
 def order_changes(
-    passports: dict[str, list[dict[str, Any]]],
+    by_model: Runs,
     cells: dict[str, dict[Column, dict[str, Cell]]],
     pairs: list[tuple[Column, Column]],
 ) -> list[str]:
@@ -90,7 +90,7 @@ def order_changes(
         if all(map(is_own, pair)):
             sure = set(changed)
             for protocol, _ in pair:
-                sure &= _sure(passports, known, protocol, metric, changed)
+                sure &= _sure(by_model, known, protocol, metric, changed)
             text += (
                 " Beyond chance under both (paired bootstrap over users, p < "
                 f"{comparison.LEVEL}, Holm-corrected over these pairs): "
@@ -105,7 +105,7 @@ def _names(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def _sure(
-    passports: dict[str, list[dict[str, Any]]],
+    by_model: Runs,
     known: dict[tuple[str, str], dict[str, np.ndarray]],
     protocol: str,
     metric: str,
@@ -114,7 +114,7 @@ def _sure(
     """Pairs of models that differ under a protocol; `known` keeps what was read."""
     for model in {model for pair in pairs for model in pair}:
         if (protocol, model) not in known:
-            known[protocol, model] = comparison.mean_ranks(passports[model], protocol)
+            known[protocol, model] = comparison.mean_ranks(by_model[model], protocol)
     p_values = comparison.user_p_values(
         [(known[protocol, one], known[protocol, other], metric) for one, other in pairs]
     )

@@ -14,6 +14,8 @@ from experiments.reports.protocols import orders
 from experiments.reports.protocols.orders import METRICS, Cell, Column
 from experiments.results import finished_runs, significance
 from experiments.results.model_names import display_name, ordered
+from harness import run_folder
+from harness.passport import Run, Runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Table:
     """What the protocols say of the models of one data set.
 
     Attributes:
-        passports: by model, one a seed.
+        by_model: by model, one a seed.
         cells: by metric, column and model; a model is in a column if all of its runs
             are.
         taus: by metric and pair of columns, over the models that both have.
@@ -30,7 +32,7 @@ class Table:
 
     dataset: str
     split: str
-    passports: dict[str, list[dict[str, Any]]]
+    by_model: Runs
     cells: dict[str, dict[Column, dict[str, Cell]]]
     taus: dict[str, dict[tuple[Column, Column], float | None]]
     notes: list[str]
@@ -42,9 +44,9 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     Raises:
         ValueError: if there is none, or they were made from other data or candidates.
     """
-    passports = finished_runs.models_passports(runs_dir, dataset, split)
-    passports = {model: passports[model] for model in ordered(passports)}
-    cells = {metric: _cells(passports, metric) for metric in METRICS}
+    by_model = finished_runs.models_runs(runs_dir, dataset, split)
+    by_model = {model: by_model[model] for model in ordered(by_model)}
+    cells = {metric: _cells(by_model, metric) for metric in METRICS}
     columns = cells[METRICS[0]]
     own = [key for key in columns if orders.is_own(key)]
     pairs = [*itertools.combinations(own, 2)]
@@ -53,32 +55,31 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
         metric: {pair: orders.tau(cells[metric], pair) for pair in pairs}
         for metric in METRICS
     }
-    whole = _whole_catalogue(passports)
+    whole = _whole_catalogue(by_model)
     # Where one of the sampled protocols is `full`, that would repeat its sentences.
     told = [pair for pair in pairs if not (whole and ("full", "instance") in pair)]
     notes = [
         *_one_protocol(whole),
-        *orders.order_changes(passports, cells, told),
-        *_missing(passports, columns),
-        *finished_runs.run_warnings(passports),
+        *orders.order_changes(by_model, cells, told),
+        *_missing(by_model, columns),
+        *finished_runs.run_warnings(by_model),
         *finished_runs.left_out(runs_dir, dataset, split),
     ]
-    return Table(dataset, split, passports, cells, taus, notes)
+    return Table(dataset, split, by_model, cells, taus, notes)
 
 
-def _cells(
-    passports: dict[str, list[dict[str, Any]]], metric: str
-) -> dict[Column, dict[str, Cell]]:
+def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, Cell]]:
     columns = [(name, "instance") for name in PROTOCOLS]
     columns += [(name, "user") for name in PROTOCOLS]
     cells: dict[Column, dict[str, Cell]] = {}
     for protocol, grouping in columns:
-        for model, runs in passports.items():
+        for model, runs in by_model.items():
             found = [
-                run["metrics"]["test"].get(protocol, {}).get(grouping) for run in runs
+                run.passport["metrics"]["test"].get(protocol, {}).get(grouping)
+                for run in runs
             ]
-            if all(found):
-                values = [one[metric] for one in found]
+            values = [one[metric] for one in found if one]
+            if len(values) == len(runs):
                 column = cells.setdefault((protocol, grouping), {})
                 column[model] = significance.mean_and_sd(values)
     return cells
@@ -89,20 +90,20 @@ def pooled(columns: Any) -> list[Column]:
     return [column for column in columns if not orders.is_own(column)]
 
 
-def candidates(run: dict[str, Any]) -> dict[str, np.ndarray]:
+def candidates(run: Run) -> dict[str, np.ndarray]:
     """How many candidates each instance had, by protocol."""
     import pandas as pd
 
-    table = pd.read_parquet(run["folder"] / "ranks.parquet")
+    table = pd.read_parquet(run.folder / run_folder.RANKS)
     by_protocol = {key: rows for key, rows in table.groupby("protocol")["candidates"]}
     return {
         name: by_protocol[name].to_numpy() for name in PROTOCOLS if name in by_protocol
     }
 
 
-def _whole_catalogue(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _whole_catalogue(by_model: Runs) -> list[str]:
     """Sampled protocols that take as many candidates as `full`: all there are."""
-    sizes = candidates(next(iter(passports.values()))[0])
+    sizes = candidates(next(iter(by_model.values()))[0])
     full = sizes.pop("full", np.zeros(0))
     return [name for name, counts in sizes.items() if np.array_equal(counts, full)]
 
@@ -115,13 +116,11 @@ def _one_protocol(whole: list[str]) -> list[str]:
     ]
 
 
-def _missing(
-    passports: dict[str, list[dict[str, Any]]], columns: dict[Column, Any]
-) -> list[str]:
+def _missing(by_model: Runs, columns: dict[Column, Any]) -> list[str]:
     notes = []
     for protocol in PROTOCOLS:
         ranked = columns.get((protocol, "instance"), {})
-        names = [display_name(model) for model in passports if model not in ranked]
+        names = [display_name(model) for model in by_model if model not in ranked]
         if names:
             notes.append(
                 f"Not ranked under {protocol} in every run, and so not in its column: "

@@ -16,6 +16,7 @@ from experiments.reports.text import (
     write_files,
 )
 from experiments.results.model_names import marked_name
+from harness import provenance
 
 
 def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
@@ -55,17 +56,18 @@ _READING = (
 
 def caption(table: Table) -> str:
     """What was measured, on what."""
-    first = next(iter(table.passports.values()))[0]
-    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    run = next(iter(table.by_model.values()))[0]
+    first = run.passport
+    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
     sizes = ", ".join(
         f"{name} {len(rows):,} test instances with {rows.mean():,.0f} candidates each"
-        for name, rows in protocol_table.candidates(first).items()
+        for name, rows in protocol_table.candidates(run).items()
     )
     return (
         "Mean ± standard deviation over seeds, by test instance; in brackets the "
         f"model's place under the protocol. On average: {sizes}. Seeds "
         f"{', '.join(map(str, seeds))}. Split: {first['config']['split_rule']}. Commit "
-        f"{first['commit'][:12]}. ‡ Not in the paper's Table 2."
+        f"{provenance.short(first['commit'])}. ‡ Not in the paper's Table 2."
     )
 
 
@@ -74,7 +76,7 @@ def _metric_lines(table: Table, metric: str) -> list[str]:
     place = {key: places(cells) for key, cells in columns.items()}
     heads = [metric.upper(), *(protocol for protocol, _ in columns)]
     lines = markdown_head(heads)
-    for model in table.passports:
+    for model in table.by_model:
         row = [markdown_text(marked_name(model))]
         for key, cells in columns.items():
             if model in cells:
@@ -89,7 +91,7 @@ def _tau_lines(table: Table) -> list[str]:
     pairs = table.taus[METRICS[0]]
     if not pairs:
         return ["One protocol: nothing to compare."]
-    count = len(table.passports)
+    count = len(table.by_model)
     lines = markdown_head(["Kendall's tau", *(metric.upper() for metric in METRICS)])
     for pair in pairs:
         taus = [table.taus[metric][pair] for metric in METRICS]
@@ -110,7 +112,7 @@ def _grouping_lines(table: Table, protocol: str) -> list[str]:
     for metric in METRICS:
         heads += [f"{metric.upper()} instance", "user", "difference"]
     lines = markdown_head(heads)
-    for model in table.passports:
+    for model in table.by_model:
         row = [markdown_text(marked_name(model))]
         for metric in METRICS:
             by_instance, by_user = (

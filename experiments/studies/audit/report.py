@@ -93,7 +93,8 @@ def _notes(audits: list[Audit], seed: int) -> list[str]:
         "largest change of a score, in standard deviations of the scores, at most "
         f"{SCORE_BOUND:g}.",
         _learned(audits),
-        f"Seed {seed}. Commit {provenance.commit()[:12]}, {described['cpu']}, "
+        f"Seed {seed}. Commit {provenance.short(provenance.commit())}, "
+        f"{described['cpu']}, "
         f"{described['cores']} cores.",
     ]
     reasons: dict[str, list[str]] = {}

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow import keras
 
+from data.errors import UserError
 from harness import defaults
 from harness.config import PAPER, STRONG, Config, with_arguments, with_settings
 from harness.models import MODELS, model_class
@@ -53,11 +54,11 @@ def find(
     """The subject that a name of `MODELS`, or "package.module:Class", stands for.
 
     Raises:
-        ValueError: if there is none, or it cannot follow the contract.
+        UserError: if there is none, or it cannot follow the contract.
     """
     if model in MODELS:
         if variant not in (None, defaults.RELEASED, defaults.NO_TIMES):
-            raise ValueError(
+            raise UserError(
                 f"`--variant` is {defaults.RELEASED} or {defaults.NO_TIMES}. "
                 f"Received: {variant}"
             )
@@ -65,7 +66,7 @@ def find(
         kind: Any = model_class(model, config.variant)
     elif ":" in model:
         if variant is not None:
-            raise ValueError("`--variant` is of registered models. Use --set.")
+            raise UserError("`--variant` is of registered models. Use --set.")
         config = Config(model=model, arguments={}, recipe=recipe)
         if recipe == STRONG:
             fields = {**defaults.STRONG_SETTINGS}
@@ -73,7 +74,7 @@ def find(
             config = with_settings(config, fields)
         kind = _own_class(model)
     else:
-        raise ValueError(
+        raise UserError(
             f"There is no model {model}. Registered are {', '.join(sorted(MODELS))}; "
             "`all` audits these, and package.module:Class a class of your own."
         )
@@ -94,19 +95,19 @@ def _own_class(path: str) -> Callable[..., SequentialRecommender]:
         module = importlib.import_module(module_name)
     except Exception as error:
         logging.debug("%s", module_name, exc_info=True)
-        raise ValueError(
+        raise UserError(
             f"The module {module_name} cannot be imported: {first_line(error)}"
         ) from error
     kind = getattr(module, name, None)
     if not isinstance(kind, type):
         known = sorted(key for key, value in vars(module).items() if _scores(value))
-        raise ValueError(
+        raise UserError(
             f"{module_name} has no class {name}; models in it: {', '.join(known)}."
             if known
             else f"{module_name} has no class {name}, nor any model."
         )
     if not _scores(kind):
-        raise ValueError(
+        raise UserError(
             f"{path} does not follow the contract: it must be a Keras model or layer "
             "with the methods encode(batch, training) and score(state, candidates)."
         )

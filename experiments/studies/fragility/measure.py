@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import logging
+
+from data import atomic
 
 if TYPE_CHECKING:
     from data.orders import Reordered
@@ -70,11 +70,10 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     import pandas as pd
 
     from data.orders import has_simultaneous
-    from harness import build, provenance, rankings, reopen, run_folder
+    from harness import provenance, rankings, reopen, run_folder
 
-    config, _ = run_folder.read_run(run_dir)
-    model, data = reopen.load_model(run_dir, data_dir)
-    ranker = build.make_ranker(model, data, config)
+    opened = reopen.open_run(run_dir, data_dir)
+    data = opened.data
     orders = [order for order in DRAWS if order != REDRAWN or data.has_times]
     if not data.has_times:
         logging.info("The order of simultaneous events is unknown: no times.")
@@ -82,9 +81,11 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     tables = []
     for order in orders:
         count = DRAWS[order]
-        run_folder.record_look(run_dir, f"{PROTOCOL}, {order} order, draws: {count}")
+        opened.record_look(f"{PROTOCOL}, {order} order, draws: {count}")
         found[order] = []
-        for number, (seen, ranking, kept) in enumerate(draw(ranker, data, order)):
+        for number, (seen, ranking, kept) in enumerate(
+            draw(opened.ranker, data, order)
+        ):
             # A model that counts may know nothing of the candidates from a history
             # that has nothing to do with them: its ties then count against it.
             values = rankings.summarise(ranking, may_tie=order == ANOTHER_USER)
@@ -104,13 +105,10 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
         "simultaneous": simultaneous,
         "orders": found,
     }
-    partial = run_dir / f".{FOLDER}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    run_folder.write_json(partial / RESULTS, results)
-    run_folder.write_ranks(partial, pd.concat(tables, ignore_index=True))
-    shutil.rmtree(folder, ignore_errors=True)  # Of fewer orders, if there is one.
-    os.replace(partial, folder)
+    # In the place of one of fewer orders, if there is one.
+    with atomic.whole_folder(folder) as partial:
+        atomic.write_json(partial / RESULTS, results)
+        run_folder.write_ranks(partial, pd.concat(tables, ignore_index=True))
     return folder
 
 

@@ -30,6 +30,7 @@ from experiments.studies.fragility.table import (
     outside,
     taus,
 )
+from harness import provenance
 from harness.metrics import METRICS
 
 
@@ -68,9 +69,8 @@ def _title(table: Table) -> str:
 
 def caption(table: Table) -> str:
     """What was measured, on what, by which code."""
-    first = next(iter(table.passports.values()))[0]
-    results = first["fragility"]
-    seeds = sorted({run["seed"] for runs in table.passports.values() for run in runs})
+    results = next(iter(table.by_model.values()))[0].fragility
+    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
     text = f"{results['instances']:,} test instances, one list each; training saw the "
     text += "stored order. "
     if REDRAWN in results["orders"]:
@@ -97,7 +97,8 @@ def caption(table: Table) -> str:
         "users (p < "
         f"{comparison.LEVEL}, Holm-corrected over the models of the column). Draws are "
         f"the same for all models. Seeds {', '.join(map(str, seeds))}, means over "
-        f"them. Commit {results['commit'][:12]}. ‡ Not in the paper's Table 2."
+        f"them. Commit {provenance.short(results['commit'])}. "
+        "‡ Not in the paper's Table 2."
     )
 
 
@@ -110,7 +111,7 @@ def to_csv(tables: list[Table]) -> str:
                     for metric, found in by_metric.items():
                         mean, sd = significance.mean_and_sd(found.tolist())
                         values = [table.dataset, table.split, model]
-                        values += [str(len(table.passports[model])), order, grouping]
+                        values += [str(len(table.by_model[model])), order, grouping]
                         values += [metric, str(len(found)), f"{mean:.6f}"]
                         values += ["" if sd is None else f"{sd:.6f}"]
                         values += [f"{found.min():.6f}", f"{found.max():.6f}"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data.errors import UserError
 from experiments.results import comparison, finished_runs, significance
 from experiments.results.model_names import display_name, ordered
 from experiments.studies.fragility import measure
@@ -17,7 +18,9 @@ from experiments.studies.fragility.measure import (
     SHUFFLED,
     STORED,
 )
+from harness import run_folder
 from harness.metrics import METRICS
+from harness.passport import Run
 
 GROUPINGS = ("instance", "user")
 # Orders whose targets and negatives are the stored ones, and what a row calls them.
@@ -25,11 +28,18 @@ ALTERED = {SHUFFLED: "history shuffled", ANOTHER_USER: "another user's history"}
 
 
 @dataclasses.dataclass(frozen=True)
+class LookedInto(Run):
+    """A finished run, with what `experiments.fragility` left in its folder."""
+
+    fragility: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """The models of one data set that `experiments.fragility` has looked into.
 
     Attributes:
-        passports: by model, one a seed, with what was left under "fragility".
+        by_model: the runs of a model, one a seed.
         values: by model, order, grouping and metric: float [draws], means over seeds.
             The draws are the same for all models and seeds.
         by_users: by order, model and metric, whether shuffled histories, or another
@@ -40,27 +50,27 @@ class Table:
 
     dataset: str
     split: str
-    passports: dict[str, list[dict[str, Any]]]
+    by_model: dict[str, list[LookedInto]]
     values: dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]
     by_users: dict[str, dict[str, dict[str, bool]]]
     notes: list[str]
 
 
-def measured(
-    runs_dir: Path, dataset: str, split: str
-) -> dict[str, list[dict[str, Any]]]:
+def measured(runs_dir: Path, dataset: str, split: str) -> dict[str, list[LookedInto]]:
     """Those runs of Table 2's models that were looked into, by model, in its order.
 
     Raises:
-        ValueError: if there is no finished run at all.
+        UserError: if there is no finished run at all.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    passports = finished_runs.models_passports(runs_dir, dataset, split)
-    for model in ordered(passports):
-        for run in passports[model]:
-            results = measure.read_results(run["folder"])
+    found: dict[str, list[LookedInto]] = {}
+    by_model = finished_runs.models_runs(runs_dir, dataset, split)
+    for model in ordered(by_model):
+        for run in by_model[model]:
+            results = measure.read_results(run.folder)
             if results is not None:
-                found.setdefault(model, []).append({**run, "fragility": results})
+                found.setdefault(model, []).append(
+                    LookedInto(run.folder, run.passport, results)
+                )
     return found
 
 
@@ -68,21 +78,21 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     """Reads what `experiments.fragility` left.
 
     Raises:
-        ValueError: if it has looked into no run.
+        UserError: if it has looked into no run.
     """
-    passports = measured(runs_dir, dataset, split)
-    if not passports:
-        raise ValueError(
+    by_model = measured(runs_dir, dataset, split)
+    if not by_model:
+        raise UserError(
             f"{runs_dir}/{dataset}/{split} holds no run that `experiments.fragility` "
             "has looked into. `make reproduce-fragility` does."
         )
-    values = {model: _values(runs) for model, runs in passports.items()}
-    by_users = _by_users(passports)
-    notes = [*_no_times(passports), *_seen(passports)]
+    values = {model: _values(runs) for model, runs in by_model.items()}
+    by_users = _by_users(by_model)
+    notes = [*_no_times(by_model), *_seen(by_model)]
     notes.append(_order_s_worth(by_users[SHUFFLED]))
     notes.append(_user_s_worth(by_users[ANOTHER_USER]))
-    notes += finished_runs.run_warnings(passports)
-    return Table(dataset, split, passports, values, by_users, notes)
+    notes += finished_runs.run_warnings(by_model)
+    return Table(dataset, split, by_model, values, by_users, notes)
 
 
 def outside(table: Table, model: str, metric: str) -> bool:
@@ -104,9 +114,9 @@ def taus(table: Table, order: str, metric: str) -> list[float]:
 
 
 def _values(
-    runs: list[dict[str, Any]],
+    runs: list[LookedInto],
 ) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    orders = runs[0]["fragility"]["orders"]
+    orders = runs[0].fragility["orders"]
     return {
         order: {
             grouping: {
@@ -114,7 +124,7 @@ def _values(
                     [
                         [
                             draw["metrics"][grouping][metric]
-                            for draw in run["fragility"]["orders"][order]
+                            for draw in run.fragility["orders"][order]
                         ]
                         for run in runs
                     ],
@@ -129,7 +139,7 @@ def _values(
 
 
 def _by_users(
-    passports: dict[str, list[dict[str, Any]]],
+    by_model: dict[str, list[LookedInto]],
 ) -> dict[str, dict[str, dict[str, bool]]]:
     """By altered order: whether a metric differs beyond chance from the stored one."""
     import pandas as pd
@@ -137,8 +147,8 @@ def _by_users(
     p_values: dict[tuple[str, str], dict[str, float]] = {
         (order, metric): {} for order in ALTERED for metric in METRICS
     }
-    for model, runs in passports.items():
-        paths = [run["folder"] / measure.FOLDER / "ranks.parquet" for run in runs]
+    for model, runs in by_model.items():
+        paths = [run.folder / measure.FOLDER / run_folder.RANKS for run in runs]
         tables = [pd.read_parquet(path) for path in paths]
         stored, *others = (
             comparison.mean_of_tables(
@@ -160,22 +170,22 @@ def _by_users(
     return {
         order: {
             model: {metric: below[order, metric][model] for metric in METRICS}
-            for model in passports
+            for model in by_model
         }
         for order in ALTERED
     }
 
 
-def _no_times(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
-    every = [run for runs in passports.values() for run in runs]
-    if any(REDRAWN in run["fragility"]["orders"] for run in every):
+def _no_times(by_model: dict[str, list[LookedInto]]) -> list[str]:
+    every = [run for runs in by_model.values() for run in runs]
+    if any(REDRAWN in run.fragility["orders"] for run in every):
         return []
     return ["The order of simultaneous events is unknown for data without times."]
 
 
-def _seen(passports: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _seen(by_model: dict[str, list[LookedInto]]) -> list[str]:
     """Splits that part simultaneous events let training see what a draw asks for."""
-    results = next(iter(passports.values()))[0]["fragility"]
+    results = next(iter(by_model.values()))[0].fragility
     draws = results["orders"].get(REDRAWN, [])
     trained = [draw["targets_trained"] for draw in draws]
     if not any(trained):

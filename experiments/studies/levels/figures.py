@@ -11,7 +11,6 @@ import numpy as np
 from experiments.reports.drawing import (
     COLOURS,
     HATCHES,
-    Passports,
     error_bars,
     fields,
     panels,
@@ -24,20 +23,19 @@ from experiments.results import variants
 from experiments.studies.levels import look
 from harness import defaults
 from harness.metrics import METRICS
+from harness.passport import Runs
 
 
-def wins(
-    folder: Path, name: str, found: dict[tuple[str, str], Passports]
-) -> list[Path]:
+def wins(folder: Path, name: str, found: dict[tuple[str, str], Runs]) -> list[Path]:
     """Which level wins the maximum, by user: test items, and their negatives."""
     import pandas as pd
 
     tables = {}
-    for (dataset, split), passports in found.items():
-        for run in passports.get(variants.full(dataset).folder, []):
-            path = run["folder"] / look.FOLDER / look.WINS
+    for (dataset, split), by_model in found.items():
+        for run in by_model.get(variants.full(dataset).folder, []):
+            path = run.folder / look.FOLDER / look.WINS
             if path.exists():  # The first seed is enough: users are drawn alike.
-                table = pd.read_csv(path).assign(seed=run["seed"])
+                table = pd.read_csv(path).assign(seed=run.seed)
                 tables[dataset, split] = table
                 break
     if not tables:
@@ -108,16 +106,20 @@ def _stack(axis: Any, by_level: np.ndarray) -> None:
     axis.set_xticks([])
 
 
-def poolings(folder: Path, found: dict[tuple[str, str], Passports]) -> list[Path]:
+def poolings(folder: Path, found: dict[tuple[str, str], Runs]) -> list[Path]:
     """The maximum of the levels beside their sum, of the same weights."""
     bars = {}
-    for (dataset, split), passports in found.items():
-        runs = passports.get(variants.full(dataset).folder, [])
-        paths = {run["seed"]: run["folder"] / look.FOLDER / look.SUM for run in runs}
-        runs = [run for run in runs if paths[run["seed"]].exists()]
+    for (dataset, split), by_model in found.items():
+        runs = by_model.get(variants.full(dataset).folder, [])
+        paths = {run.seed: run.folder / look.FOLDER / look.SUM for run in runs}
+        runs = [run for run in runs if paths[run.seed].exists()]
         if runs:
-            sums = [json.loads(paths[run["seed"]].read_text()) for run in runs]
-            bars[dataset, split] = [point("max", runs), point("sum", sums)]
+            sums = [json.loads(paths[run.seed].read_text()) for run in runs]
+            values = [one["metrics"]["test"]["uni1000"]["instance"] for one in sums]
+            bars[dataset, split] = [
+                point("max", [run.test_metrics() for run in runs]),
+                point("sum", values),
+            ]
     if not bars:
         return []
     figure, axes = panels(len(bars), len(METRICS))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import logging
+
+from data import atomic
+from data.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,37 +39,35 @@ def look(run_dir: Path, data_dir: Path) -> Path:
         The folder.
 
     Raises:
-        ValueError: if there is no finished run of MGNM with levels, or its data are
+        UserError: if there is no finished run of MGNM with levels, or its data are
             not the ones prepared.
     """
     folder = run_dir / FOLDER
     if folder.exists():
         logging.info("%s is there already.", folder)
         return folder
-    from harness import build, provenance, rankings, reopen, run_folder
+    from harness import passport, provenance, rankings, reopen, run_folder
 
-    config, _ = run_folder.read_run(run_dir)
+    passport.read(run_dir)
+    config = run_folder.read_config(run_dir)
     if config.model != "mgnm":
-        raise ValueError(f"{run_dir} is a run of {config.model}, which has no levels.")
-    model: Any
-    model, data = reopen.load_model(run_dir, data_dir)
-    run_folder.record_look(run_dir, "uni1000, by level and by their sum")
-    wins = count_wins(model, data, config.max_history, config.candidate_seed)
+        raise UserError(f"{run_dir} is a run of {config.model}, which has no levels.")
+    opened = reopen.open_run(run_dir, data_dir)
+    model: Any = opened.model
+    opened.record_look("uni1000, by level and by their sum")
+    wins = count_wins(model, opened.data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"
-    ranker = build.make_ranker(model, data, config)
-    ranking = ranker.rank("test", "uni1000", group_users=True)
+    ranking = opened.ranker.rank("test", "uni1000", group_users=True)
     found = {
         "level_pooling": "sum",
         "commit": provenance.commit(),
         "metrics": {"test": {"uni1000": rankings.summarise(ranking)}},
     }
-    partial = run_dir / f".{FOLDER}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    wins.to_csv(partial / WINS, index=False)
-    (partial / SUM).write_text(json.dumps(found, indent=2) + "\n")
-    run_folder.write_ranks(partial, rankings.ranks_table(data, ranking, "uni1000"))
-    os.replace(partial, folder)
+    table = rankings.ranks_table(opened.data, ranking, "uni1000")
+    with atomic.whole_folder(folder) as partial:
+        wins.to_csv(partial / WINS, index=False)
+        atomic.write_json(partial / SUM, found)
+        run_folder.write_ranks(partial, table)
     return folder
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from data import atomic
 from experiments.studies.waterfall.lines import (
     SHOWN,
     Metrics,
@@ -88,8 +88,7 @@ def draw(
     figure.suptitle(f"From the released computation to the paper's: {title(runs)}")
     figure.tight_layout(rect=(0, 0.05, 1, 1), w_pad=3)
     for kind in ("png", "svg"):
-        partial = folder / f".waterfall.{kind}.partial"
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
-        os.replace(partial, folder / f"waterfall.{kind}")
+        with atomic.whole_file(folder / f"waterfall.{kind}") as partial:
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
     plt.close(figure)

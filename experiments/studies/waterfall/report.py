@@ -29,6 +29,7 @@ from experiments.studies.waterfall.steps import (
     STEPS,
     explain,
 )
+from harness import provenance
 from harness.metrics import METRICS
 
 
@@ -124,7 +125,7 @@ def caption(runs: list[dict[str, Any]]) -> str:
     first = runs[0]
     data, budget, found = first["data"], first["budget"], first["evaluation"]
     seeds = sorted({run["seed"] for run in runs})
-    commits = sorted({run["commit"][:12] for run in runs})
+    commits = sorted({provenance.short(run["commit"]) for run in runs})
     train = min(budget["train_instances"] or data["train"], data["train"])
     negatives = "up to 1,000 uniformly drawn negatives (`uni1000`)"
     return (

@@ -14,7 +14,8 @@ from absl import logging
 from tensorflow import keras
 
 from baselines.released.model import ReleasedMGNM
-from data import planted, prepared
+from data import atomic, planted, prepared
+from data.errors import UserError
 from data.pipeline import training_dataset
 from data.prepared import PreparedData
 from experiments.studies.waterfall.evaluation import (
@@ -27,7 +28,7 @@ from experiments.studies.waterfall.evaluation import (
     views,
 )
 from experiments.studies.waterfall.steps import TRAINED_STEPS, Budget, step_config
-from harness import build, defaults, provenance, run_folder
+from harness import build, defaults, provenance
 from harness.config import Config
 
 NOISE = "noise"
@@ -57,7 +58,7 @@ def run_step(
     """Trains and evaluates a step of `TRAINED_STEPS`, or finds it done in `path`.
 
     Raises:
-        ValueError: if `path` holds a run of other settings.
+        UserError: if `path` holds a run of other settings.
     """
     config = step_config(step, data.name, budget)
     identity = {
@@ -74,7 +75,7 @@ def run_step(
         found = json.loads(path.read_text())
         other = sorted(key for key in identity if found.get(key) != identity[key])
         if other:
-            raise ValueError(
+            raise UserError(
                 f"{path} holds a run with another {', '.join(other)}. "
                 "Choose another --output_dir, or delete that file."
             )
@@ -112,7 +113,7 @@ def run_step(
         "metrics": {"test": found},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_folder.write_json(path, content)
+    atomic.write_json(path, content)
     return content
 
 
@@ -124,13 +125,13 @@ def stored_runs(folder: Path) -> list[dict[str, Any]]:
     """All runs of `run_step` in a data set's folder.
 
     Raises:
-        ValueError: if they differ in their budget or in their data.
+        UserError: if they differ in their budget or in their data.
     """
     paths = sorted(folder.glob("seed-*/*.json"))
     runs = [json.loads(path.read_text()) for path in paths]
     for key in ("budget", "data"):
         if any(run[key] != runs[0][key] for run in runs):
-            raise ValueError(
+            raise UserError(
                 f"The runs in {folder} differ in their {key} and cannot share a table. "
                 "Delete the ones that are out of date."
             )

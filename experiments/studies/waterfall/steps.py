@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from baselines.released.switches import SWITCHES
+from data.errors import UserError
 from harness import defaults
 from harness.config import Config, with_settings
 
@@ -57,11 +58,11 @@ def chosen_steps(names: list[str] | None) -> list[str]:
     """The steps of these names that need a training, in order; None is all.
 
     Raises:
-        ValueError: for a name that is none of them.
+        UserError: for a name that is none of them.
     """
     unknown = sorted({*(names or [])} - {*TRAINED_STEPS})
     if unknown:
-        raise ValueError(f"`--steps`: no {unknown}; there are {[*TRAINED_STEPS]}.")
+        raise UserError(f"`--steps`: no {unknown}; there are {[*TRAINED_STEPS]}.")
     return [step for step in TRAINED_STEPS if names is None or step in names]
 
 
