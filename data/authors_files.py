@@ -26,11 +26,9 @@ from data import archives, checksums
 from data.download import download
 from data.errors import UserError
 from data.opcode_reader import read_dict, stream_list
+from data.releases import COMMIT, URL, Release
 from data.store import SequenceStore
 
-COMMIT = "7637726"
-URL = f"https://github.com/WHUIR/MGNM/raw/{COMMIT}/clear_data/"
-SPLIT = "as_released"
 RULE = (
     "as_released: the first 70% of the authors' file train, the last 20% test, the 10% "
     "between validate"
@@ -39,64 +37,6 @@ _TRAIN, _FIFTHS = 0.7, 5  # of the released code: floor(0.7 n), and n // 5 at th
 _MOST_BYTES = 4 << 30  # of the unpacked records
 _MOST_WRONG = 0.01
 _CHUNK = 1 << 22  # elements of histories compared at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """The files of one category.
-
-    Attributes:
-        category: what their names begin with.
-        records: name and checksum of the instances; a zip holds one member.
-        users, items: name and checksum of the dicts.
-        sizes: bytes of the files whose size is known.
-    """
-
-    category: str
-    records: tuple[str, str]
-    users: tuple[str, str]
-    items: tuple[str, str]
-    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    @property
-    def files(self) -> dict[str, str]:
-        return dict([self.records, self.users, self.items])
-
-
-INSTRUMENTS = Release(
-    category="Musical_Instruments",
-    records=(
-        "Musical_Instruments_train_set.pkl",
-        "git-blob:dd3478265d66df4fe718d6d49fbe10f6593ed565",
-    ),
-    users=(
-        "Musical_Instruments_user2id.pkl",
-        "git-blob:c0c0f7be6fdc48f5685dfb5ca581896a1f440a87",
-    ),
-    items=(
-        "Musical_Instruments_item2id.pkl",
-        "git-blob:76592c682833e099c3fcb86297c0752f9f41cb4c",
-    ),
-    sizes={
-        "Musical_Instruments_user2id.pkl": 1_623_353,
-        "Musical_Instruments_item2id.pkl": 1_294_023,
-    },
-)
-TOYS = Release(
-    category="Toys_and_Games",
-    records=(
-        "Toys_and_Games_train_set.pkl.zip",
-        "git-blob:cbdca5787ce226516d8284112595cbb6334b32b3",
-    ),
-    users=(
-        "Toys_and_Games_user2id.pkl",
-        "git-blob:9ea9cb1de4da0d5beb066357918f5996b3bcac4e",
-    ),
-    items=(
-        "Toys_and_Games_item2id.pkl",
-        "git-blob:e30b9cb7d7d2b618d1d9fd571124257af38a6abc",
-    ),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +113,47 @@ def check(release: Release, folder: Path, allow_mismatch: bool = False) -> None:
         if not allow_mismatch:
             raise UserError(f"{message} --allow_mismatch takes it all the same.")
         logging.warning("%s", message)
+
+
+def take(
+    release: Release, source: Path | None, raw_dir: Path, allow_mismatch: bool
+) -> Path:
+    """The folder with a category's files: the user's, or the downloaded ones.
+
+    Raises:
+        UserError: if they cannot be had, or are not the released ones.
+    """
+    if source is None:
+        return fetch(release, raw_dir)
+    if not source.is_dir():
+        raise UserError(
+            f"{source} is not a folder. The authors' files are "
+            f"{', '.join(release.files)}: give their folder as --source=FOLDER. Raw "
+            "ratings of the same category go with --dataset=instruments-snap or "
+            "--dataset=toys-snap."
+        )
+    check(release, source, allow_mismatch)
+    return source
+
+
+def compared(
+    release: Release, found: Rebuilt, folders: list[Path], rating_above: float
+) -> list[str]:
+    """How the files and the raw ratings differ, where a folder holds these too.
+
+    Raises:
+        UserError: if the raw ratings cannot be read.
+    """
+    paths = [folder / name for folder in folders for name in release.raw_names]
+    raw = next((path for path in paths if path.is_file()), None)
+    if raw is None:
+        return []
+    from data import log_file, raw_comparison
+
+    logging.info("Comparing with %s", raw)
+    ratings = log_file.load(raw, with_rating=True).table
+    _, lines = raw_comparison.compare(found, ratings, rating_above)
+    return lines
 
 
 def rebuild(

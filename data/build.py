@@ -16,7 +16,7 @@ import pandas as pd
 from absl import logging
 
 from data import filters as filtering
-from data import given_split, locks, manifest, names, oddities, prepared
+from data import given_split, locks, manifest, names, oddities, prepared, releases
 from data.errors import UserError
 from data.filters import Filters
 from data.log_file import Log
@@ -67,9 +67,10 @@ class Request:
 
     def __post_init__(self) -> None:
         names.check(self.result, "--name")
-        if self.split is not None and self.split not in RULES:
+        rules = [*RULES, *([releases.SPLIT] if self.spec.release else [])]
+        if self.split is not None and self.split not in rules:
             raise UserError(
-                f"`split` must be one of {sorted(RULES)}. Received: {self.split}"
+                f"`split` must be one of {sorted(rules)}. Received: {self.split}"
             )
         if self.split is not None and self.is_split:
             raise UserError(
@@ -97,6 +98,8 @@ class Request:
     @property
     def is_split(self) -> bool:
         """Whether the log is split already."""
+        if self.spec.release is not None:
+            return False  # Its folder holds the authors' files.
         return bool(self.files) or (self.source is not None and self.source.is_dir())
 
     @property
@@ -138,25 +141,103 @@ def write(request: Request) -> PreparedData:
     """
     with _sentences(request), locks.writing(request.folder, "prepared"):
         prepared.check_replace(request.folder)
-        log, origin = read(request)
-        table, log_meta = keep(request, log, origin["name"])
-        store, parts, keys, meta = _arrange(request, table, log, origin["name"])
-        del table
-        odd = [*log.odd, *meta.pop("odd")]
+        made = _rebuilt(request) if request.spec.release else _from_log(request)
+        parts, meta = _described(request, made)
+        odd = [*made.odd, *meta.pop("odd")]
         for sentence in odd:
             logging.warning("%s", sentence)
         meta = {
             "name": request.result,
             "dataset": request.dataset,
             "split": request.rule,
-            "source": origin,
-            "rating_above": log_meta.pop("rating_above"),
+            "source": made.origin,
+            "rating_above": made.rating_above,
             "keeps_past": request.keeps_past,
             "request": request.identity(),
-            "log": {**log_meta, **meta.pop("log"), "odd": odd},
+            "log": {**made.log, **meta.pop("log"), "odd": odd},
             **meta,
         }
-        return prepared.write(request.folder, store, parts, meta, keys)
+        return prepared.write(request.folder, made.store, parts, meta, made.keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """Sequences and instances, and what is known of them.
+
+    Attributes:
+        store: the sequences.
+        parts: instances by part.
+        rule: of the split, in words.
+        keys: the original keys of "users" and "items".
+        origin: name and hash of what was read.
+        rating_above: a positive has more than this; None where all count.
+        log: what was read, dropped and kept.
+        odd: sentences on what is unusual.
+        known_times: bool [E], events whose time is known; None where all are.
+    """
+
+    store: SequenceStore
+    parts: dict[str, np.ndarray]
+    rule: str
+    keys: dict[str, Any]
+    origin: dict[str, Any]
+    rating_above: float | None
+    log: dict[str, Any]
+    odd: list[str]
+    known_times: np.ndarray | None = None
+
+
+def _from_log(request: Request) -> _Made:
+    log, origin = read(request)
+    table, log_meta = keep(request, log, origin["name"])
+    store, parts, rule, keys = _arrange(request, table, log)
+    bar = log_meta.pop("rating_above")
+    return _Made(store, parts, rule, keys, origin, bar, log_meta, log.odd)
+
+
+def _rebuilt(request: Request) -> _Made:
+    """From the authors' own files."""
+    from data import authors_files
+
+    release = request.spec.release
+    assert release is not None
+    if request.options != LogOptions() or request.filters != Filters():
+        raise UserError(
+            f"{request.dataset} is rebuilt from its authors' files as they are: flags "
+            "that describe or filter a log go with other data sets."
+        )
+    folder = authors_files.take(
+        release, request.source, request.raw_dir, request.allow_mismatch
+    )
+    found = authors_files.rebuild(
+        release, folder, request.raw_dir, request.allow_mismatch
+    )
+    parts, rule = found.parts, authors_files.RULE
+    if request.rule != releases.SPLIT:
+        parts, rule = split_instances(
+            found.store, request.rule, request.utc_offset_hours
+        )
+    hashes = [manifest.file_hash(folder / name) for name in release.files]
+    origin = {
+        "name": f"{', '.join(release.files)} of {releases.URL}",
+        "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+    }
+    counts = found.counts
+    left_out = {name: counts[name] for name in ("not_a_prefix", "repeated")}
+    log = {
+        "rows": counts["records"],
+        "kept": counts["records"] - sum(left_out.values()),
+        "dropped": left_out,
+        "duplicates": 0,
+        "records": counts,
+        "compared": authors_files.compared(
+            release, found, [folder, request.raw_dir], request.spec.rating_above or 2.0
+        ),
+    }
+    return _Made(
+        *(found.store, parts, rule, found.keys, origin, None, log, found.odd),
+        known_times=found.known_times,
+    )
 
 
 def read(request: Request) -> tuple[Log, dict[str, Any]]:
@@ -166,6 +247,11 @@ def read(request: Request) -> tuple[Log, dict[str, Any]]:
         UserError: if they cannot be had or read.
     """
     spec = request.spec
+    if spec.release is not None:
+        raise UserError(
+            f"{request.dataset} is no log, but rebuilt from its authors' files, whose "
+            "checksums are known: leave --dry_run out."
+        )
     described = request.options != LogOptions()
     if (described or request.is_split) and not spec.is_log:
         raise UserError(
@@ -198,7 +284,37 @@ def read(request: Request) -> tuple[Log, dict[str, Any]]:
     else:
         table = spec.load(path)
         log = Log(table, {"rows": len(table), "dropped": {}}, [])
+    _check_shape(request, log)
     return log, {"name": name, "sha256": manifest.file_hash(path)}
+
+
+def _check_shape(request: Request, log: Log) -> None:
+    """Compares a named log with what is published of it.
+
+    Raises:
+        UserError: if a file of the user's is not that log.
+    """
+    shape = request.spec.shape
+    if shape is None:
+        return
+    found = (
+        log.read["rows"],
+        log.table["user"].nunique(),
+        log.table["item"].nunique(),
+    )
+    if found == shape:
+        return
+    message = (
+        f"{request.source or request.dataset} has {found[0]:,} rows, {found[1]:,} "
+        f"users and {found[2]:,} items; of {request.dataset} {shape[0]:,}, "
+        f"{shape[1]:,} and {shape[2]:,} are published."
+    )
+    if request.source is not None and not request.allow_mismatch:
+        raise UserError(
+            f"{message} --allow_mismatch takes it all the same, --dataset=csv as a log "
+            "of your own."
+        )
+    logging.warning("%s", message)
 
 
 def keep(
@@ -244,9 +360,9 @@ def _bar(request: Request) -> float | None:
 
 
 def _arrange(
-    request: Request, table: pd.DataFrame, log: Log, origin: str
-) -> tuple[SequenceStore, dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
-    """Sequences, instances, vocabularies, and the part of meta that tells of them."""
+    request: Request, table: pd.DataFrame, log: Log
+) -> tuple[SequenceStore, dict[str, np.ndarray], str, dict[str, Any]]:
+    """Sequences, instances, the rule that split them, and vocabularies."""
     users, user_keys = pd.factorize(table["user"])
     items, item_keys = pd.factorize(table["item"])
     # Stable: events that nothing tells apart keep the order of the file.
@@ -271,23 +387,31 @@ def _arrange(
         rule = "given: the log's own files of training, validation and test events"
     else:
         parts, rule = _split(request, store, log)
-    parts, without = oddities.with_negatives(store, parts, request.keeps_past)
-    statistics = _statistics(store, parts)
+    keys = {"users": user_keys.astype(str), "items": item_keys.astype(str)}
+    return store, parts, rule, keys
+
+
+def _described(
+    request: Request, made: _Made
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Instances that have negatives, and the part of meta that tells of the result."""
+    store = made.store
+    parts, without = oddities.with_negatives(store, made.parts, request.keeps_past)
+    statistics = _statistics(store, parts, made.known_times)
     statistics["matches_table1"] = _check_table1(
-        statistics, request.spec, origin, request.allow_mismatch
+        statistics, request.spec, made.origin["name"], request.allow_mismatch
     )
     repeats = oddities.count_repeats(store, parts["test"])
     odd = oddities.of_instances(
         store, request.rule, without, repeats, request.keeps_past
     )
     meta = {
-        "split_rule": rule,
+        "split_rule": made.rule,
         "statistics": statistics,
         "log": {"without_negatives": without, **repeats},
         "odd": odd,
     }
-    keys = {"users": user_keys.astype(str), "items": item_keys.astype(str)}
-    return store, parts, keys, meta
+    return parts, meta
 
 
 def _split(
@@ -300,12 +424,18 @@ def _split(
         raise UserError(" ".join([str(error), *log.odd_times])) from error
 
 
-def _statistics(store: SequenceStore, parts: dict[str, np.ndarray]) -> dict[str, Any]:
+def _statistics(
+    store: SequenceStore,
+    parts: dict[str, np.ndarray],
+    known_times: np.ndarray | None = None,
+) -> dict[str, Any]:
     lengths = np.diff(store.offsets)[1:]
     same = None
     if store.times is not None:
-        within = np.ones(len(store.items) - 1, dtype=bool)
-        within[store.offsets[2:-1] - 1] = False  # Neighbours across two users.
+        users = np.repeat(np.arange(store.num_users), np.diff(store.offsets))
+        within = users[1:] == users[:-1]
+        if known_times is not None:
+            within &= known_times[1:] & known_times[:-1]
         same = float(np.mean(np.diff(store.times)[within] == 0))
     return {
         "users": store.num_users - 1,

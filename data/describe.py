@@ -40,6 +40,7 @@ def describe(data: PreparedData) -> str:
         lines.append(f"  {'same time as the last':<24}{share:>12}")
     repeated = data.meta["log"]["repeats"] / found["interactions"]
     lines.append(f"  {'repeats':<24}{repeated:>12.0%}   (had the item before)")
+    lines += _bullets("raw ratings", data.meta["log"].get("compared", []))
     if spec.note:
         lines.append(textwrap.indent(spec.note, "  "))
     return "\n".join(lines)

@@ -126,6 +126,8 @@ _REASONS = {
     "duplicates": "repeated",
     "k_core": "of users or items with too few events",
     "one_event_users": "of users with one event",
+    "not_a_prefix": "not the beginning of their user's sequence",
+    "repeated": "the same as an earlier one",
 }
 
 

@@ -45,9 +45,10 @@ _NAME = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_enum(
     "split",
     None,
-    ["global_time", "by_date", "per_user", "leave_one_out"],
-    "What trains, validates and tests. Default: by_date for micro_video, else "
-    "global_time, which needs timestamps.",
+    ["global_time", "by_date", "per_user", "leave_one_out", "as_released"],
+    "What trains, validates and tests. Default: the data set's; of a log global_time, "
+    "which needs timestamps. as_released: of instruments and toys, as their authors "
+    "cut the file.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/prepared", "Where to write.")
 _RAW_DIR = flags.DEFINE_string("raw_dir", "data/raw", "Where downloads are kept.")

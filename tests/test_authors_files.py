@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from data import authors_files, checksums
-from data.authors_compare import compare
-from data.authors_files import INSTRUMENTS, TOYS, check, fetch, rebuild
+from data.authors_files import check, fetch, rebuild
 from data.errors import UserError
+from data.raw_comparison import compare
+from data.releases import INSTRUMENTS, TOYS, URL
 
 # Items and times of five users; the records are made from these.
 SEQUENCES = {
@@ -313,7 +314,7 @@ def test_the_files_are_fetched_by_name_and_verified(tmp_path, file_server):
 
 
 def test_the_released_files_have_their_names_and_a_commit():
-    assert authors_files.URL.startswith("https://github.com/WHUIR/MGNM/raw/7637726")
+    assert URL.startswith("https://github.com/WHUIR/MGNM/raw/7637726")
     for release in (INSTRUMENTS, TOYS):
         assert len(release.files) == 3
         assert all(name.startswith(release.category) for name in release.files)

@@ -45,8 +45,8 @@ PROFILES: dict[str, Profile] = {
     "paper": Profile(
         datasets=(
             ("micro_video", "by_date"),
-            ("toys", "global_time"),
-            ("instruments", "global_time"),
+            ("toys", "as_released"),
+            ("instruments", "as_released"),
         ),
         seeds=(1, 2, 3, 4, 5),
     ),

@@ -115,7 +115,7 @@ def implied_interactions(
     day, that share is not known.
     """
     spec = DATASETS[dataset]
-    if spec.table1 is None or spec.split != "global_time":
+    if spec.table1 is None or spec.split == "by_date":
         return None
     iterations = paper.TABLE4[dataset][1]
     instances = iterations * positives / paper.TRAINING_SHARE
