@@ -24,7 +24,7 @@ PYTHON := "$$VENV/bin/python"
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
-	echo "Variables: PROFILE=quick|paper|public  RECIPE=paper|strong  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
+	echo "Variables: PROFILE=quick|paper|toys-5core|public  RECIPE=paper|strong  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
 	echo "           TENSORFLOW=2.15|latest  BASE_PYTHON=python3.12  VENV=folder (docs/install.md)"
 
 # Does nothing where the environment holds what setup.py names.

@@ -23,7 +23,8 @@ _PROFILE = flags.DEFINE_enum(
     "quick",
     sorted(profiles.PROFILES),
     "quick: MovieLens-100K, bounded work. paper: the paper's data sets, 5 seeds, full "
-    "budget. public: every CSV file of --data_dir.",
+    "budget. toys-5core: the data of our Toys tables, 2 seeds. public: every CSV file "
+    "of --data_dir.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of CSV files, for --profile=public."

@@ -24,6 +24,8 @@ from data.build import prepare
 from data.describe import describe
 from data.errors import UserError
 from data.registry import DATASETS
+from experiments.reproduction.profiles import PROFILES
+from harness import defaults
 from tests.test_authors_files import ITEMS, SEQUENCES, USERS, records_of, release_of
 
 NUM_USERS, LENGTH = 9, 6
@@ -365,3 +367,15 @@ def test_our_toys_log_has_the_sequences_of_the_published_file(tmp_path):
         )
     for part, rows in ours.instances.items():
         np.testing.assert_array_equal(rows, theirs.instances[part])
+
+
+@pytest.mark.parametrize("name", ["paper", "toys-5core"])
+def test_profiles_ask_for_named_data_by_their_own_splits(name):
+    for dataset, split in PROFILES[name].datasets:
+        assert DATASETS[dataset].split == split
+
+
+def test_toys_by_its_published_name_has_the_settings_of_its_search():
+    theirs = defaults.get_config("mgnm", "toys-5core")
+    assert theirs == defaults.get_config("mgnm", "toys_5core_order")
+    assert theirs != defaults.get_config("mgnm", "toys-5core", tuned=False)
