@@ -125,13 +125,6 @@ def take(
     """
     if source is None:
         return fetch(release, raw_dir)
-    if not source.is_dir():
-        raise UserError(
-            f"{source} is not a folder. The authors' files are "
-            f"{', '.join(release.files)}: give their folder as --source=FOLDER. Raw "
-            "ratings of the same category go with --dataset=instruments-snap or "
-            "--dataset=toys-snap."
-        )
     check(release, source, allow_mismatch)
     return source
 

@@ -23,6 +23,7 @@ from data.log_file import Log
 from data.log_forms import LogOptions
 from data.prepared import PreparedData
 from data.registry import DATASETS, DatasetSpec
+from data.releases import Release
 from data.split import RULES
 from data.split import split as split_instances
 from data.store import SequenceStore
@@ -67,7 +68,7 @@ class Request:
 
     def __post_init__(self) -> None:
         names.check(self.result, "--name")
-        rules = [*RULES, *([releases.SPLIT] if self.spec.release else [])]
+        rules = [*RULES, *([releases.SPLIT] if self.release else [])]
         if self.split is not None and self.split not in rules:
             raise UserError(
                 f"`split` must be one of {sorted(rules)}. Received: {self.split}"
@@ -91,6 +92,12 @@ class Request:
         return DATASETS[self.dataset]
 
     @property
+    def release(self) -> Release | None:
+        """The authors' files that are rebuilt; a file given instead is a log."""
+        given = self.files or (self.source is not None and not self.source.is_dir())
+        return None if given else self.spec.release
+
+    @property
     def result(self) -> str:
         """The name of the result."""
         return self.name or self.dataset
@@ -98,14 +105,17 @@ class Request:
     @property
     def is_split(self) -> bool:
         """Whether the log is split already."""
-        if self.spec.release is not None:
-            return False  # Its folder holds the authors' files.
+        if self.release is not None:
+            return False  # The folder holds the authors' files.
         return bool(self.files) or (self.source is not None and self.source.is_dir())
 
     @property
     def rule(self) -> str:
         """How the result is split."""
-        return given_split.SPLIT if self.is_split else self.split or self.spec.split
+        if self.is_split:
+            return given_split.SPLIT
+        of_log = self.spec.release is not None and self.release is None
+        return self.split or ("global_time" if of_log else self.spec.split)
 
     @property
     def folder(self) -> Path:
@@ -141,7 +151,7 @@ def write(request: Request) -> PreparedData:
     """
     with _sentences(request), locks.writing(request.folder, "prepared"):
         prepared.check_replace(request.folder)
-        made = _rebuilt(request) if request.spec.release else _from_log(request)
+        made = _rebuilt(request) if request.release else _from_log(request)
         parts, meta = _described(request, made)
         odd = [*made.odd, *meta.pop("odd")]
         for sentence in odd:
@@ -199,7 +209,7 @@ def _rebuilt(request: Request) -> _Made:
     """From the authors' own files."""
     from data import authors_files
 
-    release = request.spec.release
+    release = request.release
     assert release is not None
     if request.options != LogOptions() or request.filters != Filters():
         raise UserError(
@@ -247,7 +257,7 @@ def read(request: Request) -> tuple[Log, dict[str, Any]]:
         UserError: if they cannot be had or read.
     """
     spec = request.spec
-    if spec.release is not None:
+    if request.release is not None:
         raise UserError(
             f"{request.dataset} is no log, but rebuilt from its authors' files, whose "
             "checksums are known: leave --dry_run out."

@@ -59,7 +59,7 @@ class DatasetSpec:
         fetch: folder for raw files -> the raw file and its origin; None where the
             user has to supply it.
         missing: what to tell a user who did not.
-        release: the authors' files that it is rebuilt from; then nothing is loaded.
+        release: the authors' files that it is rebuilt from, unless a file is given.
         split: the default.
         rating_above: a positive has more than this; None keeps every row.
         shape: rows, users and items of the raw log, where they are published.
@@ -125,8 +125,10 @@ def _amazon_2014(category: str, **more: Any) -> DatasetSpec:
 def _authors(release: Release, **more: Any) -> DatasetSpec:
     return DatasetSpec(
         load=_load_log,
+        is_log=True,  # Where a file is given: raw ratings of the same category.
         fetch=None,
         release=release,
+        rating_above=2.0,
         split=releases.SPLIT,
         licence=_RESEARCH,
         **more,

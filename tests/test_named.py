@@ -331,9 +331,20 @@ def test_raw_ratings_beside_the_authors_files_are_compared(authors, tmp_path):
     assert "with the same time among the raw ratings: 0 of 11" in text
 
 
+def test_a_file_under_the_name_of_the_authors_files_is_a_log(authors, tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(amazon_2014())
+    arguments = {"source": path, "allow_mismatch": True}
+    data = prepare("instruments", tmp_path / "p", **arguments)
+    assert data.split == "global_time"
+    assert data.meta["rating_above"] == 2.0
+    assert sequences(data) == expected(lambda user: f"A{user:013d}", amazon_item)
+    assert not data.meta["statistics"]["matches_table1"]
+
+
 def test_what_does_not_go_with_the_authors_files_is_said(authors, tmp_path):
     folder = tmp_path / "p"
-    with pytest.raises(UserError, match=r"is not a folder.*instruments-snap"):
+    with pytest.raises(UserError, match="is a pickle, which can run any code"):
         prepare("instruments", folder, source=authors / "Like_user2id.pkl")
     (authors / "Like_user2id.pkl").write_bytes(b"changed")
     with pytest.raises(UserError, match="is not the released file"):

@@ -112,14 +112,10 @@ def test_too_little_data_is_said(tmp_path, text, message):
 def test_data_that_are_not_the_paper_s_are_refused_or_marked(log, tmp_path, caplog):
     folder = tmp_path / "prepared"
     with pytest.raises(ValueError, match=r"Table 1 has 60,739.*--allow_mismatch"):
-        prepare("instruments-snap", folder, source=log, split="leave_one_out")
+        prepare("instruments", folder, source=log, split="leave_one_out")
     assert not folder.exists()
     data = prepare(
-        "instruments-snap",
-        folder,
-        source=log,
-        split="leave_one_out",
-        allow_mismatch=True,
+        "instruments", folder, source=log, split="leave_one_out", allow_mismatch=True
     )
     assert "not the paper's data" in caplog.text
     assert data.meta["statistics"]["matches_table1"] is False
@@ -200,7 +196,7 @@ def test_amazon_s_two_orders_of_columns_are_told_apart(tmp_path, user_first):
     path = tmp_path / name
     path.write_bytes(logs.FILES[name])
     arguments = {"split": "leave_one_out", "allow_mismatch": True}
-    data = prepare("toys-snap", tmp_path / "p", source=path, **arguments)
+    data = prepare("toys", tmp_path / "p", source=path, **arguments)
     assert sequences(data) == logs.sequences(logs.reviewer, logs.asin)
 
 
