@@ -94,12 +94,13 @@ def fetch(release: Release, raw_dir: Path, url: str = URL) -> Path:
     return folder
 
 
-def check(release: Release, folder: Path, allow_mismatch: bool = False) -> None:
-    """Compares a folder of the user's with the released files.
+def check(release: Release, folder: Path, allow_mismatch: bool = False) -> bool:
+    """Compares a folder of the user's with the released files; whether it has them.
 
     Raises:
         UserError: if one is missing or has another checksum.
     """
+    same = True
     for name, checksum in release.files.items():
         path = folder / name
         if not path.is_file():
@@ -113,20 +114,21 @@ def check(release: Release, folder: Path, allow_mismatch: bool = False) -> None:
         if not allow_mismatch:
             raise UserError(f"{message} --allow_mismatch takes it all the same.")
         logging.warning("%s", message)
+        same = False
+    return same
 
 
 def take(
     release: Release, source: Path | None, raw_dir: Path, allow_mismatch: bool
-) -> Path:
-    """The folder with a category's files: the user's, or the downloaded ones.
+) -> tuple[Path, bool]:
+    """The folder with a category's files, and whether they are the released ones.
 
     Raises:
         UserError: if they cannot be had, or are not the released ones.
     """
     if source is None:
-        return fetch(release, raw_dir)
-    check(release, source, allow_mismatch)
-    return source
+        return fetch(release, raw_dir), True
+    return source, check(release, source, allow_mismatch)
 
 
 def compared(

@@ -216,7 +216,7 @@ def _rebuilt(request: Request) -> _Made:
             f"{request.dataset} is rebuilt from its authors' files as they are: flags "
             "that describe or filter a log go with other data sets."
         )
-    folder = authors_files.take(
+    folder, is_released = authors_files.take(
         release, request.source, request.raw_dir, request.allow_mismatch
     )
     found = authors_files.rebuild(
@@ -239,6 +239,7 @@ def _rebuilt(request: Request) -> _Made:
         "kept": counts["records"] - sum(left_out.values()),
         "dropped": left_out,
         "duplicates": 0,
+        "is_released": is_released,
         "records": counts,
         "compared": authors_files.compared(
             release, found, [folder, request.raw_dir], request.spec.rating_above or 2.0
@@ -410,7 +411,7 @@ def _described(
     statistics = _statistics(store, parts, made.known_times)
     statistics["matches_table1"] = _check_table1(
         statistics, request.spec, made.origin["name"], request.allow_mismatch
-    )
+    ) and made.log.get("is_released", True)
     repeats = oddities.count_repeats(store, parts["test"])
     odd = oddities.of_instances(
         store, request.rule, without, repeats, request.keeps_past

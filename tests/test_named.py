@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import os
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -349,6 +350,9 @@ def test_what_does_not_go_with_the_authors_files_is_said(authors, tmp_path):
     (authors / "Like_user2id.pkl").write_bytes(b"changed")
     with pytest.raises(UserError, match="is not the released file"):
         prepare("instruments", folder, source=authors)
+    (authors / "Like_user2id.pkl").write_bytes(pickle.dumps(USERS, protocol=5))
+    data = prepare("instruments", folder, source=authors, allow_mismatch=True)
+    assert not data.meta["statistics"]["matches_table1"]  # Though the counts are.
     with pytest.raises(UserError, match="`split` must be one of"):
         prepare("csv", folder, source=authors, split="as_released")
 
