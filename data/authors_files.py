@@ -131,26 +131,6 @@ def take(
     return source, check(release, source, allow_mismatch)
 
 
-def compared(
-    release: Release, found: Rebuilt, folders: list[Path], rating_above: float
-) -> list[str]:
-    """How the files and the raw ratings differ, where a folder holds these too.
-
-    Raises:
-        UserError: if the raw ratings cannot be read.
-    """
-    paths = [folder / name for folder in folders for name in release.raw_names]
-    raw = next((path for path in paths if path.is_file()), None)
-    if raw is None:
-        return []
-    from data import log_file, raw_comparison
-
-    logging.info("Comparing with %s", raw)
-    ratings = log_file.load(raw, with_rating=True).table
-    _, lines = raw_comparison.compare(found, ratings, rating_above)
-    return lines
-
-
 def rebuild(
     release: Release, folder: Path, scratch: Path, allow_mismatch: bool = False
 ) -> Rebuilt:

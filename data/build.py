@@ -207,7 +207,7 @@ def _from_log(request: Request) -> _Made:
 
 def _rebuilt(request: Request) -> _Made:
     """From the authors' own files."""
-    from data import authors_files
+    from data import authors_files, raw_comparison
 
     release = request.release
     assert release is not None
@@ -241,7 +241,7 @@ def _rebuilt(request: Request) -> _Made:
         "duplicates": 0,
         "is_released": is_released,
         "records": counts,
-        "compared": authors_files.compared(
+        "compared": raw_comparison.compared(
             release, found, [folder, request.raw_dir], request.spec.rating_above or 2.0
         ),
     }

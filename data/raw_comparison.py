@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
+from data import log_file
 from data.authors_files import Rebuilt
+from data.releases import Release
+
+
+def compared(
+    release: Release, found: Rebuilt, folders: list[Path], rating_above: float
+) -> list[str]:
+    """How the files and the raw ratings differ, where a folder holds these too.
+
+    Raises:
+        UserError: if the raw ratings cannot be read.
+    """
+    paths = [folder / name for folder in folders for name in release.raw_names]
+    raw = next((path for path in paths if path.is_file()), None)
+    if raw is None:
+        return []
+    logging.info("Comparing with %s", raw)
+    ratings = log_file.load(raw, with_rating=True).table
+    _, lines = compare(found, ratings, rating_above)
+    return lines
 
 
 def compare(
