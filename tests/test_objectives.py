@@ -14,6 +14,7 @@ from mgnm_tf.objectives import GeneralizedCrossEntropy, SampledSoftmax
 from tests import reference
 
 N, M, T, D, B = 9, 31, 6, 4, 5
+TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
 SHARED = np.array([7, 3, 30, 11, 12, 1, 2, 5], np.int32)
 
 
@@ -79,8 +80,16 @@ def test_gbce_of_the_whole_catalogue_needs_no_calibration():
     assert objectives.make("gbce", 12, 256, 0.9) == full
 
 
-@pytest.mark.parametrize("objective", ["sampled_softmax", "gbce"])
-@pytest.mark.parametrize("name", ["mean_pooling", "mgnm", "sli_rec"])
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        ("mean_pooling", "sampled_softmax"),
+        ("mean_pooling", "gbce"),
+        ("mgnm", "sampled_softmax"),
+        ("mgnm", "gbce"),
+        ("sli_rec", "sampled_softmax"),  # Reads the history for each candidate.
+    ],
+)
 def test_the_loss_of_a_step_is_that_of_loops_over_rows(batch, name, objective):
     arguments = {"num_layers": 1, "l1": 0.0} if name == "mgnm" else {}
     model = make(name, objective, l2=0.0, **arguments)
@@ -121,6 +130,21 @@ def test_shared_items_have_the_scores_of_own_ones(batch, name):
     assert found.shape == (B, len(SHARED))
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_a_step_of_every_model_reaches_the_shared_items(name, batch):
+    model = make(name, l2=0.0)
+    given = tensors(batch)
+    model({key: given[key] for key in given if key != "shared_negatives"})
+    tables = [w for w in model.trainable_variables if w.shape[0] == M]
+    before = [table.numpy() for table in tables]
+    assert np.isfinite(float(model.train_step(given)["loss"]))
+    named = {*batch["history"].ravel(), *batch["candidates"].ravel()}
+    only_shared = [item for item in SHARED if item not in named]
+    assert only_shared
+    moved = [table.numpy() != old for table, old in zip(tables, before)]
+    assert any(rows[only_shared].any(axis=1).all() for rows in moved)
 
 
 @pytest.mark.parametrize("name", ["caser", "gru4rec", "mean_pooling"])
