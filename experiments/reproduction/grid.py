@@ -138,7 +138,7 @@ def _is_prepared(options: Options, name: str, split: str, source: Path | None) -
         arguments["split"] = split
     try:
         prepare(**arguments, data_dir=options.prepared_dir)
-    except ValueError as error:
+    except UserError as error:
         if len(profiles.PROFILES[options.profile].datasets) == 1 or source is not None:
             raise
         logging.warning("%s is left out of the table: %s", name, error)
