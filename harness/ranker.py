@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from data.candidates import PROTOCOLS, candidate_negatives
-from data.errors import UserError
-from data.pipeline import NumpyBatch, batch_signature, gather_histories, targets
+from data.pipeline import NumpyBatch, targets
 from data.prepared import PreparedData
-from harness import metrics, provenance
+from harness import metrics
 from harness.distribution import own_share
 from harness.rankings import Ranking
 from harness.scoring import (
-    CATALOGUE_CHUNK,
-    NOT_FINITE,
-    Gather,
-    check_finite,
+    Scoring,
     distinct_past,
-    like_lengths,
-    tensors,
     whole_users,
 )
 from mgnm_tf.batch import PADDING_ID
@@ -43,7 +34,7 @@ _FULL_SEED = 11
 
 
 class Ranker:
-    """Ranks instances with one model; traced once, whatever the lengths.
+    """Ranks instances with one model, under every protocol.
 
     Args:
         model: any model of the contract.
@@ -62,17 +53,12 @@ class Ranker:
         candidate_seed: int,
         batch_size: int = 256,
     ) -> None:
-        self._model = model
-        self._data = data
-        self._max_history = max_history
+        self._scoring = Scoring(model, data, max_history, batch_size)
         self._candidate_seed = candidate_seed
-        self._batch_size = batch_size
-        self._threads = 1 if model.stateful_scoring else provenance.SIDE_BY_SIDE
-        self._gather: Gather = gather_histories
-        signature = batch_signature(data)
-        self._sampled = tf.function(self._score_candidates, input_signature=[signature])
-        past = tf.TensorSpec([None, None], tf.int32)
-        self._full = tf.function(self._count_above, input_signature=[signature, past])
+
+    @property
+    def _data(self) -> PreparedData:
+        return self._scoring.data
 
     def rank(
         self,
@@ -114,31 +100,19 @@ class Ranker:
             for protocol in PROTOCOLS
         }
 
-    def altered(
-        self,
-        data: PreparedData | None = None,
-        gather: Gather | None = None,
-        batch_size: int | None = None,
-        threads: int | None = None,
-    ) -> Ranker:
-        """The same model, already traced, on what is given in place of its own.
-
-        Args:
-            data: with the vocabularies, and times or none, of the data before.
-            gather: makes the batches.
-            batch_size: instances encoded at a time.
-            threads: how many batches are ranked at a time.
-        """
+    def altered(self, **changes: Any) -> Ranker:
+        """The same model, already traced; the arguments are `Scoring.altered`'s."""
         other = copy.copy(self)
-        other._data = data or self._data
-        other._gather = gather or self._gather
-        other._batch_size = batch_size or self._batch_size
-        other._threads = threads or self._threads
+        other._scoring = self._scoring.altered(**changes)
         return other
 
     def score(self, batch: NumpyBatch) -> np.ndarray:
         """Scores [B, C] of a batch's own candidates."""
-        return self._sampled(tensors(batch)).numpy()
+        return self._scoring.score(batch)
+
+    def score_lists(self, instances: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Scores [n, C] of the candidates [n, C] of each instance [n, 2]."""
+        return self._scoring.score_lists(instances, candidates)
 
     def _rank(
         self, part: str, protocol: str, group_users: bool, rows: np.ndarray
@@ -207,98 +181,11 @@ class Ranker:
             for name in PROTOCOLS
         }
 
-    def score_lists(self, instances: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Scores [n, C] of the candidates [n, C] of each instance [n, 2].
-
-        Raises:
-            UserError: if a score is not a finite number, padded candidates apart.
-        """
-        scores = np.empty(candidates.shape, dtype=np.float32)
-
-        def fill(rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
-            batch["candidates"] = candidates[rows]
-            scores[rows] = self.score(batch)
-
-        self._for_batches(instances, fill)
-        check_finite(scores[candidates != PADDING_ID])
-        return scores
-
     def _rank_full(self, instances: np.ndarray) -> metrics.Ranks:
-        above = np.empty((len(instances), 2), dtype=np.int64)
-        negatives = np.empty(len(instances), dtype=np.int64)
-
-        def fill(rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
-            batch["candidates"] = targets(self._data, instances[rows])[:, None]
-            past = distinct_past(self._data, instances[rows])
-            above[rows] = self._full(tensors(batch), past).numpy()
-            others = (past != PADDING_ID) & (past != batch["candidates"])
-            negatives[rows] = self._data.num_items - 2 - others.sum(axis=1)
-
-        self._for_batches(instances, fill)
-        if (above < 0).any():
-            raise UserError(NOT_FINITE)
+        above, negatives = self._scoring.count_above(instances)
         return metrics.Ranks(
             pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
         )
-
-    def _for_batches(
-        self,
-        instances: np.ndarray,
-        fill: Callable[[np.ndarray, dict[str, np.ndarray]], None],
-    ) -> None:
-        """Calls `fill(rows, batch)`, shortest histories first, some at a time.
-
-        One at a time, and so in order, where scoring changes the model.
-        """
-
-        def gather_and_fill(rows: np.ndarray) -> None:
-            fill(rows, self._gather(self._data, instances[rows], self._max_history))
-
-        lengths = np.minimum(instances[:, 1], self._max_history)
-        # Few instances are shared among the threads too.
-        size = min(self._batch_size, -(-len(instances) // self._threads))
-        batches = like_lengths(lengths, size)
-        # On leaving, also by an error or Ctrl-C, it drops the batches not yet begun.
-        with ThreadPool(self._threads) as pool:
-            for _ in pool.imap(gather_and_fill, batches):
-                pass
-
-    def _score_candidates(self, batch: Any) -> tf.Tensor:
-        return self._model(batch, training=False)
-
-    def _count_above(self, batch: Any, past: tf.Tensor) -> tf.Tensor:
-        """Items of the catalogue at or above, and above, the positive: [B, 2].
-
-        The past (distinct items, then zeros) is counted out. -1 marks scores that are
-        not finite.
-        """
-        state = self._model.encode(batch, training=False)
-        target = batch["candidates"]  # [B, 1]
-        bar = self._model.score(state, target)
-
-        def above(scores: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-            tied = tf.math.count_nonzero(real & (scores >= bar), axis=1)
-            return tf.stack(
-                [tied, tf.math.count_nonzero(real & (scores > bar), axis=1)], axis=1
-            )  # [B, 2]
-
-        others = tf.not_equal(past, PADDING_ID) & tf.not_equal(past, target)
-        total = tf.zeros([tf.shape(target)[0], 2], tf.int64)
-        finite = tf.reduce_all(tf.math.is_finite(bar))
-        for first in tf.range(1, self._data.num_items, CATALOGUE_CHUNK):
-            tf.autograph.experimental.set_loop_options(
-                shape_invariants=[(total, tf.TensorShape([None, 2]))]
-            )
-            last = tf.minimum(first + CATALOGUE_CHUNK, self._data.num_items)
-            chunk = tf.range(first, last)
-            scores = self._model.score_items(state, chunk)  # [B, N]
-            # The past is counted out by the same scores: others may round otherwise.
-            seen = others & (past >= first) & (past < last)
-            places = tf.where(seen, past - first, 0)
-            total += above(scores, tf.not_equal(chunk, target))
-            total -= above(tf.gather(scores, places, batch_dims=1), seen)
-            finite &= tf.reduce_all(tf.math.is_finite(scores))
-        return tf.where(finite, total, -1)
 
 
 def _sample(count: int, most: int) -> np.ndarray | None:

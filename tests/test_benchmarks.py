@@ -127,7 +127,7 @@ def test_nothing_is_traced_again_after_the_first_step(tiny_data):
         ranker.rank("test", "uni1000", rows=np.arange(3))
     assert len(lengths) > 3
     assert step.experimental_get_tracing_count() == 1
-    assert ranker._sampled.experimental_get_tracing_count() == 1
+    assert ranker._scoring._lists.experimental_get_tracing_count() == 1
 
 
 def test_the_first_step_comes_soon_after_the_start(tiny_data, tmp_path):

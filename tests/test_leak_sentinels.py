@@ -17,7 +17,7 @@ from data.prepared import PreparedData
 from experiments.studies.audit import checks, runs, subjects
 from experiments.studies.audit.findings import LEAK, NOT_APPLICABLE, OK
 from experiments.studies.audit.lists import lists_of_a_kind, shuffled
-from harness import build, metrics, ranker
+from harness import build, metrics, scoring
 from harness.config import CANDIDATE_SEED
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
@@ -153,7 +153,7 @@ def test_a_history_that_holds_its_target_is_seen(ground, monkeypatch):
         shifted = np.stack([instances[:, 0], ends], axis=1)
         return gather_histories(data, shifted, max_history)
 
-    monkeypatch.setattr(ranker, "gather_histories", one_too_many)
+    monkeypatch.setattr(scoring, "gather_histories", one_too_many)
     data, later = ground.world.data, ground.later
     scorer = untrained(ground, Leaky())
     found = checks.later_events(scorer, data, later, "valid", ROWS)

@@ -122,7 +122,7 @@ def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
         seen, reader = data, ranker
         if order == REDRAWN:
             seen = reorder_simultaneous(data, [_SEED, number])
-            reader = ranker.altered(seen)
+            reader = ranker.altered(data=seen)
             kept = compare_targets(seen)
         elif order in gathers:
             gather = functools.partial(gathers[order], seed=_SEED + number)
