@@ -37,7 +37,9 @@ class PlainCapsule(SequentialCapsule):
         mask: tf.Tensor,
         training: bool | None = None,
         routing_logits: tf.Tensor | None = None,
+        under_xla: bool = False,
     ) -> tf.Tensor:
+        del under_xla  # Keras's layers run anywhere.
         batch, count, length, size = tf.unstack(tf.shape(levels))
         if routing_logits is None:
             routing_logits = self._initial_logits(length, levels.shape[1], training)
