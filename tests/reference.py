@@ -86,6 +86,20 @@ def lstm(inputs, kernel, recurrent, bias):
     return np.array(outputs)
 
 
+def bidirectional(layer):
+    """The layer's own BiLSTM, in loops."""
+    forward = [w.numpy() for w in layer.encoder.recurrent.forward_layer.weights]
+    backward = [w.numpy() for w in layer.encoder.recurrent.backward_layer.weights]
+    back = layer.encoder.back.kernel.numpy()
+
+    def encode(votes):
+        there = lstm(votes, *forward)
+        again = lstm(votes[::-1], *backward)[::-1]
+        return np.concatenate([there, again], axis=1) @ back
+
+    return encode
+
+
 def gru(inputs, kernel, recurrent, bias):
     """Keras's cell (reset after the product), gates in the order z r h: [T, D]."""
     size = recurrent.shape[0]

@@ -10,9 +10,8 @@ from experiments.studies.audit import checks
 from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
-from tests import reference, test_model_contract
-from tests.test_layers import bidirectional
-from tests.test_model import CANDIDATES, HISTORY, batch, make_model  # noqa: F401
+from tests import contract, reference
+from tests.small_mgnm import CANDIDATES, HISTORY, make_batch, make_model
 
 SWITCHES = [
     {"num_layers": 0},
@@ -23,7 +22,12 @@ SWITCHES = [
 over_switches = pytest.mark.parametrize("switch", SWITCHES, ids=str)
 
 
-def expected_scores(model, batch, interests_of):  # noqa: F811
+@pytest.fixture
+def batch():
+    return make_batch()
+
+
+def expected_scores(model, batch, interests_of):
     """The level scores [B, L, C] by a rule from a level's items to its interests."""
     items = model.item_embedding.embeddings.numpy().astype(float)
     scores = []
@@ -49,18 +53,18 @@ def expected_scores(model, batch, interests_of):  # noqa: F811
     return np.array(scores)
 
 
-def found_scores(model, batch):  # noqa: F811
+def found_scores(model, batch):
     return model(batch, return_levels=True)
 
 
-def test_the_sum_of_a_level_s_items_is_its_interest(batch):  # noqa: F811
+def test_the_sum_of_the_items_of_a_level_is_its_interest(batch):
     model = make_model(interest_extractor="sum")
     found = found_scores(model, batch)
     expected = expected_scores(model, batch, lambda level: [sum(level)])
     reference.assert_close(found, expected)
 
 
-def test_the_last_states_of_both_directions_are_the_interest(batch):  # noqa: F811
+def test_the_last_states_of_both_directions_are_the_interest(batch):
     model = make_model(interest_extractor="bilstm")
     model(batch)
     for number, weight in enumerate(model.extractor.weights):
@@ -80,7 +84,7 @@ def test_the_last_states_of_both_directions_are_the_interest(batch):  # noqa: F8
     reference.assert_close(found_scores(model, batch), expected)
 
 
-def test_self_attended_items_are_the_interests(batch):  # noqa: F811
+def test_self_attended_items_are_the_interests(batch):
     model = make_model(interest_extractor="self_attention")
     model(batch)
     layer = model.extractor
@@ -101,7 +105,7 @@ def test_self_attended_items_are_the_interests(batch):  # noqa: F811
     reference.assert_close(found_scores(model, batch), expected)
 
 
-def test_without_a_graph_there_is_one_level_and_no_user(batch):  # noqa: F811
+def test_without_a_graph_there_is_one_level_and_no_user(batch):
     model = make_model(num_layers=0)
     found = found_scores(model, batch)
     capsule = model.capsule
@@ -113,7 +117,7 @@ def test_without_a_graph_there_is_one_level_and_no_user(batch):  # noqa: F811
             capsule.output_kernel.numpy(),
             capsule.inference_draw.numpy()[-len(level) :, 0],
             iterations=3,
-            encode=bidirectional(capsule) if capsule.encoder else None,
+            encode=reference.bidirectional(capsule) if capsule.encoder else None,
         )
 
     expected = expected_scores(model, batch, interests_of)
@@ -136,7 +140,7 @@ def test_the_scorer_does_not_see_what_is_masked():
     reference.assert_close(found[1:], whole)
 
 
-def test_many_candidates_are_scored_a_chunk_at_a_time(batch, monkeypatch):  # noqa: F811
+def test_many_candidates_are_scored_a_chunk_at_a_time(batch, monkeypatch):
     model = make_model(interest_extractor="self_attention")
     whole = model(batch)
     monkeypatch.setattr("mgnm_tf.ops._CHUNK_FLOATS", 2 * 3 * 5)  # One of three.
@@ -160,29 +164,21 @@ def test_an_unknown_extractor_is_named():
 
 # The contract that the registered models are tested for holds for the switches too.
 
-contract_batch = test_model_contract.batch
-
 
 def make(switch):
-    sizes = (test_model_contract.N, test_model_contract.M)
     tf.keras.utils.set_random_seed(1)
-    return MGNM(*sizes, test_model_contract.MAX_HISTORY, **switch)
+    return MGNM(contract.N, contract.M, contract.MAX_HISTORY, **switch)
 
 
 @over_switches
-def test_no_score_depends_on_the_rest_of_the_batch(switch, request):
-    given = request.getfixturevalue("contract_batch")
-    model = make(switch)
-    model(test_model_contract.tensors(given))
+def test_no_score_depends_on_the_rest_of_the_batch(switch):
+    given, model = contract.make_batch(), make(switch)
+    model(contract.tensors(given))
     for name in sorted(checks.COMPARISONS):
-        test_model_contract.test_what_a_request_stands_among_changes_no_score(
-            model, given, name
-        )
-    test_model_contract.test_what_the_padding_row_holds_changes_nothing(model, given)
+        contract.check_alone(model, given, name)
+    contract.check_padding(model, given)
 
 
 @over_switches
-def test_every_weight_has_a_gradient(switch, request, monkeypatch):
-    given = request.getfixturevalue("contract_batch")
-    monkeypatch.setattr(test_model_contract, "make", make)
-    test_model_contract.test_every_weight_has_a_finite_gradient(switch, given)
+def test_every_weight_has_a_gradient(switch):
+    contract.check_gradients(make(switch), contract.make_batch())

@@ -67,7 +67,7 @@ def output(tmp_path):
     return tmp_path / "audit.json"
 
 
-def test_a_scorer_of_one_s_own_is_found_honest(output, capsys):
+def test_an_honest_scorer_from_outside_is_found_honest(output, capsys):
     # The mean over the history's length, padding included, would be a leak: see below.
     model = f"{HERE}:Mean"
     assert not audit.run(model, output=output)
@@ -88,7 +88,7 @@ class Mean(Own):
         return super().encode(batch) * tf.cast(tf.shape(real)[1], tf.float32) / count
 
 
-def test_a_leak_of_one_s_own_is_named(output):
+def test_the_leak_of_a_scorer_from_outside_is_named(output):
     assert audit.run(f"{HERE}:Own", assignments=["leak=true"], output=output)
     found = json.loads(output.read_text())["audits"][0]
     leaks = {name for name, c in found["checks"].items() if c["verdict"] == LEAK}

@@ -283,7 +283,7 @@ def test_the_size_of_the_released_map_is_that_of_the_expected_form():
     assert len(pickle.dumps(from_zero, protocol=3)) == size - 1
 
 
-def test_a_folder_of_the_user_s_is_verified(tmp_path):
+def test_a_folder_that_the_user_names_is_verified(tmp_path):
     release = release_of(tmp_path / "files")
     check(release, tmp_path / "files")
     path = tmp_path / "files" / release.users[0]

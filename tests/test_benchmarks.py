@@ -245,7 +245,7 @@ def test_every_drawn_batch_is_timed_once(tmp_path):
     assert sum(map(len, timed)) == len(set.union(*timed)) == 7 * 32
 
 
-def test_the_strong_recipe_s_shared_negatives_are_part_of_its_limit(tiny_data):
+def test_shared_negatives_of_the_strong_recipe_are_part_of_its_limit(tiny_data):
     config = defaults.get_config("mean_pooling", "tiny", recipe="strong")
     trial = Trial(tiny_data, "mean_pooling", config, steps=2, seconds=0.1)
     trial.round(1)

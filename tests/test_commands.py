@@ -150,7 +150,7 @@ def test_an_unknown_model_lists_the_known():
         ),
     ],
 )
-def test_a_user_s_error_is_one_line(module, arguments, message):
+def test_an_error_of_the_user_is_one_line(module, arguments, message):
     done = run(module, *arguments)
     assert done.returncode == 1
     assert message in done.stderr
@@ -329,7 +329,7 @@ def test_arguments_are_read_from_text():
     assert (found.learning_rate, found.patience) == (0.1, config.patience)
 
 
-def test_micro_video_has_the_paper_s_embedding_size():
+def test_micro_video_has_the_embedding_size_of_the_paper():
     for dataset in ("micro_video", "kuairand_likes_hates"):
         config = defaults.get_config("sli_rec", dataset)
         assert config.arguments == {"embedding_dim": 40, "time_unit": 60.0}

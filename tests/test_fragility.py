@@ -15,8 +15,8 @@ from data.orders import reorder_simultaneous
 from experiments.studies.fragility import measure, report
 from experiments.studies.fragility import table as fragility_table
 from harness import defaults, ledger, run_folder, runner
-from tests.test_orders import make_days
-from tests.test_report import write_run
+from tests.datasets import make_days
+from tests.runs import write_run
 
 SMALL = {"batch_size": 32, "max_epochs": 2, "max_history": 8}
 SHOP = ("shop", "global_time")
@@ -53,7 +53,7 @@ def test_a_model_without_order_has_the_same_metrics_under_shuffled_histories(mea
     assert same == [model == "mean_pooling"] * 3
 
 
-def test_the_stored_order_s_metrics_are_the_run_s(measured):
+def test_the_metrics_of_the_stored_order_are_those_of_the_run(measured):
     _, run_dir, _ = measured
     passport = json.loads((run_dir / "passport.json").read_text())
     own = passport["metrics"]["test"]["uni1000"]

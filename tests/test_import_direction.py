@@ -171,3 +171,17 @@ def test_another_tensorflow_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setattr("tensorflow.__version__", "2.16.1")
     with pytest.raises(ImportError, match=r"TensorFlow 2\.15.*Found: 2\.16\.1"):
         mgnm_tf.MGNM  # noqa: B018
+
+
+def test_no_test_file_imports_another():
+    """What several need stands in a module of its own under tests/."""
+    folder = ROOT / "tests"
+    wrong = [
+        (path.name, node.module, alias.name)
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}".startswith(("tests.test_", "tests.conftest"))
+    ]
+    assert wrong == []

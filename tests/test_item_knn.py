@@ -81,7 +81,7 @@ def test_the_blocks_change_nothing(events, monkeypatch):
     np.testing.assert_array_equal(score(make_model(events), [3, 1, 6]), whole)
 
 
-def test_a_stranger_s_candidates_are_ordered_by_popularity(events):
+def test_the_candidates_of_a_stranger_are_ordered_by_popularity(events):
     _, counts = cosines(events)
     found = score(make_model(events), [0, 0])
     np.testing.assert_allclose(found / found.max(), (counts / counts.max())[1:], 1e-5)

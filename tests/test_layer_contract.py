@@ -1,4 +1,4 @@
-"""What every public layer must satisfy; its arguments are listed in `test_layers`."""
+"""What every public layer must satisfy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from mgnm_tf.layers.sequential_capsule import ROUTING_INITS, SequentialCapsule
 from mgnm_tf.layers.shared_gcn import NORMALIZATIONS, SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
 from mgnm_tf.sequence_encoders import SEQUENCE_ENCODERS
-from tests.test_layers import LAYERS
 
 L, D, K, MAX_HISTORY = 3, 4, 2, 9
 
@@ -85,6 +84,34 @@ CALLS = {
         "candidates": (history, [None, None, D]),
     },
 }
+# Every constructor argument, other than its default.
+ARGUMENTS = {
+    UserAwareGraph: {"l1": 0.5},
+    SharedGCN: {
+        "num_layers": 1,
+        "normalization": "none",
+        "negative_slope": 0.3,
+        "map_initialization": "identity",
+    },
+    SequentialCapsule: {
+        "num_interests": 3,
+        "max_history": 7,
+        "num_iterations": 4,
+        "routing_axis": "capsules",
+        "stop_routing_gradient": False,
+        "sequence_encoder": "gru",
+        "interest_activation": "linear",
+        "map_initialization": "identity",
+        "routing_init": "learned",
+        "squash_last": False,
+        "seed": 5,
+    },
+    LevelScorer: {},
+    GapEmbedding: {"shape": (3, 2)},
+    BiLSTMInterest: {},
+    SumInterest: {},
+    SelfAttentionInterests: {},
+}
 VARIANTS = [
     (UserAwareGraph, {}),
     *((SharedGCN, {"normalization": name}) for name in NORMALIZATIONS),
@@ -138,7 +165,7 @@ def public_layers():
 
 
 def test_no_public_layer_is_missing_here():
-    assert public_layers() == set(CALLS) == set(LAYERS)
+    assert public_layers() == set(CALLS) == set(ARGUMENTS)
 
 
 @over_variants
@@ -188,3 +215,9 @@ def test_a_history_of_padding_alone_is_finite(kind, arguments):
     main, *others = nothing.values()
     found = layer(main, **dict(zip([*nothing][1:], others)))
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS, ids=lambda kind: kind.__name__)
+def test_the_config_of_a_layer_brings_back_what_went_in(kind):
+    config = kind.from_config(kind(**ARGUMENTS[kind]).get_config()).get_config()
+    assert {key: config[key] for key in ARGUMENTS[kind]} == ARGUMENTS[kind]

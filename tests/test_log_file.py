@@ -177,7 +177,7 @@ def test_times_are_seconds_whatever_the_unit(tmp_path, values, expected, unit, f
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_parquet_s_own_times_need_no_unit(tmp_path, unit):
+def test_times_of_parquet_itself_need_no_unit(tmp_path, unit):
     path = tmp_path / "log.parquet"
     times = pd.to_datetime([1_520_000_000, 1_520_000_060], unit="s").astype(
         f"datetime64[{unit}]"
@@ -405,7 +405,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(
         ("timestamp", [pd.Timestamp("2018-03-02"), None], r"row 2: `timestamp` is mis"),
     ],
 )
-def test_parquet_s_columns_are_judged_too(tmp_path, column, values, message):
+def test_the_columns_of_parquet_are_judged_too(tmp_path, column, values, message):
     table = pd.DataFrame(
         {"user": ["a", "b"], "item": ["x", "y"], "timestamp": [STAMP, STAMP + 1]}
     )
@@ -435,7 +435,7 @@ def _closed(archive, buffer):
     return buffer.getvalue()
 
 
-def test_amazon_s_order_is_asked_for_where_ids_do_not_tell_it(tmp_path):
+def test_the_order_of_amazon_is_asked_for_where_ids_do_not_tell_it(tmp_path):
     path = write(tmp_path, "ratings.csv", "u1,i1,5.0,1520000001\nu1,i2,4,1520000002\n")
     with pytest.raises(UserError, match=r"--columns=user=.*--no_header"):
         log_file.load(path)

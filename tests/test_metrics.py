@@ -100,7 +100,7 @@ def test_at_5_agrees_with_ir_measures():
     assert found["hit@5"] == pytest.approx(theirs[Success @ 5])
 
 
-def test_a_user_s_pooled_list_agrees_with_libraries():
+def test_the_pooled_list_of_a_user_agrees_with_libraries():
     rng = np.random.default_rng(2)
     users = np.repeat(np.arange(20), rng.integers(1, 5, 20))
     positives = rng.normal(0.8, 1.0, len(users))

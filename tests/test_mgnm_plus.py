@@ -71,7 +71,7 @@ def test_the_newest_item_of_a_level_is_added_to_its_interests(batch):
             )
 
 
-def test_an_item_s_bias_is_added_to_its_logits_of_every_level(batch):
+def test_the_bias_of_an_item_is_added_to_its_logits_of_every_level(batch):
     model = bare(item_bias=True)
     before = model(batch, return_levels=True)
     model.item_bias.embeddings.assign(np.arange(M)[:, None])

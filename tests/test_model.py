@@ -6,28 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mgnm_tf.model import INTEREST_EXTRACTORS, MGNM
+from mgnm_tf.model import INTEREST_EXTRACTORS
 from tests import reference
-from tests.test_layers import bidirectional
-
-N, M, D, K, T = 6, 11, 4, 2, 5
-HISTORY = np.array([[0, 0, 3, 7, 3], [1, 2, 4, 5, 9]], np.int32)
-CANDIDATES = np.array([[5, 1, 8], [6, 10, 3]], np.int32)
+from tests.small_mgnm import CANDIDATES, HISTORY, D, K, M, N, T, make_batch, make_model
 
 
 @pytest.fixture
 def batch():
-    return {
-        "user": tf.constant([2, 4]),
-        "history": tf.constant(HISTORY),
-        "candidates": tf.constant(CANDIDATES),
-    }
-
-
-def make_model(**changes):
-    arguments = {"num_layers": 2, "num_interests": K, "embedding_stddev": 1.0}
-    arguments = {"embedding_dim": D, "sequence_encoder": "none", **arguments, **changes}
-    return MGNM(num_users=N, num_items=M, **{"max_history": T, **arguments})
+    return make_batch()
 
 
 def expected_levels(model, batch):
@@ -37,7 +23,7 @@ def expected_levels(model, batch):
     capsule = model.capsule
     learned = capsule.routing_init == "learned"
     start = (capsule.first_logits if learned else capsule.inference_draw).numpy()
-    encode = bidirectional(model.capsule) if model.capsule.encoder else None
+    encode = reference.bidirectional(model.capsule) if model.capsule.encoder else None
     scores = []
     for row, history in enumerate(HISTORY):
         real = history != 0
@@ -96,7 +82,7 @@ def test_scores_match_eq_1_to_14_by_level(batch, arguments):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_score_is_the_best_level_s_eq_15(batch):
+def test_a_score_is_that_of_the_best_level_eq_15(batch):
     model = make_model()
     found = model(batch)
     expected = expected_levels(model, batch).max(axis=1)
@@ -170,7 +156,7 @@ def test_a_step_leaves_untouched_rows_alone(batch):
     np.testing.assert_array_equal(changed[1:], touched[1:])
 
 
-def test_the_candidate_s_bias_stays_zero_through_training(batch):
+def test_the_bias_of_the_cell_candidate_stays_zero_through_training(batch):
     from harness.build import lazy_adam
 
     model = make_model(sequence_encoder="bilstm")

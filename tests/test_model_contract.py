@@ -13,32 +13,16 @@ from harness import defaults
 from harness.build import lazy_adam
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
+from tests import contract
+from tests.contract import MAX_HISTORY, M, N, T, score, tensors
 
-N, M, T, MAX_HISTORY = 9, 31, 12, 20
 # These two only count: they have no weight to train, and no gradient to test.
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
 
 
 @pytest.fixture(scope="module")
 def batch():
-    rng = np.random.default_rng(0)
-    history = rng.integers(1, M, (5, T)).astype(np.int32)
-    # Lengths 3, 12 (all), 1, 7 and 0: nothing known of a user is a request too.
-    for row, length in enumerate([3, T, 1, 7, 0]):
-        history[row, : T - length] = 0
-    candidates = np.stack([rng.permutation(np.arange(1, M))[:6] for _ in range(5)])
-    times = np.where(history > 0, 1_000_000 + 5_000 * np.arange(T), 0)
-    return {
-        "user": np.array([1, 8, 3, 0, 5], np.int32),
-        "history": history,
-        "candidates": candidates.astype(np.int32),
-        "history_times": times.astype(np.int64),
-        "target_time": np.full(5, 2_000_000, np.int64),
-    }
-
-
-def tensors(batch):
-    return {key: tf.constant(value) for key, value in batch.items()}
+    return contract.make_batch()
 
 
 def make(name, **arguments):
@@ -60,10 +44,6 @@ def model(request, batch):
         drawn = tf.random.stateless_normal(weight.shape, [3, 4]) / 2
         weight.assign(weight.constraint(drawn) if weight.constraint else drawn)
     return made
-
-
-def score(model, batch):
-    return model(tensors(batch), training=False).numpy()
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -95,8 +75,7 @@ def test_a_call_is_a_score_of_what_was_encoded_without_candidates(model, batch):
 
 @pytest.mark.parametrize("name", sorted(checks.COMPARISONS))
 def test_what_a_request_stands_among_changes_no_score(model, batch, name):
-    found = checks.compare(name, functools.partial(score, model), batch)
-    assert found.verdict == findings.OK
+    contract.check_alone(model, batch, name)
 
 
 @pytest.mark.parametrize("length", [1, MAX_HISTORY])
@@ -125,13 +104,7 @@ def test_the_same_request_has_the_same_score(model, batch):
 def test_what_the_padding_row_holds_changes_nothing(model, batch):
     if not hasattr(model, "item_embedding"):
         pytest.skip("it has no item table")
-    before = score(model, batch)
-    table = model.item_embedding.embeddings
-    kept = table.numpy()
-    table.scatter_nd_update([[0]], tf.fill([1, kept.shape[1]], 9.0))
-    after = score(model, batch)
-    table.assign(kept)
-    np.testing.assert_array_equal(before, after)
+    contract.check_padding(model, batch)
 
 
 @pytest.mark.parametrize("how", ["weights", "checkpoint"])
@@ -152,16 +125,7 @@ def test_weights_survive_saving(model, batch, tmp_path, how):
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_every_weight_has_a_finite_gradient(name, batch):
-    model = make(name)
-    given = tensors({key: value[:4] for key, value in batch.items()})
-    with tf.GradientTape() as tape:
-        logits = model.training_logits(given)
-        loss = tf.reduce_sum(tf.nn.softplus(logits)) - tf.reduce_sum(logits[..., 0])
-    weights = model.trainable_variables
-    for weight, gradient in zip(weights, tape.gradient(loss, weights)):
-        dense = tf.convert_to_tensor(gradient).numpy()
-        assert np.isfinite(dense).all(), weight.name
-        assert np.abs(dense).max() > 0, weight.name
+    contract.check_gradients(make(name), batch)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data import prepared
 from data.candidates import candidate_negatives
 from data.orders import (
     gather_of_others,
@@ -16,36 +15,10 @@ from data.orders import (
     reorder_simultaneous,
 )
 from data.pipeline import gather_histories, targets
-from data.split import split
 from data.store import SequenceStore
-from tests.conftest import NUM_ITEMS
+from tests.datasets import NUM_ITEMS, make_days
 
-DAY = 86_400
 SEED = 5
-
-
-def make_days(folder, num_users=40, num_days=5, num_items=400, times=True):
-    """Users of one event on the first of their days and two on each later one."""
-    length = 2 * num_days - 1
-    rng = np.random.default_rng(1)
-    drawn = rng.random((num_users, num_items))
-    items = np.argsort(drawn, axis=1)[:, :length].ravel() + 1  # None twice.
-    users = np.repeat(np.arange(1, num_users + 1), length)
-    days = np.tile((np.arange(length) + 1) // 2, num_users)
-    stamps = (days + 30 + users % 3) * DAY
-    store = SequenceStore.build(
-        users, items, stamps if times else None, num_users + 1, num_items + 1
-    )
-    rule = "global_time" if times else "leave_one_out"
-    parts, words = split(store, rule)
-    counts = {"users": num_users, "items": num_items, "interactions": len(items)}
-    meta = {
-        "name": "days",
-        "split": rule,
-        "split_rule": words,
-        "statistics": {**counts, **{key: len(rows) for key, rows in parts.items()}},
-    }
-    return prepared.write(folder / "days" / rule, store, parts, meta, {})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +41,7 @@ def test_a_group_of_two_swaps_in_some_draws_and_nothing_else_moves(days):
     assert found == {(1, 2, 3, 4, 5, 6), (1, 3, 2, 4, 5, 6)}
 
 
-def test_times_users_and_each_group_s_items_stay(days):
+def test_times_users_and_the_items_of_each_group_stay(days):
     stored, changed = days.store, reorder_simultaneous(days, SEED)
     np.testing.assert_array_equal(changed.store.times, stored.times)
     np.testing.assert_array_equal(changed.store.offsets, stored.offsets)
@@ -134,7 +107,7 @@ def test_candidates_of_another_order_are_drawn_in_memory(tmp_path, protocol):
         assert len({*real.tolist()}) == len(real)
 
 
-def test_shuffling_moves_a_history_s_items_and_nothing_else(tiny_data):
+def test_shuffling_moves_the_items_of_a_history_and_nothing_else(tiny_data):
     instances = tiny_data.instances["test"]
     stored = gather_histories(tiny_data, instances, 6)
     found = gather_shuffled(tiny_data, instances, 6, SEED)
@@ -150,7 +123,7 @@ def test_shuffling_moves_a_history_s_items_and_nothing_else(tiny_data):
     assert found["history"].max() <= NUM_ITEMS
 
 
-def test_a_history_s_drawn_order_does_not_depend_on_its_batch(tiny_data):
+def test_the_drawn_order_of_a_history_does_not_depend_on_its_batch(tiny_data):
     instances = tiny_data.instances["test"]
     together = gather_shuffled(tiny_data, instances, 6, SEED)["history"]
     for row, instance in enumerate(instances):
@@ -158,7 +131,7 @@ def test_a_history_s_drawn_order_does_not_depend_on_its_batch(tiny_data):
         np.testing.assert_array_equal(together[row, 6 - len(alone) :], alone)
 
 
-def test_another_user_s_query_is_a_whole_test_instance_of_theirs(tiny_data):
+def test_the_query_of_another_user_is_a_whole_test_instance(tiny_data):
     instances = tiny_data.instances["test"]
     stored = gather_histories(tiny_data, instances, 6)
     found = gather_of_others(tiny_data, instances, 6, SEED)
@@ -181,7 +154,7 @@ def test_whose_query_it_is_does_not_depend_on_the_batch(tiny_data):
         assert gather_of_others(tiny_data, instance[None], 6, SEED)["user"] == [user]
 
 
-def test_every_other_user_s_instance_is_as_likely(tiny_data):
+def test_the_instance_of_every_other_user_is_as_likely(tiny_data):
     pool = np.array([[1, 4], [1, 5], [2, 4], [2, 5], [2, 6], [4, 4]], np.int32)
     data = dataclasses.replace(tiny_data, instances={"test": pool})
     for user, others in ((1, [2, 2, 2, 4]), (2, [1, 1, 4]), (4, [1, 1, 2, 2, 2])):

@@ -24,7 +24,7 @@ def measured(ranks, negatives=1_000):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_ranking_s_metrics_are_attainable(seed):
+def test_the_metrics_of_every_ranking_are_attainable(seed):
     rng = np.random.default_rng(seed)
     assert consistency.is_attainable(measured(rng.integers(0, 12, 700)))
 
@@ -70,7 +70,7 @@ def test_a_five_core_by_hand():
     assert consistency.least_five_core(19, users=2, items=3) == 0
 
 
-def test_mgnm_s_columns_and_the_best_of_the_others():
+def test_the_columns_of_mgnm_and_the_best_of_the_others():
     assert consistency.best_baseline("toys", "ndcg@5") == ("tgsrec", 0.1410)
     led = consistency.led()
     assert len(led) == 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data import pipeline
-from tests.conftest import make_prepared
+from tests.datasets import make_prepared
 
 ARGUMENTS = {"batch_size": 16, "num_negatives": 3, "max_history": 6, "seed": 4}
 

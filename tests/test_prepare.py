@@ -109,7 +109,7 @@ def test_too_little_data_is_said(tmp_path, text, message):
     assert not (tmp_path / "prepared").exists()
 
 
-def test_data_that_are_not_the_paper_s_are_refused_or_marked(log, tmp_path, caplog):
+def test_data_that_table_1_lacks_are_refused_or_marked(log, tmp_path, caplog):
     folder = tmp_path / "prepared"
     with pytest.raises(ValueError, match=r"Table 1 has 60,739.*--allow_mismatch"):
         prepare("instruments", folder, source=log, split="leave_one_out")
@@ -122,7 +122,7 @@ def test_data_that_are_not_the_paper_s_are_refused_or_marked(log, tmp_path, capl
     assert "Table 1:       60,739   differs" in describe(data)
 
 
-def test_micro_video_s_absence_is_said(tmp_path):
+def test_it_is_said_that_micro_video_cannot_be_had(tmp_path):
     with pytest.raises(ValueError, match=r"private to Kuaishou.*--source=FILE"):
         prepare("micro_video", tmp_path)
 
@@ -191,7 +191,7 @@ def test_a_log_is_what_is_prepared(plain, tmp_path):
 
 
 @pytest.mark.parametrize("user_first", [True, False])
-def test_amazon_s_two_orders_of_columns_are_told_apart(tmp_path, user_first):
+def test_the_two_column_orders_of_amazon_are_told_apart(tmp_path, user_first):
     name = "ratings_Toys_and_Games.csv" if user_first else "Toys_and_Games.csv"
     path = tmp_path / name
     path.write_bytes(logs.FILES[name])
@@ -481,7 +481,7 @@ def test_the_command_writes_and_shows(log, tmp_path):
     assert meta["source"]["name"] == "log.csv"
 
 
-def test_the_command_s_errors_are_one_line_without_a_traceback(tmp_path):
+def test_errors_of_the_command_are_one_line_without_a_traceback(tmp_path):
     done = command("--dataset=csv", f"--source={tmp_path}/absent.csv")
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: There is no file {tmp_path}/absent.csv."

@@ -13,7 +13,7 @@ from experiments.studies.audit import subjects
 from harness import defaults, run_folder, runner, search_space
 from harness.config import OBJECTIVES, PAPER, RECIPES, STRONG
 from harness.models import MODELS
-from tests.test_report import write_run
+from tests.runs import write_run
 
 TRAINED = [name for name in MODELS if name not in defaults.UNTRAINED]
 SMALL = {"max_epochs": 1, "max_history": 8, "valid_instances": 20}
@@ -36,7 +36,7 @@ def test_the_strong_recipe_shares_its_negatives_and_is_wide(model):
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
-def test_the_paper_s_recipe_is_the_default(model):
+def test_the_recipe_of_the_paper_is_the_default(model):
     config = defaults.get_config(model, "anything")
     assert (config.recipe, config.objective) == (PAPER, "cross_entropy")
     assert not config.share_negatives
@@ -87,7 +87,7 @@ def test_runs_of_a_recipe_have_a_root_of_their_own():
     assert defaults.of_recipe(Path("runs"), STRONG) == Path("runs/strong")
 
 
-def test_a_grid_s_commands_say_the_recipe(tmp_path):
+def test_the_commands_of_a_grid_say_the_recipe(tmp_path):
     run = grid.GridRun("toys", "leave_one_out", 1, "sasrec")
     assert "--recipe=strong" in run.command(options(tmp_path, STRONG))
     assert not [

@@ -25,7 +25,7 @@ from experiments.studies.waterfall.steps import (
 from harness import build, defaults, metrics, run_folder, runner
 from harness.ranker import Ranker
 from mgnm_tf.model import MGNM
-from tests.test_report import write_run
+from tests.runs import write_run
 
 B, T, C, NUM_USERS, NUM_ITEMS, MAX_HISTORY = 5, 7, 4, 12, 40, 9
 

@@ -15,7 +15,7 @@ from experiments.reports.protocols import orders
 from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols import text as report_protocols
 from harness import metrics
-from tests.test_report import write_run
+from tests.runs import write_run
 
 SHOP = ("shop", "global_time")
 UNI, POP, FULL = ((name, "instance") for name in ("uni1000", "pop1000", "full"))

@@ -20,38 +20,10 @@ from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from data.candidates import PROTOCOLS
 from harness import build, defaults, ledger, provenance, run_folder, runner, training
-from harness.config import Config, with_arguments
+from harness.config import with_arguments
+from tests.runs import SEED, assert_same_weights, small_config, weights_of
 
 ROOT = Path(__file__).parent.parent
-SEED = 3
-
-
-def small_config(**changes):
-    arguments = {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}
-    given = {"batch_size": 16, "max_epochs": 3, "max_history": 8, **changes}
-    return Config(model="mgnm", arguments=arguments, **given)
-
-
-def weights_of(run_dir):
-    import h5py
-
-    found = {}
-    with h5py.File(run_dir / run_folder.WEIGHTS) as file:
-        file.visititems(
-            lambda name, node: (
-                found.update({name: np.array(node)})
-                if isinstance(node, h5py.Dataset)
-                else None
-            )
-        )
-    return found
-
-
-def assert_same_weights(run_dir, other):
-    ours, theirs = weights_of(run_dir), weights_of(other)
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +147,7 @@ def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
     assert {"gauc", "hit@5"} <= {*passport["metrics"]["test"]["uni1000"]["user"]}
 
 
-def test_the_table_of_ranks_gives_the_passport_s_metrics(finished):
+def test_the_table_of_ranks_gives_the_metrics_of_the_passport(finished):
     run_dir, passport = finished
     ranks = pd.read_parquet(run_dir / run_folder.RANKS)
     assert [*passport["metrics"]["test"]] == [*PROTOCOLS]

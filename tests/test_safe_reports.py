@@ -11,7 +11,7 @@ import pytest
 
 from experiments.reports import table2, table2_page, table2_text, table4, text
 from experiments.reports.protocols import text as protocols_text
-from tests.test_report import write_run
+from tests.runs import write_run
 
 # Folder names hold no "/": what a closing tag does is seen in the CPU's name.
 DATASET = "=cmd|'a'!A1<script>alert(1)\\&_x_$y%`#~^{[b](c)\n*d*"
@@ -60,7 +60,7 @@ def test_html_shows_names_and_runs_nothing(table):
     assert "<script>alert(3)</script>" in page.text
 
 
-def test_the_page_s_policy_lets_no_script_and_nothing_from_elsewhere_in(table):
+def test_the_policy_of_the_page_lets_no_script_and_nothing_from_elsewhere_in(table):
     page = Page(table2_page.to_html([table]))
     policy = dict(
         part.strip().split(" ", 1)

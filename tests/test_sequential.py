@@ -30,7 +30,7 @@ def test_neighbours_at_one_time_do_not_count():
     assert measure(store_of(sequences, times)).frequent == 1
 
 
-def test_a_user_s_last_and_the_next_one_s_first_are_no_neighbours():
+def test_events_of_two_users_are_no_neighbours():
     assert measure(store_of([[1], [2]] * 6)).frequent == 0
     assert Sequentiality(0, 0.0).lost is None
 

@@ -220,7 +220,7 @@ def gradient(layer, levels, start):
 
 @pytest.mark.parametrize("lengths", [[1, 4, 0, T, 2, 3], [3]])
 @pytest.mark.parametrize(("num_levels", "num_interests"), [(L, K), (1, 1)])
-def test_the_bilstm_in_its_kernel_is_keras_s_with_its_gradients(
+def test_the_bilstm_in_its_kernel_equals_keras_with_its_gradients(
     lengths, num_levels, num_interests
 ):
     rng = np.random.default_rng(2)

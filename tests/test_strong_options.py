@@ -65,7 +65,7 @@ def test_all_candidates_meet_the_interest_nearest_to_the_positive(some_inactive)
 
 
 @pytest.mark.parametrize("name", MULTI_INTEREST)
-def test_the_positive_s_interest_is_for_training_alone(name, batch):
+def test_the_interest_of_the_positive_is_for_training_alone(name, batch):
     model = make(name, batch, readout="positive")
     hard = make(name, batch, readout="hard")
     np.testing.assert_array_equal(model(batch), hard(batch))

@@ -67,7 +67,7 @@ def test_lengths_are_about_what_was_asked(world):
     assert lengths.mean() == pytest.approx(SPEC.mean_events, rel=0.15)
 
 
-def test_the_oracle_s_scores_are_probabilities(world):
+def test_the_scores_of_the_oracle_are_probabilities(world):
     scores = world.oracle_scores(np.array([1, 2, 3]), np.array([0, 1, 4]))
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
     assert not scores[:, 0].any()

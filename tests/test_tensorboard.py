@@ -13,7 +13,7 @@ from harness.board import epochs
 from harness.board.finished import write_projector
 from harness.board.heat_maps import HistoryPicture
 from harness.config import Config
-from tests.test_runner import SEED, assert_same_weights, small_config
+from tests.runs import SEED, assert_same_weights, small_config
 
 EPOCHS = 5
 LEVELS = [f"level_{number}" for number in range(2)]
@@ -200,7 +200,7 @@ def test_a_key_with_a_tab_stays_one_field(tiny_data, tmp_path, monkeypatch):
     assert rows[1].startswith("a b 0\t")
 
 
-def test_a_picture_has_a_coupling_s_colour_at_its_row_and_column():
+def test_a_picture_has_the_colour_of_a_coupling_at_its_row_and_column():
     picture = HistoryPicture("user u", ["a", "b", "c"], 1, 2, with_adjacency=True)
     pictures = []
     for place in ((0, 0, 1), (0, 1, 2)):

@@ -11,7 +11,7 @@ from harness import search as searching
 from harness.config import Config, with_settings
 from harness.models import MODELS
 from harness.ranker import Ranker
-from tests.conftest import make_prepared
+from tests.datasets import make_prepared
 
 
 def search(data, folder, **changes):

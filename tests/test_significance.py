@@ -19,7 +19,7 @@ def test_mean_and_deviation_by_hand():
     assert significance.mean_and_sd([4.0]) == (4.0, None)
 
 
-def test_t_test_is_scipy_s_paired_one():
+def test_t_test_is_the_paired_one_of_scipy():
     ours, theirs = [0.31, 0.33, 0.30, 0.35], [0.30, 0.31, 0.30, 0.31]
     expected = stats.ttest_rel(ours, theirs).pvalue
     assert significance.paired_t_test(ours, theirs) == pytest.approx(expected)
@@ -71,7 +71,7 @@ def test_holm_by_hand():
     assert significance.holm([]) == []
 
 
-def test_several_bootstraps_are_each_one_s_own():
+def test_several_bootstraps_at_once_are_what_each_is_alone():
     rng = np.random.default_rng(3)
     differences, users = rng.normal(0.1, 1.0, (60, 3)), np.arange(60) // 3
     together = significance.paired_bootstraps(differences, users, resamples=400)

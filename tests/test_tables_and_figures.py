@@ -23,7 +23,7 @@ from experiments.studies.levels import figures as level_figures
 from experiments.studies.levels import look
 from harness import defaults
 from mgnm_tf.model import MGNM
-from tests.test_report import write_run
+from tests.runs import write_run
 
 ROOT = Path(__file__).parent.parent
 SHOP = [("shop", "global_time")]
@@ -45,7 +45,7 @@ def read_csv(path):
 # The variants
 
 
-def test_the_full_model_is_table_2_s_where_that_has_l_3_and_k_4():
+def test_the_full_model_is_that_of_table_2_where_it_has_l_3_and_k_4():
     assert variants.full("toys").folder == "mgnm"
     assert defaults.get_config("mgnm", "instruments_5core").arguments != {}
     own = variants.full("instruments_5core")
@@ -86,11 +86,11 @@ def test_every_ablation_is_a_switch_that_mgnm_has():
         MGNM(5, 5, **variant.arguments)
 
 
-def test_table_3_has_the_paper_s_rows_in_its_order():
+def test_table_3_has_the_rows_of_the_paper_in_its_order():
     assert list(variants.table3("toys")) == list(paper.TABLE3)
 
 
-def test_a_run_s_command_says_what_differs(tmp_path):
+def test_the_command_of_a_run_says_what_differs(tmp_path):
     options = grid.Options("quick", None, tmp_path, tmp_path / "r", tmp_path, None, 1)
     variant = variants.table3("ml-100k")["w/o L1Norm"]
     run = grid.GridRun("ml-100k", "s", 1, "mgnm", variant.name, variant.arguments)
@@ -146,7 +146,7 @@ def test_table_3_without_the_full_model_is_refused(tmp_path):
         table3.make_table(tmp_path, *SHOP[0])
 
 
-def test_table_2_s_mgnm_is_shown_beside_a_full_model_of_its_own(tmp_path):
+def test_mgnm_of_table_2_is_shown_beside_another_full_model(tmp_path):
     config = {**CONFIG, "arguments": {"num_layers": 1, "num_interests": 2}}
     write_run(tmp_path, "mgnm", 1, shift=9, config=config)
     write_run(tmp_path, "mgnm-study-full", 1, shift=0, config=CONFIG)
@@ -176,7 +176,7 @@ def test_table_4_by_hand(tmp_path):
     assert rows[-1]["iterations_per_epoch"] == "2373"
 
 
-def test_the_paper_s_table_4_multiplies_out():
+def test_table_4_of_the_paper_multiplies_out():
     for seconds, iterations, minutes in paper.TABLE4.values():
         assert seconds * iterations / 60 == pytest.approx(minutes, rel=0.003)
 
@@ -258,7 +258,7 @@ def test_figures_are_drawn_alike_twice_from_stored_runs(tmp_path):
     assert {*read["fig6"]["seed"]} == {1}
 
 
-def test_shares_of_a_user_s_items_add_up_to_one():
+def test_shares_of_the_items_of_a_user_add_up_to_one():
     wins = [(1, 0, 3), (1, 1, 1), (2, 0, 0), (2, 1, 5)]
     table = pd.DataFrame(wins, columns=["user", "level", "wins"]).assign(
         kind="negative"
@@ -351,7 +351,7 @@ def command(module, *arguments):
     )
 
 
-def test_a_study_s_run_is_made_and_looked_into(shop):
+def test_the_run_of_a_study_is_made_and_looked_into(shop):
     folder, arguments = shop
     variant = variants.table3("shop")["SCN → SumPool"]
     done = command("experiments.reproduce", "--what=table1", *arguments)

@@ -11,66 +11,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from experiments.reports import table2, table2_text
 from experiments.results import finished_runs, model_names, paper
-from harness import ledger, metrics
+from harness import ledger
+from tests.runs import NUM_INSTANCES, write_run
 
 ROOT = Path(__file__).parent.parent
-NUM_INSTANCES = 200
-
-
-def write_run(runs, model, seed, shift, **changes):
-    """A run whose positives stand `shift` places lower than they might."""
-    drawn = np.random.default_rng(seed).integers(0, 40, NUM_INSTANCES)
-    place = np.minimum(drawn + shift, 99)
-    ranks = metrics.Ranks(place, place, np.full(NUM_INSTANCES, 99))
-    table = pd.DataFrame(
-        {
-            "user": np.arange(NUM_INSTANCES) // 2,
-            "item": 1,
-            "time": 0,
-            "protocol": "uni1000",
-            "rank_pessimistic": place,
-            "rank_optimistic": place,
-            "candidates": 100,
-        }
-    )
-    folder = runs / "shop" / "global_time" / model / f"seed-{seed}"
-    folder.mkdir(parents=True)
-    table.to_parquet(folder / "ranks.parquet")
-    data = {"users": 100, "items": 90, "interactions": 900, "test": NUM_INSTANCES}
-    passport = {
-        "model": model,
-        "variant": "paper",
-        "dataset": "shop",
-        "split": "global_time",
-        "seed": seed,
-        "status": "complete",
-        "commit": "abc",
-        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 1, "gpu": None},
-        "data": {**data, "sha256": "f00", "matches_table1": False},
-        "candidates": {"seed": 1},
-        "config": {"split_rule": "by time"},
-        "training": {
-            "epochs": 3,
-            "best_epoch": 3,
-            "max_epochs": 9,
-            "steps": 60,
-            "seconds": 6.0,
-            "positives_per_s": 500.0,
-            "parameters": 1234,
-            "stopped_because": "no better ndcg@5 in 2 epochs",
-        },
-        "evaluation": {"instances_per_s": 4000.0},
-        "peak_memory_mb": 600.0,
-        "metrics": {"test": {"uni1000": {"instance": metrics.instance_metrics(ranks)}}},
-    }
-    passport.update(changes)
-    (folder / "passport.json").write_text(json.dumps(passport))
-    return passport
 
 
 @pytest.fixture
@@ -111,7 +59,7 @@ def test_no_difference_is_no_mark(tmp_path):
     assert not any(marked)
 
 
-def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
+def test_markdown_has_models_in_the_order_of_the_paper_then_ours(runs):
     text = table2_text.to_markdown([table2.make_table(runs, "shop", "global_time")])
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     names = [row.split("|")[1].strip() for row in rows[2:6]]
@@ -120,7 +68,7 @@ def test_markdown_has_models_in_the_paper_s_order_then_ours(runs):
     assert "seeds 1, 2, 3" in text
 
 
-def test_the_paper_s_numbers_stand_only_beside_its_data(tmp_path):
+def test_numbers_of_the_paper_stand_only_beside_its_data(tmp_path):
     kept = {"users": 60_739, "items": 56_301, "interactions": 1, "test": NUM_INSTANCES}
     data = {**kept, "sha256": "f", "matches_table1": True}
     write_run(tmp_path, "mgnm", 1, 0, data=data)
@@ -214,7 +162,7 @@ def test_the_command_rebuilds_tables_without_tensorflow(runs, tmp_path):
 
 
 @pytest.mark.parametrize("dataset", sorted(paper.TABLE2))
-def test_the_paper_s_bold_cells_follow_from_its_numbers(dataset):
+def test_the_bold_cells_of_the_paper_follow_from_its_numbers(dataset):
     columns = zip(*paper.TABLE2[dataset].values())
     models = list(paper.TABLE2[dataset])
     best = [models[int(np.argmax(column))] for column in columns]

@@ -1,4 +1,4 @@
-"""The sentinels find every planted leak, and none in the registered models."""
+"""The checks find every planted leak, and none in the registered models."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def findings(ground, leak):
         ("randomness", {"repeated call"}),
     ],
 )
-def test_a_planted_leak_is_seen_by_the_sentinels_of_its_kind(ground, leak, seen):
+def test_a_planted_leak_is_seen_by_the_checks_of_its_kind(ground, leak, seen):
     found = findings(ground, leak)
     assert {name for name, one in found.items() if one.verdict == LEAK} == seen
 

@@ -150,7 +150,7 @@ def test_scores_that_are_not_numbers_are_refused(scores, tiny_data, protocol):
         make_ranker(scores, tiny_data).rank("test", protocol)
 
 
-def test_a_batch_s_histories_reach_the_model(tiny_data):
+def test_the_histories_of_a_batch_reach_the_model(tiny_data):
     instances = tiny_data.instances["test"][:3]
     batch = gather_histories(tiny_data, instances, 8)
     store = tiny_data.store
