@@ -85,7 +85,7 @@ def products_with_items(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         vectors [B, K, D], items [B, C, D] -> [B, K, C]; or items [N, D], shared by all
         rows, in one product of matrices -> [B, K, N]
     """
-    if items.shape.rank == 3:
+    if len(items.shape) == 3:
         return tf.matmul(vectors, items, transpose_b=True)
     rows, count, size = tf.unstack(tf.shape(vectors))
     flat = tf.reshape(vectors, [rows * count, size])
