@@ -11,7 +11,7 @@ import pytest
 
 from data import candidates, manifest, prepared
 from data.errors import UserError
-from tests.conftest import make_prepared
+from tests.datasets import make_prepared
 
 ARRAYS = ("items", "offsets", "times", "seen_keys", "seen_first", *prepared.PARTS)
 FILES = (*(f"{name}.npy" for name in ARRAYS), "users.parquet", "meta.json")
