@@ -27,7 +27,7 @@ from data.errors import UserError
 from data.registry import DATASETS
 from experiments.reproduction.profiles import PROFILES
 from harness import defaults
-from tests.test_authors_files import ITEMS, SEQUENCES, USERS, records_of, release_of
+from tests.authors_release import ITEMS, SEQUENCES, USERS, records_of, release_of
 
 NUM_USERS, LENGTH = 9, 6
 START = 1_650_000_000
