@@ -33,7 +33,7 @@ def test_another_model_has_no_readings():
     assert config.arguments == defaults.get_config("sasrec", "shop").arguments
 
 
-def test_a_reading_stands_under_mgnm_s_name_and_is_marked_as_added():
+def test_a_reading_stands_under_the_name_of_mgnm_and_is_marked_as_added():
     assert model_names.display_name("mgnm-linear") == "MGNM (linear)"
     assert model_names.is_added("mgnm-linear")
     assert model_names.display_name("mgnm_plus") == "MGNM+"
@@ -52,7 +52,7 @@ def test_a_reading_is_built(variant, tiny_data):
 
 
 def test_mgnm_in_time_is_refused_data_without_times(tmp_path):
-    from tests.conftest import make_prepared
+    from tests.datasets import make_prepared
 
     config = defaults.get_config("mgnm", "tiny")
     config = defaults.with_settings(config, {"time_in_routing": True})
