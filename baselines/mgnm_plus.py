@@ -1,8 +1,8 @@
-"""MGNM+: MGNM with what validation kept, for people who want recommendations.
+"""MGNM+: MGNM on the parts of today's models, for people who want recommendations.
 
 Not in the paper: its graph levels (Eq. 1-4), interests (Eq. 5-9) and scores
 (Eq. 12-15) as `mgnm_tf` has them, with these parts, each of which `--set name=...`
-takes out; docs/mgnm_readings.md has what each is worth:
+takes out (docs/mgnm_readings.md):
 
 - maps that start at the identity, no ReLU in Eq. 11, no squash in the last iteration,
   first logits that are learned from a start by recency: readings of MGNM itself;
