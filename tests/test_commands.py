@@ -62,7 +62,10 @@ def test_help_answers_within_a_second(module):
 )
 def test_half_the_cores_share_an_operation_unless_told_otherwise(given, expected):
     inherited = {key: value for key, value in os.environ.items() if key != THREADS}
-    program = f"import os, experiments; print(os.environ['{THREADS}'])"
+    program = (
+        "import os; from harness import environment; environment.set_defaults(); "
+        f"print(os.environ['{THREADS}'])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
