@@ -56,8 +56,8 @@ STRONG_SETTINGS: dict[str, Any] = {
     "max_epochs": 20,
     "patience": 6,
 }
-# Where states are large from the start, as LayerNorm makes them. Others then never leave
-# the origin: mean pooling has a GAUC of 0.53 after two epochs on Toys.
+# Where states are large from the start, as LayerNorm makes them. Others never leave the
+# origin with it: mean pooling has a GAUC of 0.53 after two epochs on Toys.
 _MUCH_L2 = 0.4
 # Their authors' own loss: ten negatives for each of 128 positives, shared by all.
 _AUTHORS_LOSS = {"num_negatives": 1_280, "readout": "positive", "dropout": 0.2}
