@@ -5,21 +5,23 @@ SHELL := /bin/bash
 .ONESHELL:
 .PHONY: help setup environment test test-gpu check wheel reproduce-all reproduce-table1 \
   reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
-  reproduce-fragility bench bench-peers peers tensorboard clean
+  reproduce-fragility bench bench-serving bench-peers peers recommend tensorboard clean
 
 VENV ?= .venv
 TENSORFLOW ?=
 BASE_PYTHON ?=
 PROFILE ?= quick
 DATA_DIR ?=
+SOURCE ?=
 PEERS ?= .venv-peers
 TORCH_INDEX ?=
 RUNS_DIR ?= runs
 RECIPE ?= paper
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
+SERVING_ARGS ?=
 # Recipes read these from the environment, in quotes: they may hold blanks.
-export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR PEERS TORCH_INDEX RUNS_DIR RECIPE
+export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR SOURCE PEERS TORCH_INDEX RUNS_DIR RECIPE
 PYTHON := "$$VENV/bin/python"
 
 help: ## this list
@@ -77,6 +79,10 @@ reproduce-all: environment ## all tables and figures
 
 bench: environment ## speeds of every model beside the machine's limit, GPU too where there is one
 	@$(PYTHON) -m benchmarks.bench $(ARGS)
+	$(PYTHON) -m benchmarks.serving $(SERVING_ARGS)
+
+bench-serving: environment ## recommendations: exact, by an index, and one exported request
+	@$(PYTHON) -m benchmarks.serving $(ARGS)
 
 bench-peers: environment peers ## our GRU4Rec, SASRec and Caser beside RecBole's
 	@$(PYTHON) -m benchmarks.peers --peer_python="$$PEERS/bin/python" $(ARGS)
@@ -91,6 +97,10 @@ peers: environment
 	pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
 	pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
 	touch "$$PEERS/.installed"
+
+recommend: environment ## recommendations for everyone in a log: SOURCE=log.csv
+	@if [ -z "$$SOURCE" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi
+	$(PYTHON) -m experiments.from_log --source="$$SOURCE" $(ARGS)
 
 tensorboard: environment ## TensorBoard over the runs
 	@$(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)

@@ -95,6 +95,8 @@ setup(
             "wheel",
         ],
         "check": ["ruff==0.17.6", "mypy>=1.14,<3"],
+        # 1.13 is the last for Python 3.9; pip takes what fits.
+        "ann": ["faiss-cpu>=1.8,<1.16"],
         "gpu": [
             'tensorflow[and-cuda]>=2.15.1,<2.16; python_version < "3.12"',
             'tensorflow[and-cuda]>=2.21,<2.22; python_version >= "3.12"',

@@ -86,6 +86,7 @@ class TGSRec(SequentialRecommender):
     """
 
     needs_times = True
+    needs_events = True  # The graph and its cache.
     fits_xla = False  # The number of different nodes is unknown before a step.
 
     def __init__(

@@ -126,6 +126,12 @@ _PEER_TIMEOUT = flags.DEFINE_float(
     "sign of life later.",
     lower_bound=1.0,
 )
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "Start from the weights of this finished run, whose log may have had other users "
+    "and items: rows are matched by raw id. Default: start anew.",
+)
 
 
 def main() -> None:
@@ -147,6 +153,7 @@ def main() -> None:
         "jit_compile": _JIT_COMPILE.value,
         "deterministic": _DETERMINISTIC.value,
         "strategy": _STRATEGY.value,
+        "init_from": _INIT_FROM.value,
     }
     config = defaults.get_config(_MODEL.value, _DATASET.value, **changes)
     _run(with_arguments(config, _SET.value))

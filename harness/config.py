@@ -55,6 +55,8 @@ class Config:
         jit_compile: the train step through XLA.
         deterministic: deterministic kernels where TensorFlow has others.
         strategy: of `tf.distribute`; a batch is shared among the replicas.
+        init_from: folder of a finished run whose weights training starts from, matched
+            by raw ids.
     """
 
     model: str
@@ -78,6 +80,7 @@ class Config:
     jit_compile: bool = False
     deterministic: bool = False
     strategy: str = "none"
+    init_from: str | None = None
 
     @property
     def share_negatives(self) -> bool:

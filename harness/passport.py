@@ -98,6 +98,7 @@ class Passport(_Required, total=False):
     recipe: str
     leaky: bool
     replicas: int
+    init_from: dict[str, Any]  # where the first weights came from, `harness.warm_start`
 
 
 @dataclasses.dataclass(frozen=True)

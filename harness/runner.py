@@ -14,7 +14,16 @@ from data import atomic
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.errors import UserError
 from data.prepared import PreparedData
-from harness import distribution, ledger, metrics, passport, run_folder, training
+from harness import (
+    distribution,
+    ledger,
+    metrics,
+    passport,
+    run_folder,
+    training,
+    vocabulary,
+    warm_start,
+)
 from harness.board import finished
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
@@ -41,7 +50,10 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passpor
     strategy = set_up_tensorflow(config, seed)
     with strategy.scope():
         model = build_model(config, data, seed)  # Refuses what does not fit.
-        return _run(model, config, data, run_dir, identity)
+        origin = None
+        if config.init_from:
+            origin = warm_start.start_from(model, config, data, Path(config.init_from))
+        return _run(model, config, data, run_dir, identity, origin)
 
 
 def _run(
@@ -50,6 +62,7 @@ def _run(
     data: PreparedData,
     run_dir: Path,
     identity: dict[str, Any],
+    origin: dict[str, Any] | None,
 ) -> Passport:
     """Trains and evaluates; the chief of several workers writes."""
     seed = identity[run_folder.SEED]
@@ -65,12 +78,15 @@ def _run(
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
     if chief:
         model.save_weights(run_dir / run_folder.WEIGHTS)
+        vocabulary.write(run_dir, data, with_events=model.needs_events)
         ledger.seal(run_dir / run_folder.CONFIG, run_dir / run_folder.WEIGHTS)
         run_folder.record_look(run_dir, " ".join(PROTOCOLS))
     for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
         candidate_negatives(data, "test", protocol, config.candidate_seed)
     rankings = ranker.rank_protocols("test")
     made = passport.make(config, data, seed, model, trained, valid, rankings)
+    if origin:
+        made["init_from"] = origin
     if chief:
         tables = [
             ranks_table(data, ranking, name) for name, ranking in rankings.items()

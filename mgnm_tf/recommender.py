@@ -54,6 +54,8 @@ class SequentialRecommender(keras.Model):
             saves a lookup for each row; else each row is given its own copy of them.
         needs_times: whether `encode` reads times; such a model is refused data that
             has none.
+        needs_events: whether `adapt` makes what is not among the weights, so that it is
+            called again before a stored model scores.
         fits_xla: whether XLA can compile its train step.
         leaky: whether a score depends on the rest of the batch; kept in passports,
             and no table of results takes such a run.
@@ -64,6 +66,7 @@ class SequentialRecommender(keras.Model):
     objective: Objective = CrossEntropy()
     shares_items = False
     needs_times = False
+    needs_events = False
     fits_xla = True
     leaky = False
     stateful_scoring = False

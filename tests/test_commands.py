@@ -32,6 +32,10 @@ COMMANDS = [
     "experiments.paper_consistency",
     "experiments.waterfall",
     "experiments.audit",
+    "experiments.recommend",
+    "experiments.export",
+    "experiments.from_log",
+    "benchmarks.serving",
 ]
 
 

@@ -12,7 +12,15 @@ import pytest
 import mgnm_tf
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("mgnm_tf", "data", "baselines", "harness", "experiments", "benchmarks")
+PACKAGES = (
+    "mgnm_tf",
+    "data",
+    "baselines",
+    "harness",
+    "serving",
+    "experiments",
+    "benchmarks",
+)
 # Inside `experiments`, each room may read those before it.
 LEAVES = (
     "mgnm_tf.ops",
@@ -57,8 +65,10 @@ def allowed(module, target):
         return other != "benchmarks" and (
             other != "experiments" or downstairs(module, target)
         )
-    if package == "harness":
+    if package == "serving":
         return other not in ("experiments", "benchmarks")
+    if package == "harness":
+        return other not in ("serving", "experiments", "benchmarks")
     if package == "baselines":
         # The package gathers its models, which know nothing of each other.
         shared = target == "baselines.layers"
@@ -119,6 +129,8 @@ def test_a_module_imports_only_along_the_arrows(path):
         ("mgnm_tf.ops", "from mgnm_tf import batch"),
         ("mgnm_tf.model", "from baselines.released.model import ReleasedMGNM"),
         ("harness.runner", "from experiments import train"),
+        ("harness.runner", "from serving import recommender"),
+        ("serving.search", "from experiments.results import comparison"),
         ("experiments.train", "from benchmarks import tables"),
         ("experiments.results.comparison", "from experiments.reports import table2"),
         ("experiments.reports.table2", "from experiments.reproduction import grid"),

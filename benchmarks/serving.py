@@ -1,0 +1,298 @@
+"""How fast recommendations are: exact, by an index, and of one exported request.
+
+Example: python -m benchmarks.serving --output=serving
+
+Data are drawn from planted interests, of catalogues of given sizes; MGNM is trained on
+them for some steps, so that its interests and items lie as trained ones do. Rounds
+alternate over what is measured, and figures are medians.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+
+from data.errors import UserError
+from harness import command_line
+
+if TYPE_CHECKING:
+    from data.prepared import PreparedData
+    from serving.recommender import Recommender
+
+_ITEMS = flags.DEFINE_list("items", ["12000", "290000"], "Sizes of the catalogues.")
+_INDEXED = flags.DEFINE_integer(
+    "indexed", 100_000, "Catalogues from here on are indexed."
+)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "A data set that `data.prepare` wrote, in place of the catalogues."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+)
+_PEOPLE = flags.DEFINE_integer("people", 2_048, "Asked for in a round.", 1)
+_STEPS = flags.DEFINE_integer("steps", 500, "Of training before.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each measurement.", 1)
+_K = flags.DEFINE_integer("k", 10, "Recommendations each.", 1)
+_DEPTHS = flags.DEFINE_list("depths", ["20", "50"], "Of the indexes.")
+_PROBES = flags.DEFINE_list("probes", ["8", "32"], "Of the index of cells.")
+_KINDS = flags.DEFINE_list("kinds", ["flat", "ivf", "hnsw"], "Of indexes.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Writes OUTPUT.json and OUTPUT.md; none by default."
+)
+
+
+def main() -> None:
+    sizes = [_whole(text, "--items") for text in _ITEMS.value]
+    with tempfile.TemporaryDirectory() as folder:
+        result = _measure(sizes, Path(folder))
+    text = table(result)
+    sys.stdout.write(text)
+    if _OUTPUT.value:
+        Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
+        Path(f"{_OUTPUT.value}.md").write_text(text)
+
+
+def _whole(text: str, flag: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(f"{flag} takes whole numbers. Received: {text}") from error
+
+
+def _measure(sizes: list[int], folder: Path) -> dict[str, Any]:
+    from harness import provenance
+
+    return {
+        "commit": provenance.commit(),
+        "machine": provenance.describe(),
+        "versions": provenance.versions(),
+        "load_average": os.getloadavg()[0],
+        "steps": _STEPS.value,
+        "catalogues": {data.name: measure(data) for data in _data(sizes, folder)},
+    }
+
+
+def _data(sizes: list[int], folder: Path) -> Iterator[PreparedData]:
+    if _DATASET.value:
+        from data import prepared
+
+        yield prepared.load(Path(_DATA_DIR.value), _DATASET.value)
+        return
+    for size in sizes:
+        yield planted(size, folder)
+
+
+def measure(data: PreparedData) -> dict[str, Any]:
+    """Figures of one catalogue."""
+    from serving.answer import recall
+    from serving.export import write_saved_model
+    from serving.index import Index
+    from serving.requests import Requests
+
+    recommender = trained(data)
+    num_items = data.num_items - 1
+    everyone = recommender.everyone()
+    rng = np.random.default_rng(0)
+    rows = rng.choice(len(everyone), min(_PEOPLE.value, len(everyone)), replace=False)
+    asked = Requests(None, everyone.users[rows], everyone.histories.take(rows))
+    searches: dict[str, Any] = {"exact": None}
+    if num_items >= _INDEXED.value:
+        for kind in _KINDS.value:
+            for depth in map(int, _DEPTHS.value):
+                for probes in map(int, _PROBES.value if kind == "ivf" else [8]):
+                    name = f"{kind}, depth {depth}"
+                    name += f", {probes} probes" if kind == "ivf" else ""
+                    index = Index(recommender.model, kind, depth, probes=probes)
+                    searches[name] = index
+    speeds: dict[str, list[float]] = {name: [] for name in searches}
+    certified = {}
+    for number in range(_ROUNDS.value + 1):  # The first one traces.
+        for name, index in searches.items():
+            started = time.perf_counter()
+            found = list(recommender.stream(asked, _K.value, index=index))
+            seconds = time.perf_counter() - started
+            if number:
+                speeds[name].append(len(asked) / seconds)
+            certified[name] = float(
+                np.mean(np.concatenate([f.certified for f in found]))
+            )
+    lengths = np.diff(asked.histories.offsets)
+    result: dict[str, Any] = {"mean_history": round(float(lengths.mean()), 1)}
+    result["searches"] = {
+        name: {
+            "users_per_s": round(statistics.median(speeds[name])),
+            "certified": round(certified[name], 4),
+            "recall": round(recall(recommender, asked, index, _K.value)[1], 4)
+            if index
+            else 1.0,
+        }
+        for name, index in searches.items()
+    }
+    result["peer"] = brute_force(recommender, asked)
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(recommender, Path(folder) / "saved")
+        result["request"] = one_request(recommender, asked, Path(folder) / "saved")
+    return {"items": num_items, **result}
+
+
+def planted(num_items: int, folder: Path) -> PreparedData:
+    """Fine categories of about 60 items, and histories as long as Toys'."""
+    from data import prepared
+    from data.store import SequenceStore
+    from data.synthetic import SyntheticSpec, generate
+
+    spec = SyntheticSpec(
+        num_users=max(20_000, num_items // 4),
+        num_items=num_items,
+        mean_events=9.0,
+        num_coarse=max(5, num_items // 600),
+        fine_per_coarse=10,
+    )
+    drawn = generate(spec)
+    store = SequenceStore.build(
+        drawn.users, drawn.items, drawn.times, spec.num_users + 1, num_items + 1
+    )
+    ends = np.arange(len(drawn.users)) - store.offsets[drawn.users]
+    instances = np.stack([drawn.users, ends], axis=1).astype(np.int32)[ends > 0]
+    parts = {"train": instances, "valid": instances[:1], "test": instances[:1]}
+    name = f"planted {num_items}"
+    meta = {"name": name, "split": "none", "split_rule": "", "statistics": {}}
+    return prepared.write(folder / name / "none", store, parts, meta, {})
+
+
+def trained(data: PreparedData) -> Recommender:
+    """MGNM after some steps on the data, ready to recommend."""
+    from data.pipeline import training_dataset
+    from harness import build, vocabulary
+    from harness.defaults import get_config
+    from harness.standalone import OpenedRun
+    from serving.recommender import Recommender
+    from serving.requests import Histories
+
+    config = get_config("mgnm", data.name)
+    build.set_up_tensorflow(config, seed=1)
+    model = build.build_model(config, data, seed=1)
+    batches = iter(
+        training_dataset(
+            data,
+            epoch=0,
+            seed=1,
+            batch_size=config.batch_size,
+            num_negatives=config.num_negatives,
+            max_history=config.max_history,
+        ).repeat()
+    )
+    step = model.make_train_function()
+    for _ in range(_STEPS.value):
+        step(batches)
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary.write(Path(folder), data)
+        names = vocabulary.read(Path(folder))
+    store = data.store
+    histories = Histories(store.items, store.offsets, store.times)
+    return Recommender(OpenedRun(data.folder, model, config, {}, names), histories)
+
+
+def brute_force(recommender: Recommender, asked: Any) -> dict[str, float] | None:
+    """TensorFlow Recommenders' BruteForce, one vector a person, where it is installed.
+
+    Its layer gets the first interest of each person, and the same items: the work of
+    one inner product where MGNM has (L + 1) K and the softmax over them.
+    """
+    try:
+        from tensorflow_recommenders.layers.factorized_top_k import BruteForce
+    except ImportError:
+        return None
+    import tensorflow as tf
+
+    from serving import vectors
+
+    items = tf.cast(vectors.item_vectors(recommender.model), tf.float32)[1:]
+    layer = BruteForce(k=_K.value).index(items)
+    batch = recommender.batch(asked.users, asked.histories, None)
+    queries = []
+    for start in range(0, len(asked), 256):
+        part = {key: value[start : start + 256] for key, value in batch.items()}
+        state = recommender.model.encode(part, training=False)
+        queries.append(vectors.interest_vectors(recommender.model, state)[:, 0, 0])
+    call = tf.function(layer, reduce_retracing=True)
+    speeds = []
+    for _ in range(_ROUNDS.value + 1):
+        started = time.perf_counter()
+        for query in queries:
+            call(query)[1].numpy()
+        speeds.append(len(asked) / (time.perf_counter() - started))
+    return {"users_per_s": round(statistics.median(speeds[1:]))}
+
+
+def one_request(recommender: Recommender, asked: Any, folder: Path) -> dict[str, Any]:
+    """Figures of `benchmarks/one_request.py`, in a process with TensorFlow alone."""
+    keys = recommender.vocabulary.items
+    people = [
+        keys[asked.histories.take(np.array([row])).items - 1].tolist()
+        for row in range(min(200, len(asked)))
+    ]
+    script = Path(__file__).with_name("one_request.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder), json.dumps(people)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"one_request.py failed: {done.stderr[-2_000:]}")
+    return json.loads(done.stdout)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    machine = result["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; "
+        f"commit {result['commit'][:12]}; load average before: "
+        f"{result['load_average']:.1f}.",
+        "",
+    ]
+    for name, found in result["catalogues"].items():
+        lines += [
+            f"**{name}**, {found['items']:,} items, mean history "
+            f"{found['mean_history']}:",
+            "",
+            "| search | users/s | recall | certified |",
+            "| --- | --- | --- | --- |",
+        ]
+        for name, figures in found["searches"].items():
+            lines.append(
+                f"| {name} | {figures['users_per_s']:,} | {figures['recall']:.3f} | "
+                f"{figures['certified']:.1%} |"
+            )
+        if found["peer"]:
+            lines.append(
+                f"| TFRS BruteForce, one vector | {found['peer']['users_per_s']:,} "
+                "| – | – |"
+            )
+        one = found["request"]
+        lines += [
+            "",
+            f"SavedModel: loaded in {one['load_s']} s, first answer in "
+            f"{one['first_s']} s; one request p50 {one['p50_ms']} ms, p99 "
+            f"{one['p99_ms']} ms.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command_line.run(main, stopped="Stopped. Nothing was written.")

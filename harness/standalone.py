@@ -1,0 +1,177 @@
+"""Opens a finished run from its own folder alone, without the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from data import prepared
+from data.errors import UserError
+from data.prepared import PreparedData
+from harness import vocabulary
+from harness.config import Config
+from harness.models import model_class
+from harness.run_folder import WEIGHTS, read_run
+from harness.vocabulary import Vocabulary
+from mgnm_tf.recommender import SequentialRecommender
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A finished run, ready to score.
+
+    Attributes:
+        folder: of the run.
+        model: with the run's weights.
+        config: of the run.
+        passport: of the run.
+        vocabulary: what the ids mean.
+    """
+
+    folder: Path
+    model: SequentialRecommender
+    config: Config
+    passport: dict[str, Any]
+    vocabulary: Vocabulary
+
+
+def open_run(run_dir: Path) -> OpenedRun:
+    """The model of a finished run with its weights, and its raw ids.
+
+    Raises:
+        UserError: if there is no finished run, if it has no raw ids, or if its files
+            are not those that it wrote.
+    """
+    config, passport = read_run(run_dir)
+    names = vocabulary.read(run_dir)
+    events = None
+    if model_class(config.model, config.variant).needs_events:
+        events = vocabulary.read_events(run_dir)
+    try:
+        model = build(config, names.num_users, names.num_items, passport["seed"])
+    except TypeError as error:
+        raise UserError(
+            f"{run_dir} is a run of another version: {config.model} is not built with "
+            f"{config.arguments} any more ({error}). Open it with the version that "
+            f"made it, {passport.get('commit', 'unknown')}."
+        ) from error
+    if events is not None:
+        model.adapt(events)
+    load_weights(model, run_dir / WEIGHTS)
+    return OpenedRun(run_dir, model, config, passport, names)
+
+
+def complete(run_dir: Path, data_dir: Path) -> None:
+    """Writes the raw ids of a finished run that kept none, from its prepared data.
+
+    Raises:
+        UserError: if the data at hand are not those of the run.
+    """
+    config, passport = read_run(run_dir)
+    data = data_of(passport, data_dir)
+    kind = model_class(config.model, config.variant)
+    vocabulary.write(run_dir, data, with_events=kind.needs_events)
+
+
+def data_of(passport: dict[str, Any], data_dir: Path) -> PreparedData:
+    """The prepared data that a run was trained on.
+
+    Raises:
+        UserError: if they are not there, or others.
+    """
+    data = prepared.load(data_dir, passport["dataset"], passport["split"])
+    if data.meta["sha256"] != passport["data"]["sha256"]:
+        raise UserError(
+            f"The data prepared in {data.folder} are not those of the run: they have "
+            "another SHA-256. Prepare the run's data again, or train again."
+        )
+    return data
+
+
+def build(
+    config: Config, num_users: int, num_items: int, seed: int
+) -> SequentialRecommender:
+    """A model of a configuration with its weights made, neither trained nor adapted.
+
+    Args:
+        config: the configuration.
+        num_users: size of the user vocabulary, the unknown user included.
+        num_items: size of the item vocabulary, padding included.
+        seed: of what the model draws by itself.
+    """
+    kind = model_class(config.model, config.variant)
+    arguments = {**config.arguments}
+    if "seed" in inspect.signature(kind).parameters:
+        arguments["seed"] = seed
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(
+        "mixed_float16" if config.mixed_precision else "float32"
+    )
+    try:
+        model = kind(
+            num_users=num_users,
+            num_items=num_items,
+            max_history=config.max_history,
+            l2=config.l2,
+            **arguments,
+        )
+        make_weights(model)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    return model
+
+
+def tables(config: Config) -> dict[int, str]:
+    """Which of a model's weights have a row a user or an item, by their number.
+
+    Sizes alone cannot tell: there may be as many users as items, or as units.
+    """
+
+    def shapes(num_users: int, num_items: int) -> list[tuple[int, ...]]:
+        model = build(config, num_users, num_items, seed=0)
+        return [tuple(weight.shape) for weight in model.weights]
+
+    few, more_users, more_items = shapes(5, 7), shapes(6, 7), shapes(5, 8)
+    found = {}
+    for number, shape in enumerate(few):
+        if more_users[number] != shape:
+            found[number] = "users"
+        if more_items[number] != shape:
+            found[number] = "items"
+    return found
+
+
+def make_weights(model: SequentialRecommender) -> None:
+    """Calls a model once: until then most have no weights."""
+    batch = {
+        "user": np.zeros(1, np.int32),
+        "history": np.ones((1, 2), np.int32),
+        "candidates": np.ones((1, 2), np.int32),
+        "history_times": np.ones((1, 2), np.int64),
+        "target_time": np.full(1, 2, np.int64),
+    }
+    model({key: tf.convert_to_tensor(value) for key, value in batch.items()})
+
+
+def load_weights(model: SequentialRecommender, path: Path) -> None:
+    """Loads a run's weights.
+
+    Raises:
+        UserError: if they are missing, damaged, or of other shapes.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is missing. Copy the run's folder again.")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(
+            f"{path} does not fit the run's configuration and vocabulary, or is "
+            f"damaged: {str(error).splitlines()[0]} Copy the run's folder again, or "
+            "train again."
+        ) from error

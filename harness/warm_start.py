@@ -1,0 +1,91 @@
+"""A model that starts from the weights of a finished run, matched by raw ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.download import file_sha256
+from data.errors import UserError
+from data.prepared import PreparedData
+from harness import standalone
+from harness.config import Config
+from harness.run_folder import WEIGHTS
+from mgnm_tf.recommender import SequentialRecommender
+
+VOCABULARIES = ("users", "items")
+
+
+def start_from(
+    model: SequentialRecommender, config: Config, data: PreparedData, source: Path
+) -> dict[str, Any]:
+    """Copies a run's weights into a model of other vocabularies.
+
+    A row of a table goes to the user or the item of the same raw id; what is new keeps
+    its own initial row. All else is copied as it is.
+
+    Args:
+        model: built for `data`.
+        config: of the model.
+        data: that it will be trained on.
+        source: folder of the finished run.
+
+    Returns:
+        What the passport says: where from, and how many ids were kept and are new.
+
+    Raises:
+        UserError: if the run cannot be opened, is of another model, or has weights of
+            other shapes.
+    """
+    run = standalone.open_run(source)
+    if (run.config.model, run.config.variant) != (config.model, config.variant):
+        raise UserError(
+            f"--init_from={source} is a run of {run.config.model}, variant "
+            f"{run.config.variant}; this is {config.model}, variant {config.variant}."
+        )
+    if not model.trainable_variables:
+        raise UserError(
+            f"{config.model} is counted, not trained: leave out --init_from."
+        )
+    names = {"users": run.vocabulary.users, "items": run.vocabulary.items}
+    rows, counts = {}, {}
+    for vocabulary in VOCABULARIES:
+        keys = data.keys(vocabulary).astype(str)
+        found = pd.Index(names[vocabulary]).get_indexer(keys)
+        ours = np.flatnonzero(found >= 0)
+        # Row 0 is padding, or the unknown user.
+        rows[vocabulary] = np.append(0, ours + 1), np.append(0, found[ours] + 1)
+        counts[vocabulary] = {"kept": len(ours), "new": len(keys) - len(ours)}
+    if not counts["items"]["kept"]:
+        raise UserError(
+            f"--init_from={source}: none of its items is in {data.name}. Are the ids "
+            "written in the same way?"
+        )
+    tables = standalone.tables(config)
+    for number, (ours, theirs) in enumerate(zip(model.weights, run.model.weights)):
+        kind = tables.get(number)
+        if (ours.shape[1:] if kind else ours.shape) != (
+            theirs.shape[1:] if kind else theirs.shape
+        ):
+            raise UserError(
+                f"--init_from={source}: the weights {ours.name} are {ours.shape} here "
+                f"and {theirs.shape} there. Train with the settings of that run, "
+                "--max_history and --set among them."
+            )
+        if kind is None:
+            ours.assign(theirs)
+            continue
+        values = ours.numpy()
+        to, from_ = rows[kind]
+        values[to] = theirs.numpy()[from_]
+        ours.assign(values)
+    return {
+        "run": str(source),
+        "weights_sha256": file_sha256(source / WEIGHTS),
+        "data_sha256": run.vocabulary.data_sha256,
+        "commit": run.passport.get("commit"),
+        **counts,
+    }

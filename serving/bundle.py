@@ -1,0 +1,94 @@
+"""What an exported folder holds, and whether it is still what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import atomic
+from data.download import file_sha256
+from data.errors import UserError
+from harness import vocabulary
+from harness.ledger import SEAL
+from harness.run_folder import CONFIG, PASSPORT, WEIGHTS
+from serving.requests import Histories
+
+MANIFEST, HISTORIES = "manifest.json", "histories"
+# Of what stands in the folder; one of another number is refused.
+FORMAT = 1
+_ARRAYS = ("items", "offsets", "times")
+
+
+def check(folder: Path) -> None:
+    """Compares the files of a bundle, or of a run, with the hashes beside them.
+
+    Raises:
+        UserError: naming the file that is missing or differs, or if the folder is
+            neither a bundle nor a finished run.
+    """
+    manifest, seal = folder / MANIFEST, folder / SEAL
+    if manifest.exists():
+        content = _json(manifest)
+        if content.get("format") != FORMAT:
+            raise UserError(
+                f"{folder} is a bundle of format {content.get('format')}; this version "
+                f"reads format {FORMAT}. Export the run again."
+            )
+        for name, expected in content["files"].items():
+            vocabulary.check_hash(folder / name, expected)
+        return
+    if not (folder / PASSPORT).exists():
+        what = "an unfinished run" if (folder / CONFIG).exists() else "no run"
+        raise UserError(
+            f"{folder} holds {what}. Run `python -m experiments.train ... "
+            f"--run_dir={folder}` first."
+        )
+    if not seal.exists():
+        raise UserError(
+            f"{folder} has no {SEAL}, so its weights are not proven. Train again."
+        )
+    found = _json(seal)
+    vocabulary.check_hash(folder / CONFIG, found["config_sha256"])
+    vocabulary.check_hash(folder / WEIGHTS, found["weights_sha256"])
+
+
+def write_manifest(folder: Path, about: dict[str, Any]) -> None:
+    """Lists every file of a folder with its SHA-256; to be called last."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    atomic.write_json(folder / MANIFEST, {"format": FORMAT, **about, "files": hashes})
+
+
+def write_histories(folder: Path, histories: Histories) -> None:
+    """Writes the histories of all users of a run into its bundle."""
+    (folder / HISTORIES).mkdir()
+    for name in _ARRAYS:
+        array = getattr(histories, name)
+        if array is not None:
+            np.save(folder / HISTORIES / f"{name}.npy", array, allow_pickle=False)
+
+
+def read_histories(folder: Path) -> Histories | None:
+    """The histories that a bundle holds, memory-mapped; None if it has none."""
+    if not (folder / HISTORIES).is_dir():
+        return None
+    arrays = {
+        path.stem: np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        for path in (folder / HISTORIES).glob("*.npy")
+    }
+    return Histories(arrays["items"], arrays["offsets"], arrays.get("times"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}). Copy the folder again."
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged. Copy the folder again.")
+    return found

@@ -1,0 +1,479 @@
+"""Recommendations from a finished run: raw ids in, raw ids out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from absl import logging
+
+from data.errors import UserError
+from harness import provenance, standalone
+from harness.scoring import like_lengths
+from harness.standalone import OpenedRun
+from serving import bundle, new_items, requests, search
+from serving.index import Index
+from serving.requests import Histories, Requests
+
+# People whose answers are in memory at a time, and the most that are encoded at once.
+_SLAB, _ROWS = 8_192, 256
+# Scores of the catalogue that a batch may hold: some models score all items at once.
+_BATCH_SCORES = 2**25
+HISTORY, POPULAR = "history", "popular"
+# Reasons given, and people whose reasons are worked out at a time.
+_WHY, _EXPLAINED = 3, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What is recommended to some people, as numbers.
+
+    Attributes:
+        rows: their numbers in the requests, [n].
+        ids: int32 [n, k], the best first; 0 where fewer items were left.
+        scores: float32 [n, k].
+        levels: int32 [n, k]; -1 where a model has none.
+        popular: bool [n], ranked by popularity for want of a history.
+        certified: bool [n], proven to be what an exact search finds; an exact search
+            certifies all.
+    """
+
+    rows: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+    levels: np.ndarray
+    popular: np.ndarray
+    certified: np.ndarray
+
+
+class Recommender:
+    """Recommends with the model of a finished run, or of an exported bundle.
+
+    Example:
+        recommender = Recommender.load("runs/shop-mgnm")
+        recommender.recommend(history=["B00004YK10", "B00005BZLX"], k=10)
+
+    Args:
+        run: the opened run.
+        histories: of all its users; None where they are not at hand.
+    """
+
+    def __init__(self, run: OpenedRun, histories: Histories | None = None) -> None:
+        self.run = run
+        self.vocabulary = run.vocabulary
+        self.config = run.config
+        self.model = run.model
+        if self.model.stateful_scoring:
+            raise UserError(
+                f"{run.folder}: scores of {run.config.model}, variant "
+                f"{run.config.variant}, depend on what was scored before. It can be "
+                "measured, not served."
+            )
+        self.ids = requests.Ids(run.vocabulary)
+        self.histories = histories
+        self._keys = np.concatenate([[""], run.vocabulary.items]).astype(object)
+        counts = np.concatenate([[0], run.vocabulary.counts])
+        self.popularity = tf.constant(counts, tf.float32)
+        self._rows = max(1, min(_ROWS, _BATCH_SCORES // run.vocabulary.num_items))
+        self._reads_times = self.model.needs_times
+        batch = {
+            "user": tf.TensorSpec([None], tf.int32),
+            "history": tf.TensorSpec([None, None], tf.int32),
+        }
+        if self._reads_times:
+            batch["history_times"] = tf.TensorSpec([None, None], tf.int64)
+            batch["target_time"] = tf.TensorSpec([None], tf.int64)
+        ids = tf.TensorSpec([None, None], tf.int32)
+        self._search = tf.function(
+            self._best_items,
+            input_signature=[
+                batch,
+                tf.TensorSpec([None], tf.int32),
+                ids,
+                tf.TensorSpec([], tf.int32),
+            ],
+        )
+        self._explain = tf.function(
+            self._explained,
+            input_signature=[batch, ids],
+        )
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, data_dir: str | Path | None = None
+    ) -> Recommender:
+        """Opens a run's folder or an exported bundle.
+
+        Args:
+            folder: of the run or the bundle.
+            data_dir: where `data.prepare` wrote, for the histories of the run's own
+                users; a bundle may hold them itself.
+
+        Raises:
+            UserError: in one sentence, if it is none, unfinished, of another version,
+                tampered with, or if the data at hand are not those of the run.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder}.")
+        bundle.check(folder)
+        run = standalone.open_run(folder)
+        histories = bundle.read_histories(folder)
+        if data_dir is not None:
+            store = standalone.data_of(run.passport, Path(data_dir)).store
+            histories = Histories(store.items, store.offsets, store.times)
+        return cls(run, histories)
+
+    def with_new_items(self, like: Mapping[str, Iterable[Any]]) -> Recommender:
+        """A recommender that also knows new items, by items that are like them.
+
+        Example:
+            recommender.with_new_items({"B00NEW": ["B00004YK10", "B00005BZLX"]})
+        """
+        return Recommender(new_items.with_new_items(self.run, like), self.histories)
+
+    def recommend(
+        self,
+        history: Iterable[Any] | pd.DataFrame | None = None,
+        users: Iterable[Any] | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+        candidates: Iterable[Any] | None = None,
+        at: float | None = None,
+        times: Iterable[float] | None = None,
+        explain: bool = False,
+        index: Index | None = None,
+    ) -> pd.DataFrame:
+        """The best k items of each person, best first.
+
+        Args:
+            history: what one person has had, oldest first; or a table of many people,
+                a row an event, with the columns user, item and, for a model that reads
+                times, timestamp in seconds since the epoch.
+            users: people of the run's own log instead, by their ids.
+            k: how many.
+            exclude_seen: leave out what is in the history, the whole of it.
+            candidates: the only items to choose from; None: all.
+            at: when it is asked, seconds since the epoch, for a model that reads
+                times. None: the newest time of the log or, if it is later, of the
+                history.
+            times: of a history that is a list, for a model that reads times.
+            explain: add why, for a model that has interests.
+            index: searches by it, not exactly; over the whole catalogue only.
+
+        Returns:
+            Columns user (not for one unnamed history), rank from 1, item, score, and
+            basis, which is "popular" where no item of the history is known, else
+            "history"; MGNM also has level, Eq. 15. With `explain` also interest and
+            because, the history items that the interest holds most of.
+
+        Raises:
+            UserError: in one sentence, for what is wrong with the arguments.
+        """
+        asked = self.requests(history, users, times)
+        self.say_unknown(asked)
+        rows = [
+            self.table(asked, answers, explain, at)
+            for answers in self.stream(asked, k, exclude_seen, candidates, at, index)
+        ]
+        return pd.concat(rows, ignore_index=True)
+
+    def requests(
+        self,
+        history: Iterable[Any] | pd.DataFrame | None = None,
+        users: Iterable[Any] | None = None,
+        times: Iterable[Any] | None = None,
+    ) -> Requests:
+        """What `recommend` was asked, as numbers."""
+        if (history is None) == (users is None):
+            raise UserError("Give either `history` or `users`.")
+        if times is not None and isinstance(history, pd.DataFrame):
+            raise UserError("A table has its times in the column `timestamp`.")
+        if users is not None:
+            return requests.of_users(users, self.ids, self._stored())
+        if isinstance(history, pd.DataFrame):
+            asked = requests.of_table(history, self.ids)
+        else:
+            asked = requests.of_history(cast(Iterable[Any], history), times, self.ids)
+        if self._reads_times and asked.histories.times is None:
+            raise UserError(
+                f"{self.config.model} reads when events happened: give `times` beside "
+                "the list, or a table with the column `timestamp`."
+            )
+        return asked
+
+    def everyone(self) -> Requests:
+        """All users of the run's log."""
+        users = np.arange(1, self.vocabulary.num_users, dtype=np.int32)
+        stored = self._stored()
+        # Users 1, 2, ... follow on user 0, who owns nothing.
+        histories = Histories(stored.items, stored.offsets[1:], stored.times)
+        return Requests(self.vocabulary.users, users, histories)
+
+    def stream(
+        self,
+        asked: Requests,
+        k: int = 10,
+        exclude_seen: bool = True,
+        candidates: Iterable[Any] | None = None,
+        at: float | None = None,
+        index: Index | None = None,
+    ) -> Iterator[Answers]:
+        """Answers, some thousand people at a time, in order, in bounded memory."""
+        size = self.vocabulary.num_items - 1
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise UserError(f"`k` must be a positive whole number. Received: {k!r}")
+        if k > size:
+            raise UserError(f"`k` is {k}, and the catalogue has {size} items.")
+        items = np.arange(1, size + 1, dtype=np.int32)
+        if candidates is not None:
+            if index is not None:
+                raise UserError("Candidates are searched exactly: leave out the index.")
+            items = self._candidates(candidates)
+        when = None if at is None else int(requests.seconds_of([at], "at")[0])
+        if when is not None and not self._reads_times:
+            logging.info("`at` is not read: %s reads no times.", self.config.model)
+        return self._stream(asked, int(k), exclude_seen, items, when, index)
+
+    def _stream(
+        self,
+        asked: Requests,
+        k: int,
+        exclude_seen: bool,
+        items: np.ndarray,
+        when: int | None,
+        index: Index | None,
+    ) -> Iterator[Answers]:
+        chosen, most = tf.constant(items), tf.constant(k)
+
+        def answer(rows: np.ndarray) -> Answers:
+            past = asked.histories.take(rows)
+            batch = self.batch(asked.users[rows], past, when)
+            seen = padded(past.items, past.offsets) if exclude_seen else _none(rows)
+            if index is None:
+                best = self._search(batch, chosen, tf.constant(seen), most)
+                return _answers(rows, best, np.ones(len(rows), bool))
+            return _answers(rows, *index.best_items(batch, seen, k))
+
+        def complete(found: Answers) -> Answers:
+            """Searches exactly for whom an index found too few, or has no history."""
+            short = (found.ids == 0).any(axis=1) | (found.ids.shape[1] < k)
+            nobody = np.diff(asked.histories.offsets)[found.rows] == 0
+            again = np.flatnonzero(short | nobody)
+            if index is None or not len(again):
+                return found
+            rows = found.rows[again]
+            few = Requests(None, asked.users[rows], asked.histories.take(rows))
+            (exact,) = self._stream(few, k, exclude_seen, items, when, None)
+            return _replaced(found, again, exact)
+
+        lengths = np.minimum(np.diff(asked.histories.offsets), self.config.max_history)
+        with ThreadPool(provenance.SIDE_BY_SIDE) as pool:
+            for slab in requests.slabs(len(asked), _SLAB):
+                share = -(-len(slab) // provenance.SIDE_BY_SIDE)
+                size = min(self._rows, share)
+                batches = [slab[r] for r in like_lengths(lengths[slab], size)]
+                width = min(k, len(items))
+                found = _gathered(slab, width, pool.imap_unordered(answer, batches))
+                yield complete(found)
+
+    def batch(self, users: np.ndarray, past: Histories, when: int | None) -> Any:
+        """What the model reads of some histories: the newest, padded on the left."""
+        newest = self.config.max_history
+        batch = {"user": users, "history": padded(past.items, past.offsets, newest)}
+        if self._reads_times:
+            batch["history_times"] = padded(past.times, past.offsets, newest)
+            latest = batch["history_times"].max(axis=1)
+            default = np.maximum(latest, self.vocabulary.last_time or 0)
+            asked = default if when is None else np.full(len(users), when)
+            batch["target_time"] = asked.astype(np.int64)
+        return {key: tf.constant(value) for key, value in batch.items()}
+
+    def table(
+        self,
+        asked: Requests,
+        answers: Answers,
+        explain: bool = False,
+        at: float | None = None,
+    ) -> pd.DataFrame:
+        """Answers as a table with raw ids, a row an item."""
+        there = answers.ids > 0
+        owners, ranks = np.nonzero(there)
+        columns: dict[str, Any] = {}
+        if asked.names is not None:
+            columns["user"] = asked.names[answers.rows[owners]]
+        columns["rank"] = ranks + 1
+        columns["item"] = self._keys[answers.ids[there]]
+        columns["score"] = answers.scores[there]
+        columns["basis"] = np.where(answers.popular[owners], POPULAR, HISTORY)
+        if hasattr(self.model, "level_logits"):
+            columns["level"] = answers.levels[there]
+        if explain:
+            columns.update(self._reasons(asked, answers, at, there))
+        return pd.DataFrame(columns)
+
+    def say_unknown(self, asked: Requests) -> None:
+        """Says once, with a count, what is not known, and who gets popular items."""
+        if asked.unknown_items:
+            logging.warning(
+                "%d events are of items that the model does not know; they are left "
+                "out.",
+                asked.unknown_items,
+            )
+        if asked.unknown_users:
+            logging.warning(
+                "%d of %d users are not known to the model.",
+                asked.unknown_users,
+                len(asked),
+            )
+        empty = int((np.diff(asked.histories.offsets) == 0).sum())
+        if empty:
+            logging.warning(
+                "%d of %d histories have no item that the model knows: the answer is "
+                "the popular items.",
+                empty,
+                len(asked),
+            )
+
+    def _explained(self, batch: Any, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        asked: Any = {**batch, "candidates": ids}
+        return self.model.explain(asked)
+
+    def _best_items(self, batch: Any, items: Any, seen: Any, k: Any) -> search.Best:
+        return search.best_items(self.model, batch, items, seen, self.popularity, k)
+
+    def _stored(self) -> Histories:
+        if self.histories is None:
+            raise UserError(
+                "The histories of the run's users are in the prepared data, not in "
+                "the run's folder. Give their place as data_dir (--data_dir=...), a "
+                "bundle that was exported with histories, or the histories themselves."
+            )
+        return self.histories
+
+    def _candidates(self, candidates: Iterable[Any]) -> np.ndarray:
+        raw = requests.raw_ids(candidates, "candidates")
+        found = self.ids.items(raw)
+        unknown = int((found == 0).sum())
+        if unknown:
+            logging.warning(
+                "%d of %d candidates are not known to the model; they are left out.",
+                unknown,
+                len(raw),
+            )
+        known = np.unique(found[found > 0])
+        if not len(known):
+            raise UserError("No candidate is an item that the model knows.")
+        return known.astype(np.int32)
+
+    def _reasons(
+        self, asked: Requests, answers: Answers, at: float | None, there: np.ndarray
+    ) -> dict[str, Any]:
+        """Of each recommended item: its interest, and what that holds most of."""
+        when = None if at is None else int(at)
+        interests, reasons = [], []
+        for places in requests.slabs(len(answers.rows), _EXPLAINED):
+            past = asked.histories.take(answers.rows[places])
+            batch = self.batch(asked.users[answers.rows[places]], past, when)
+            found = self._explain(batch, tf.constant(answers.ids[places]))
+            if "couplings" not in found:
+                raise UserError(
+                    f"{self.config.model} has no interests to explain by; mgnm, mind "
+                    "and comirec have."
+                )
+            levels = np.maximum(answers.levels[places], 0)  # [B, k]
+            won, couplings = _winners(self.model, found, answers.ids[places], levels)
+            history = batch["history"].numpy()
+            best = np.argsort(-couplings, axis=2, kind="stable")[..., :_WHY]
+            items = np.take_along_axis(history[:, None], best, axis=2)  # [B, k, 3]
+            real = np.take_along_axis(couplings, best, axis=2) > 0
+            items = np.where(real, items, 0)
+            chosen = there[places]
+            # A history that is empty has no reasons.
+            interests.append(np.where(answers.popular[places, None], -1, won)[chosen])
+            reasons += [self._named(few) for few in items[chosen]]
+        return {"interest": np.concatenate(interests), "because": reasons}
+
+    def _named(self, ids: np.ndarray) -> list[str]:
+        """Raw ids, each once, without padding."""
+        return [self._keys[i] for i in dict.fromkeys(ids.tolist()) if i]
+
+
+def _winners(
+    model: Any, found: dict[str, tf.Tensor], ids: np.ndarray, levels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The interest nearest to each item [B, k], and its couplings [B, k, T]."""
+    items = model.item_embedding(tf.constant(ids))  # [B, k, D]
+    products = tf.einsum("blid,bkd->bkli", found["interests"], items)
+    if "active" in found:
+        active = found["active"][:, None]
+        products = tf.where(active, products, products.dtype.min)
+    products = tf.gather(products, levels, batch_dims=2)  # [B, k, K]
+    won = tf.argmax(products, axis=2, output_type=tf.int32)
+    cells = tf.stack([tf.constant(levels, tf.int32), won], axis=2)
+    return won.numpy(), tf.gather_nd(found["couplings"], cells, batch_dims=1).numpy()
+
+
+def padded(values: Any, offsets: np.ndarray, newest: int | None = None) -> Any:
+    """Rows of flat values, the newest last, 0 on the left: [n, T], T at least 1."""
+    lengths = np.diff(offsets)
+    if newest is not None:
+        lengths = np.minimum(lengths, newest)
+    width = max(1, int(lengths.max(initial=0)))
+    places = offsets[1:, None] - width + np.arange(width)
+    real = places >= (offsets[1:] - lengths)[:, None]
+    if not len(values):
+        return np.zeros(real.shape, values.dtype)
+    return np.where(real, values[np.maximum(places, 0)], 0).astype(values.dtype)
+
+
+def _none(rows: np.ndarray) -> np.ndarray:
+    return np.zeros((len(rows), 0), np.int32)
+
+
+def _answers(rows: np.ndarray, best: search.Best, certified: np.ndarray) -> Answers:
+    if not best.finite:
+        raise UserError(
+            "The model gives scores that are not finite numbers: its training has "
+            "diverged. Train again with a lower learning rate."
+        )
+    return Answers(
+        rows=rows,
+        ids=best.ids.numpy(),
+        scores=best.scores.numpy(),
+        levels=best.levels.numpy(),
+        popular=best.popular.numpy(),
+        certified=certified,
+    )
+
+
+def _gathered(slab: np.ndarray, k: int, found: Iterable[Answers]) -> Answers:
+    """Puts the answers of a slab's batches in its order, k wide."""
+    size = len(slab)
+    whole = Answers(
+        slab,
+        np.zeros((size, k), np.int32),
+        np.full((size, k), -np.inf, np.float32),
+        np.full((size, k), search.NO_LEVEL, np.int32),
+        np.zeros(size, bool),
+        np.zeros(size, bool),
+    )
+    for part in found:
+        whole = _replaced(whole, part.rows - slab[0], part)
+    return whole
+
+
+def _replaced(whole: Answers, places: np.ndarray, part: Answers) -> Answers:
+    """The answers at some places replaced, in place, by others that may be narrower."""
+    width = part.ids.shape[1]
+    for name in ("ids", "scores", "levels"):
+        getattr(whole, name)[places, :width] = getattr(part, name)
+    whole.popular[places] = part.popular
+    whole.certified[places] = part.certified
+    return whole

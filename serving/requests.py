@@ -1,0 +1,200 @@
+"""Raw ids in, numbers out: whom to recommend to, and what they have had."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.errors import UserError
+from harness.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Histories:
+    """Events of many people, person after person, each one's in time order.
+
+    Attributes:
+        items: ids, int32 [E].
+        offsets: int64 [n + 1]; events of row r are `items[offsets[r]:offsets[r + 1]]`.
+        times: seconds since the epoch, int64 [E]; None where they are not known.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+    times: np.ndarray | None
+
+    def take(self, rows: np.ndarray) -> Histories:
+        """The histories of some rows, in their order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        events = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        events += np.arange(offsets[-1])
+        times = None if self.times is None else self.times[events]
+        return Histories(self.items[events], offsets, times)
+
+
+@dataclasses.dataclass(frozen=True)
+class Requests:
+    """One row a person.
+
+    Attributes:
+        names: raw ids, str [n], or None where nobody was named.
+        users: ids, int32 [n]; 0 where unknown.
+        histories: of known items.
+        unknown_items: how many events were of items that the model does not know.
+        unknown_users: how many people the model does not know.
+    """
+
+    names: np.ndarray | None
+    users: np.ndarray
+    histories: Histories
+    unknown_items: int = 0
+    unknown_users: int = 0
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+class Ids:
+    """Finds the numbers of raw ids."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._items = pd.Index(vocabulary.items)
+        self._users = pd.Index(vocabulary.users)
+
+    def items(self, raw: Sequence[str]) -> np.ndarray:
+        """int32 [n]; 0 where unknown."""
+        return (self._items.get_indexer(raw) + 1).astype(np.int32)
+
+    def users(self, raw: Sequence[str]) -> np.ndarray:
+        """int32 [n]; 0 where unknown."""
+        return (self._users.get_indexer(raw) + 1).astype(np.int32)
+
+
+def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
+    """One person, whom nobody named, by what he or she has had, oldest first."""
+    raw = raw_ids(history, "history")
+    seconds = None if times is None else seconds_of(times, "times")
+    if seconds is not None and len(seconds) != len(raw):
+        raise UserError(
+            f"`times` has {len(seconds)} entries and `history` {len(raw)}: each item "
+            "needs the time at which it was had."
+        )
+    found = ids.items(raw)
+    known = found > 0
+    histories = Histories(
+        found[known],
+        np.array([0, known.sum()], np.int64),
+        None if seconds is None else seconds[known],
+    )
+    in_order(histories)
+    return Requests(
+        None, np.zeros(1, np.int32), histories, unknown_items=int((~known).sum())
+    )
+
+
+def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
+    """Many people: a row an event, `user,item[,timestamp]`, each one's oldest first.
+
+    People come in the order of their first rows. With timestamps the events of each
+    are put in order; equal times keep the order of the table.
+    """
+    for name in ("user", "item"):
+        if name not in table:
+            raise UserError(
+                f"The histories have no column `{name}`; there are "
+                f"{', '.join(map(str, table.columns))}. Columns: user,item[,timestamp]."
+            )
+    owners, names = pd.factorize(pd.Series(raw_ids(table["user"], "user"), dtype=str))
+    items = ids.items(raw_ids(table["item"], "item"))
+    times = None
+    if "timestamp" in table:
+        times = seconds_of(table["timestamp"], "timestamp")
+    order = np.lexsort((owners,) if times is None else (times, owners))
+    known = items[order] > 0
+    lengths = np.bincount(owners[order][known], minlength=len(names))
+    users = ids.users(names)
+    return Requests(
+        names=np.asarray(names, dtype=object),
+        users=users,
+        histories=Histories(
+            items[order][known],
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            None if times is None else times[order][known],
+        ),
+        unknown_items=int((~known).sum()),
+        unknown_users=int((users == 0).sum()),
+    )
+
+
+def of_users(users: Iterable[Any], ids: Ids, histories: Histories) -> Requests:
+    """People by their raw ids; an unknown one has an empty history."""
+    raw = raw_ids(users, "users")
+    found = ids.users(raw)
+    return Requests(
+        np.array(raw, dtype=object),
+        found,
+        histories.take(found),
+        unknown_users=int((found == 0).sum()),
+    )
+
+
+def in_order(histories: Histories) -> None:
+    """Raises UserError unless each one's times never fall."""
+    if histories.times is None:
+        return
+    steps = np.diff(histories.times)
+    steps[histories.offsets[1:-1] - 1] = 0  # Neighbours across two people.
+    if (steps < 0).any():
+        raise UserError(
+            "`times` must not fall: a history is given oldest first, in seconds since "
+            "the epoch."
+        )
+
+
+def raw_ids(values: Iterable[Any], name: str) -> list[str]:
+    """Ids as text; whole numbers are written out, all else is refused."""
+    if isinstance(values, (str, bytes)):
+        raise UserError(f"`{name}` must be a list of ids. Received: {values!r}")
+    found = values.tolist() if hasattr(values, "tolist") else list(values)
+    if all(type(value) is str for value in found):
+        return found
+    return [_raw_id(value, name) for value in found]
+
+
+def _raw_id(value: Any, name: str) -> str:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return str(value)
+    raise UserError(
+        f"`{name}` must hold ids as text or whole numbers. Received: {value!r} "
+        f"({type(value).__name__})"
+    )
+
+
+def seconds_of(values: Any, name: str) -> np.ndarray:
+    """Whole seconds since the epoch, int64.
+
+    Raises:
+        UserError: if one is not a finite number.
+    """
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"`{name}` must be seconds since the epoch. Received: {values!r}"
+        ) from error
+    if not np.isfinite(found).all():
+        raise UserError(f"`{name}` must be finite numbers: NaN or infinity is there.")
+    return np.floor(found).astype(np.int64)
+
+
+def slabs(count: int, size: int) -> Iterator[np.ndarray]:
+    """Row numbers, at most `size` at a time."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
