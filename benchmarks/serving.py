@@ -108,22 +108,25 @@ def measure(data: PreparedData) -> dict[str, Any]:
     asked = Requests(None, everyone.users[rows], everyone.histories.take(rows))
     searches: dict[str, Any] = {"exact": None}
     if num_items >= _INDEXED.value:
+        first = Index(recommender.model, "flat")
         for kind in _KINDS.value:
             for depth in map(int, _DEPTHS.value):
                 for probes in map(int, _PROBES.value if kind == "ivf" else [8]):
                     name = f"{kind}, depth {depth}"
                     name += f", {probes} probes" if kind == "ivf" else ""
-                    index = Index(recommender.model, kind, depth, probes=probes)
+                    index = first.altered(kind, depth, probes=probes)
                     searches[name] = index
+    sys.stderr.write(f"{data.name}: trained and indexed\n")
     speeds: dict[str, list[float]] = {name: [] for name in searches}
+    costs: dict[str, list[float]] = {name: [] for name in searches}
     certified = {}
     for number in range(_ROUNDS.value + 1):  # The first one traces.
         for name, index in searches.items():
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             found = list(recommender.stream(asked, _K.value, index=index))
-            seconds = time.perf_counter() - started
             if number:
-                speeds[name].append(len(asked) / seconds)
+                speeds[name].append(len(asked) / (time.perf_counter() - started))
+                costs[name].append(1e3 * (time.process_time() - busy) / len(asked))
             certified[name] = float(
                 np.mean(np.concatenate([f.certified for f in found]))
             )
@@ -132,6 +135,7 @@ def measure(data: PreparedData) -> dict[str, Any]:
     result["searches"] = {
         name: {
             "users_per_s": round(statistics.median(speeds[name])),
+            "cpu_ms_per_user": round(statistics.median(costs[name]), 3),
             "certified": round(certified[name], 4),
             "recall": round(recall(recommender, asked, index, _K.value)[1], 4)
             if index
@@ -223,17 +227,21 @@ def brute_force(recommender: Recommender, asked: Any) -> dict[str, float] | None
     batch = recommender.batch(asked.users, asked.histories, None)
     queries = []
     for start in range(0, len(asked), 256):
-        part = {key: value[start : start + 256] for key, value in batch.items()}
+        part: Any = {key: value[start : start + 256] for key, value in batch.items()}
         state = recommender.model.encode(part, training=False)
         queries.append(vectors.interest_vectors(recommender.model, state)[:, 0, 0])
     call = tf.function(layer, reduce_retracing=True)
-    speeds = []
+    speeds, costs = [], []
     for _ in range(_ROUNDS.value + 1):
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         for query in queries:
             call(query)[1].numpy()
         speeds.append(len(asked) / (time.perf_counter() - started))
-    return {"users_per_s": round(statistics.median(speeds[1:]))}
+        costs.append(1e3 * (time.process_time() - busy) / len(asked))
+    return {
+        "users_per_s": round(statistics.median(speeds[1:])),
+        "cpu_ms_per_user": round(statistics.median(costs[1:]), 3),
+    }
 
 
 def one_request(recommender: Recommender, asked: Any, folder: Path) -> dict[str, Any]:
@@ -270,18 +278,19 @@ def table(result: dict[str, Any]) -> str:
             f"**{name}**, {found['items']:,} items, mean history "
             f"{found['mean_history']}:",
             "",
-            "| search | users/s | recall | certified |",
-            "| --- | --- | --- | --- |",
+            "| search | users/s | CPU ms/user | recall | certified |",
+            "| --- | --- | --- | --- | --- |",
         ]
         for name, figures in found["searches"].items():
             lines.append(
-                f"| {name} | {figures['users_per_s']:,} | {figures['recall']:.3f} | "
+                f"| {name} | {figures['users_per_s']:,} | "
+                f"{figures['cpu_ms_per_user']} | {figures['recall']:.3f} | "
                 f"{figures['certified']:.1%} |"
             )
         if found["peer"]:
             lines.append(
-                f"| TFRS BruteForce, one vector | {found['peer']['users_per_s']:,} "
-                "| – | – |"
+                f"| TFRS BruteForce, one vector | {found['peer']['users_per_s']:,} | "
+                f"{found['peer']['cpu_ms_per_user']} | – | – |"
             )
         one = found["request"]
         lines += [

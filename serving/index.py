@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from typing import Any
 
 import numpy as np
@@ -53,20 +55,45 @@ class Index:
         cells: int | None = None,
         probes: int = 16,
     ) -> None:
-        if kind not in KINDS:
-            raise UserError(f"An index is one of {KINDS}. Received: {kind}")
+        _check_kind(kind)
         if not vectors.has_vectors(model):
             raise UserError(
                 f"{type(model).__name__} does not score by inner products as it is "
                 "built here: search it exactly, without an index."
             )
-        self.kind, self.depth = kind, depth
         self._model = model
         self._faiss = _faiss()
-        table = tf.cast(vectors.item_vectors(model), tf.float32).numpy()[1:]
-        self._build(np.ascontiguousarray(table), cells, probes)
-        self._encode = tf.function(self._queries, reduce_retracing=True)
-        self._rerank = tf.function(self._best, reduce_retracing=True)
+        # Traced once, whatever the lengths: the second knows the state by the first.
+        encode = tf.function(self._queries, input_signature=[search.signature(model)])
+        state, _ = encode.get_concrete_function().structured_outputs
+        self._encode = encode
+        self._rerank = tf.function(
+            self._best,
+            input_signature=[
+                tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([], tf.int32),
+            ],
+        )
+        self._build(kind, depth, cells, probes)
+
+    def altered(
+        self,
+        kind: str | None = None,
+        depth: int | None = None,
+        cells: int | None = None,
+        probes: int | None = None,
+    ) -> Index:
+        """An index of the same model, already traced, with what is given changed."""
+        _check_kind(kind or self.kind)
+        other = copy.copy(self)
+        other._build(
+            kind or self.kind,
+            depth or self.depth,
+            cells,
+            probes or self.probes,
+        )
+        return other
 
     def best_items(
         self, batch: Any, seen: np.ndarray, k: int
@@ -102,11 +129,13 @@ class Index:
         state = self._model.encode(batch, training=False)
         return state, vectors.interest_vectors(self._model, state)
 
-    def _build(self, table: np.ndarray, cells: int | None, probes: int) -> None:
+    def _build(self, kind: str, depth: int, cells: int | None, probes: int) -> None:
+        table = tf.cast(vectors.item_vectors(self._model), tf.float32).numpy()[1:]
+        table = np.ascontiguousarray(table)
         faiss, (count, size) = self._faiss, table.shape
+        self.kind, self.depth = kind, min(depth, count)
         self.cells = min(cells or int(4 * count**0.5), max(1, count // 8))
         self.probes = min(probes, self.cells)
-        self.depth = min(self.depth, count)
         if self.kind == "flat":
             self._index = faiss.IndexFlatIP(size)
             self._index.add(table)
@@ -183,6 +212,11 @@ class Index:
         return search.Best(ids, scores, levels, nobody, finite)
 
 
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UserError(f"An index is one of {KINDS}. Received: {kind}")
+
+
 def _distinct(ids: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Each id of a row once, ascending after zeros, without what was seen: [B, C]."""
     ids = np.sort(ids, axis=1)
@@ -196,6 +230,8 @@ def _distinct(ids: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _faiss() -> Any:
+    # It tells which of the processor's instructions it was built for.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     try:
         import faiss
     except ImportError as error:

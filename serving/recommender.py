@@ -82,13 +82,7 @@ class Recommender:
         self.popularity = tf.constant(counts, tf.float32)
         self._rows = max(1, min(_ROWS, _BATCH_SCORES // run.vocabulary.num_items))
         self._reads_times = self.model.needs_times
-        batch = {
-            "user": tf.TensorSpec([None], tf.int32),
-            "history": tf.TensorSpec([None, None], tf.int32),
-        }
-        if self._reads_times:
-            batch["history_times"] = tf.TensorSpec([None, None], tf.int64)
-            batch["target_time"] = tf.TensorSpec([None], tf.int64)
+        batch = search.signature(self.model)
         ids = tf.TensorSpec([None, None], tf.int32)
         self._search = tf.function(
             self._best_items,

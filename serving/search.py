@@ -24,6 +24,18 @@ class Best(NamedTuple):
     finite: tf.Tensor  # bool, whether all scores are numbers
 
 
+def signature(model: SequentialRecommender) -> dict[str, tf.TensorSpec]:
+    """Of a batch without candidates: one trace serves every length and batch size."""
+    specs = {
+        "user": tf.TensorSpec([None], tf.int32),
+        "history": tf.TensorSpec([None, None], tf.int32),
+    }
+    if model.needs_times:
+        specs["history_times"] = tf.TensorSpec([None, None], tf.int64)
+        specs["target_time"] = tf.TensorSpec([None], tf.int64)
+    return specs
+
+
 def best_items(
     model: SequentialRecommender,
     batch: Batch,

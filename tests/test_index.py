@@ -46,6 +46,11 @@ def recommender(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def flat(recommender):
+    return Index(recommender.model, "flat", depth=30)
+
+
+@pytest.fixture(scope="module")
 def asked(recommender):
     rng = np.random.default_rng(2)
     lengths = rng.integers(0, 15, NUM_PEOPLE)  # Nobody, too, and longer ones.
@@ -108,10 +113,10 @@ def test_no_gap_for_no_interest():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [10, 60])
 def test_what_is_certified_is_what_an_exact_search_finds(
-    kind, depth, recommender, asked
+    kind, depth, recommender, asked, flat
 ):
     exact = answers(recommender, asked)
-    index = Index(recommender.model, kind, depth=depth, cells=40, probes=12)
+    index = flat.altered(kind, depth=depth, cells=40, probes=12)
     found = answers(recommender, asked, index)
     proven = found.certified
     np.testing.assert_allclose(
@@ -131,33 +136,33 @@ def test_what_is_certified_is_what_an_exact_search_finds(
         assert not proven[~nobody].any()
 
 
-def test_an_index_of_all_cells_and_all_items_is_exact(recommender, asked):
+def test_an_index_of_all_cells_and_all_items_is_exact(recommender, asked, flat):
     exact = answers(recommender, asked)
-    index = Index(recommender.model, "ivf", depth=NUM_ITEMS, cells=20, probes=20)
+    index = flat.altered("ivf", depth=NUM_ITEMS, cells=20, probes=20)
     found = answers(recommender, asked, index)
     np.testing.assert_array_equal(found.ids, exact.ids)
     assert found.certified.all()
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_most_of_the_best_are_found(kind, recommender, asked):
+def test_most_of_the_best_are_found(kind, recommender, asked, flat):
     exact = answers(recommender, asked)
-    index = Index(recommender.model, kind, depth=60, cells=40, probes=12)
+    index = flat.altered(kind, depth=60, cells=40, probes=12)
     found = answers(recommender, asked, index)
     hits = [len({*a} & {*b}) / K for a, b in zip(exact.ids, found.ids)]
     assert np.mean(hits) > 0.9
 
 
-def test_seen_items_are_not_retrieved(recommender, asked):
-    found = answers(recommender, asked, Index(recommender.model, "flat", depth=30))
+def test_seen_items_are_not_retrieved(recommender, asked, flat):
+    found = answers(recommender, asked, flat)
     for row, ids in enumerate(found.ids):
         past = asked.histories.take(np.array([row])).items
         assert not {*ids} & {*past}
 
 
-def test_too_few_retrieved_are_searched_exactly(recommender, asked):
+def test_too_few_retrieved_are_searched_exactly(recommender, asked, flat):
     exact = answers(recommender, asked)
-    found = answers(recommender, asked, Index(recommender.model, "flat", depth=1))
+    found = answers(recommender, asked, flat.altered(depth=1))
     short = exact.scores[:, -1] == found.scores[:, -1]
     assert (found.ids > 0).all()
     assert short.any()
@@ -170,12 +175,11 @@ def test_a_model_without_inner_products_is_refused():
         Index(model, "flat")
 
 
-def test_another_kind_is_refused(recommender):
+def test_another_kind_is_refused(flat):
     with pytest.raises(ValueError, match="An index is one of"):
-        Index(recommender.model, "lsh")
+        flat.altered("lsh")
 
 
-def test_candidates_and_an_index_do_not_go_together(recommender):
-    index = Index(recommender.model, "flat")
+def test_candidates_and_an_index_do_not_go_together(recommender, flat):
     with pytest.raises(ValueError, match="leave out the index"):
-        recommender.recommend(history=["i1"], k=1, candidates=["i2"], index=index)
+        recommender.recommend(history=["i1"], k=1, candidates=["i2"], index=flat)
