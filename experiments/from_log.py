@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "csv or csv.gz with the columns user,item[,rating],timestamp|order.",
+    "A log of any form that `data.prepare` reads, e.g. csv or csv.gz with the columns "
+    "user,item[,rating],timestamp|order.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -53,7 +54,7 @@ _METRIC, _CUTOFF = "hit@10", 10
 
 def main() -> None:
     source = Path(_SOURCE.value)
-    folder = Path(_OUTPUT_DIR.value or f"recommended/{_stem(source)}")
+    folder = Path(_OUTPUT_DIR.value or f"recommended/{_name(source)}")
     from harness.defaults import MODEL_SETTINGS
 
     unknown = sorted({*_MODELS.value} - {*MODEL_SETTINGS})
@@ -160,19 +161,18 @@ def _compared(best: str, other: str, ranks: dict[str, Any]) -> str:
 
 def _prepared(source: Path, folder: Path) -> PreparedData:
     """The log, prepared anew if it is not the file that was prepared."""
-    from data import csv_file, prepared
-    from data.build import describe, prepare
-    from data.download import file_sha256
+    from data import log_file, prepared
+    from data.build import prepare
+    from data.describe import describe
+    from data.manifest import file_hash
 
-    header = csv_file.fields(csv_file.first_line(source))
-    split = "global_time" if "timestamp" in header else "leave_one_out"
-    name, place = _stem(source), folder / "prepared"
+    columns = log_file.form_of(source).columns
+    split = "global_time" if "timestamp" in columns else "leave_one_out"
+    name, place = _name(source), folder / "prepared"
     if (place / name / split / "meta.json").exists():
         data = prepared.load(place, name, split)
-        same = data.meta["source"]["sha256"] == file_sha256(source)
-        if same and data.meta["rating_above"] == (
-            _RATING_ABOVE.value if "rating" in header else None
-        ):
+        same = data.meta["source"]["sha256"] == file_hash(source)
+        if same and data.meta["rating_above"] == _RATING_ABOVE.value:
             return data
         raise UserError(
             f"{folder} was made from another log, or with another --rating_above. "
@@ -224,8 +224,10 @@ def _write_recommendations(folder: Path, best: str) -> None:
     logging.info("Written: %s", folder / RECOMMENDATIONS)
 
 
-def _stem(source: Path) -> str:
-    return source.name.removesuffix(".gz").removesuffix(".csv")
+def _name(source: Path) -> str:
+    from data import names
+
+    return names.from_file(source.name.split(".")[0])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ _TIMES = flags.DEFINE_list(
 _HISTORIES_FILE = flags.DEFINE_string(
     "histories_file",
     None,
-    "CSV or Parquet with a row an event of any people: user,item[,timestamp].",
+    "A log of any people, of any form that `data.prepare` reads: user,item,timestamp or "
+    "user,item,order.",
 )
 _K = flags.DEFINE_integer("k", 10, "How many items each.", lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from data import atomic
-from data.download import file_sha256
 from data.errors import UserError
+from data.manifest import file_hash
 from data.prepared import PreparedData
 from mgnm_tf.batch import TrainEvents
 
@@ -89,7 +89,7 @@ def write(run_dir: Path, data: PreparedData, with_events: bool = False) -> None:
         "items": data.num_items - 1,
         "last_time": None if times is None else int(times.max()),
         "data_sha256": data.meta["sha256"],
-        "sha256": {name: file_sha256(run_dir / name) for name in tables},
+        "sha256": {name: file_hash(run_dir / name) for name in tables},
     }
     atomic.write_json(run_dir / SUMMARY, summary)
 
@@ -147,7 +147,7 @@ def check_hash(path: Path, expected: str) -> None:
     """Raises UserError unless a file is there and has this SHA-256."""
     if not path.exists():
         raise UserError(f"{path} is missing. Copy the folder again.")
-    if file_sha256(path) != expected:
+    if file_hash(path) != expected:
         raise UserError(
             f"{path} is not the file that was written: its SHA-256 differs. Copy the "
             "folder again."

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.download import file_sha256
 from data.errors import UserError
+from data.manifest import file_hash
 from data.prepared import PreparedData
 from harness import standalone
 from harness.config import Config
@@ -84,7 +84,7 @@ def start_from(
         ours.assign(values)
     return {
         "run": str(source),
-        "weights_sha256": file_sha256(source / WEIGHTS),
+        "weights_sha256": file_hash(source / WEIGHTS),
         "data_sha256": run.vocabulary.data_sha256,
         "commit": run.passport.get("commit"),
         **counts,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from data import atomic
-from data.download import file_sha256
 from data.errors import UserError
+from data.manifest import file_hash
 from harness import vocabulary
 from harness.ledger import SEAL
 from harness.run_folder import CONFIG, PASSPORT, WEIGHTS
@@ -58,7 +58,7 @@ def check(folder: Path) -> None:
 def write_manifest(folder: Path, about: dict[str, Any]) -> None:
     """Lists every file of a folder with its SHA-256; to be called last."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    hashes = {str(path.relative_to(folder)): file_hash(path) for path in files}
     atomic.write_json(folder / MANIFEST, {"format": FORMAT, **about, "files": hashes})
 
 

@@ -43,26 +43,12 @@ def read_ids(path: str) -> list[str]:
 
 
 def read_histories(path: str) -> pd.DataFrame:
-    """Histories of many people, from CSV or Parquet: user,item[,timestamp].
+    """Histories of many people, from a log of any form that `data.prepare` reads.
 
     Raises:
-        UserError: if it cannot be read, or a column is missing.
+        UserError: if it cannot be read, or its columns do not tell user, item and what
+            comes next.
     """
-    import pandas as pd
+    from data import log_file
 
-    from data import csv_file
-
-    source = Path(path)
-    if source.suffix == ".parquet":
-        try:
-            return pd.read_parquet(source)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {error}.") from error
-    header = csv_file.fields(csv_file.first_line(source))
-    missing = [name for name in csv_file.IDS if name not in header]
-    if missing:
-        raise UserError(
-            f"{path}: row 1 has no column {', '.join(missing)}. The header must be "
-            "user,item[,timestamp]."
-        )
-    return csv_file.read(source, header=0)
+    return log_file.load(Path(path)).table

@@ -100,8 +100,8 @@ def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
 def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
     """Many people: a row an event, `user,item[,timestamp]`, each one's oldest first.
 
-    People come in the order of their first rows. With timestamps the events of each
-    are put in order; equal times keep the order of the table.
+    People come in the order of their first rows. With timestamps, or an order, the
+    events of each are put in that; equal ones keep the order of the table.
     """
     for name in ("user", "item"):
         if name not in table:
@@ -114,7 +114,10 @@ def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
     times = None
     if "timestamp" in table:
         times = seconds_of(table["timestamp"], "timestamp")
-    order = np.lexsort((owners,) if times is None else (times, owners))
+    places = times
+    if times is None and "order" in table:
+        places = seconds_of(table["order"], "order")
+    order = np.lexsort((owners,) if places is None else (places, owners))
     known = items[order] > 0
     lengths = np.bincount(owners[order][known], minlength=len(names))
     users = ids.users(names)

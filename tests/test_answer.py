@@ -127,7 +127,8 @@ def test_an_index_says_what_it_proves_and_finds(loaded, tmp_path, monkeypatch):
 
 
 def test_histories_are_read_from_csv_and_parquet(tmp_path, loaded):
-    table = pd.DataFrame({"user": ["a", "b", "a"], "item": ["i1", "007", "i3"]})
+    ids = {"user": ["a", "b", "a"], "item": ["i1", "007", "i3"]}
+    table = pd.DataFrame({**ids, "order": [1, 0, 0]})
     table.to_csv(tmp_path / "h.csv", index=False)
     table.to_parquet(tmp_path / "h.parquet")
     expected = loaded.recommend(history=table, k=3)
@@ -139,11 +140,10 @@ def test_histories_are_read_from_csv_and_parquet(tmp_path, loaded):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"user,thing\na,b\n", "row 1 has no column item"),
-        (b"user,item\na,b,c\n", "is not a table"),
-        (b"user,item\na,\n", "row 2: `item` is missing"),
-        (b"user,item,timestamp\na,b,soon\n", "row 2: `timestamp` is not a number"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"user,thing,order\na,b,0\n", "no column that is known as the item"),
+        (b"user,item\na,b\n", "has neither a time"),
+        (b"user,item,timestamp\na,b,soon\n", "row 2: `timestamp` is no time"),
+        (b"\xff\xfe", "is UTF-16 text"),
         (b"", "is empty"),
     ],
 )

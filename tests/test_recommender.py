@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from absl import logging as absl_logging
 
+from data.manifest import file_hash
 from data.pipeline import targets
 from harness import runner, standalone, vocabulary
 from harness.build import build_model, make_ranker
@@ -383,7 +384,7 @@ def _drop_a_user(folder):
     pd.read_parquet(path).iloc[1:].to_parquet(path)
     summary = json.loads((folder / vocabulary.SUMMARY).read_text())
     summary["users"] -= 1
-    summary["sha256"][vocabulary.USERS] = vocabulary.file_sha256(path)
+    summary["sha256"][vocabulary.USERS] = file_hash(path)
     (folder / vocabulary.SUMMARY).write_text(json.dumps(summary))
 
 
@@ -401,7 +402,7 @@ def _of_another_version(folder):
     config["arguments"]["wings"] = 2
     (folder / "config.json").write_text(json.dumps(config))
     seal = json.loads((folder / "seal.json").read_text())
-    seal["config_sha256"] = vocabulary.file_sha256(folder / "config.json")
+    seal["config_sha256"] = file_hash(folder / "config.json")
     (folder / "seal.json").write_text(json.dumps(seal))
 
 
