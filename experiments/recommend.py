@@ -35,8 +35,8 @@ _TIMES = flags.DEFINE_list(
 _HISTORIES_FILE = flags.DEFINE_string(
     "histories_file",
     None,
-    "A log of any people, of any form that `data.prepare` reads: user,item,timestamp or "
-    "user,item,order.",
+    "A log of any people, of any form that `data.prepare` reads, with user, item and "
+    "timestamp or order.",
 )
 _K = flags.DEFINE_integer("k", 10, "How many items each.", lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
