@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,14 @@ def open_run(run_dir: Path) -> OpenedRun:
         UserError: if there is no finished run, if it has no raw ids, or if its files
             are not those that it wrote.
     """
-    config, passport = read_run(run_dir)
-    names = vocabulary.read(run_dir)
+    try:
+        config, passport = read_run(run_dir)
+        names = vocabulary.read(run_dir)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{run_dir} is damaged, or is a run of another version: its JSON files are "
+            f"not as they are written ({error}). Copy the folder again, or train again."
+        ) from error
     events = None
     if model_class(config.model, config.variant).needs_events:
         events = vocabulary.read_events(run_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -18,38 +17,16 @@ from harness import provenance, standalone
 from harness.scoring import like_lengths
 from harness.standalone import OpenedRun
 from serving import bundle, new_items, requests, search
+from serving.answers import Answers, gathered, of_best, replaced
 from serving.index import Index
-from serving.requests import Histories, Requests
+from serving.reasons import Reasons
+from serving.requests import Histories, Requests, padded
 
 # People whose answers are in memory at a time, and the most that are encoded at once.
 _SLAB, _ROWS = 8_192, 256
 # Scores of the catalogue that a batch may hold: some models score all items at once.
 _BATCH_SCORES = 2**25
 HISTORY, POPULAR = "history", "popular"
-# Reasons given, and people whose reasons are worked out at a time.
-_WHY, _EXPLAINED = 3, 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Answers:
-    """What is recommended to some people, as numbers.
-
-    Attributes:
-        rows: their numbers in the requests, [n].
-        ids: int32 [n, k], the best first; 0 where fewer items were left.
-        scores: float32 [n, k].
-        levels: int32 [n, k]; -1 where a model has none.
-        popular: bool [n], ranked by popularity for want of a history.
-        certified: bool [n], proven to be what an exact search finds; an exact search
-            certifies all.
-    """
-
-    rows: np.ndarray
-    ids: np.ndarray
-    scores: np.ndarray
-    levels: np.ndarray
-    popular: np.ndarray
-    certified: np.ndarray
 
 
 class Recommender:
@@ -93,10 +70,7 @@ class Recommender:
                 tf.TensorSpec([], tf.int32),
             ],
         )
-        self._explain = tf.function(
-            self._explained,
-            input_signature=[batch, ids],
-        )
+        self._reasons = Reasons(self.model)
 
     @classmethod
     def load(
@@ -252,8 +226,8 @@ class Recommender:
             seen = padded(past.items, past.offsets) if exclude_seen else _none(rows)
             if index is None:
                 best = self._search(batch, chosen, tf.constant(seen), most)
-                return _answers(rows, best, np.ones(len(rows), bool))
-            return _answers(rows, *index.best_items(batch, seen, k))
+                return of_best(rows, best, np.ones(len(rows), bool))
+            return of_best(rows, *index.best_items(batch, seen, k))
 
         def complete(found: Answers) -> Answers:
             """Searches exactly for whom an index found too few, or has no history."""
@@ -265,7 +239,7 @@ class Recommender:
             rows = found.rows[again]
             few = Requests(None, asked.users[rows], asked.histories.take(rows))
             (exact,) = self._stream(few, k, exclude_seen, items, when, None)
-            return _replaced(found, again, exact)
+            return replaced(found, again, exact)
 
         lengths = np.minimum(np.diff(asked.histories.offsets), self.config.max_history)
         with ThreadPool(provenance.SIDE_BY_SIDE) as pool:
@@ -274,13 +248,16 @@ class Recommender:
                 size = min(self._rows, share)
                 batches = [slab[r] for r in like_lengths(lengths[slab], size)]
                 width = min(k, len(items))
-                found = _gathered(slab, width, pool.imap_unordered(answer, batches))
+                found = gathered(slab, width, pool.imap_unordered(answer, batches))
                 yield complete(found)
 
     def batch(self, users: np.ndarray, past: Histories, when: int | None) -> Any:
         """What the model reads of some histories: the newest, padded on the left."""
         newest = self.config.max_history
-        batch = {"user": users, "history": padded(past.items, past.offsets, newest)}
+        batch = {
+            "user": users,
+            "history": padded(past.items, past.offsets, newest),
+        }
         if self._reads_times:
             batch["history_times"] = padded(past.times, past.offsets, newest)
             latest = batch["history_times"].max(axis=1)
@@ -309,7 +286,16 @@ class Recommender:
         if hasattr(self.model, "level_logits"):
             columns["level"] = answers.levels[there]
         if explain:
-            columns.update(self._reasons(asked, answers, at, there))
+            interests, items = self._reasons.of(
+                answers,
+                lambda places: self.batch(
+                    asked.users[answers.rows[places]],
+                    asked.histories.take(answers.rows[places]),
+                    None if at is None else int(at),
+                ),
+            )
+            columns["interest"] = interests[there]
+            columns["because"] = [self._named(few) for few in items[there]]
         return pd.DataFrame(columns)
 
     def say_unknown(self, asked: Requests) -> None:
@@ -335,9 +321,9 @@ class Recommender:
                 len(asked),
             )
 
-    def _explained(self, batch: Any, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        asked: Any = {**batch, "candidates": ids}
-        return self.model.explain(asked)
+    def _named(self, ids: np.ndarray) -> list[str]:
+        """Raw ids, each once, without padding."""
+        return [self._keys[i] for i in dict.fromkeys(ids.tolist()) if i]
 
     def _best_items(self, batch: Any, items: Any, seen: Any, k: Any) -> search.Best:
         return search.best_items(self.model, batch, items, seen, self.popularity, k)
@@ -366,108 +352,6 @@ class Recommender:
             raise UserError("No candidate is an item that the model knows.")
         return known.astype(np.int32)
 
-    def _reasons(
-        self, asked: Requests, answers: Answers, at: float | None, there: np.ndarray
-    ) -> dict[str, Any]:
-        """Of each recommended item: its interest, and what that holds most of."""
-        when = None if at is None else int(at)
-        interests, reasons = [], []
-        for places in requests.slabs(len(answers.rows), _EXPLAINED):
-            past = asked.histories.take(answers.rows[places])
-            batch = self.batch(asked.users[answers.rows[places]], past, when)
-            found = self._explain(batch, tf.constant(answers.ids[places]))
-            if "couplings" not in found:
-                raise UserError(
-                    f"{self.config.model} has no interests to explain by; mgnm, mind "
-                    "and comirec have."
-                )
-            levels = np.maximum(answers.levels[places], 0)  # [B, k]
-            won, couplings = _winners(self.model, found, answers.ids[places], levels)
-            history = batch["history"].numpy()
-            best = np.argsort(-couplings, axis=2, kind="stable")[..., :_WHY]
-            items = np.take_along_axis(history[:, None], best, axis=2)  # [B, k, 3]
-            real = np.take_along_axis(couplings, best, axis=2) > 0
-            items = np.where(real, items, 0)
-            chosen = there[places]
-            # A history that is empty has no reasons.
-            interests.append(np.where(answers.popular[places, None], -1, won)[chosen])
-            reasons += [self._named(few) for few in items[chosen]]
-        return {"interest": np.concatenate(interests), "because": reasons}
-
-    def _named(self, ids: np.ndarray) -> list[str]:
-        """Raw ids, each once, without padding."""
-        return [self._keys[i] for i in dict.fromkeys(ids.tolist()) if i]
-
-
-def _winners(
-    model: Any, found: dict[str, tf.Tensor], ids: np.ndarray, levels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The interest nearest to each item [B, k], and its couplings [B, k, T]."""
-    items = model.item_embedding(tf.constant(ids))  # [B, k, D]
-    products = tf.einsum("blid,bkd->bkli", found["interests"], items)
-    if "active" in found:
-        active = found["active"][:, None]
-        products = tf.where(active, products, products.dtype.min)
-    products = tf.gather(products, levels, batch_dims=2)  # [B, k, K]
-    won = tf.argmax(products, axis=2, output_type=tf.int32)
-    cells = tf.stack([tf.constant(levels, tf.int32), won], axis=2)
-    return won.numpy(), tf.gather_nd(found["couplings"], cells, batch_dims=1).numpy()
-
-
-def padded(values: Any, offsets: np.ndarray, newest: int | None = None) -> Any:
-    """Rows of flat values, the newest last, 0 on the left: [n, T], T at least 1."""
-    lengths = np.diff(offsets)
-    if newest is not None:
-        lengths = np.minimum(lengths, newest)
-    width = max(1, int(lengths.max(initial=0)))
-    places = offsets[1:, None] - width + np.arange(width)
-    real = places >= (offsets[1:] - lengths)[:, None]
-    if not len(values):
-        return np.zeros(real.shape, values.dtype)
-    return np.where(real, values[np.maximum(places, 0)], 0).astype(values.dtype)
-
 
 def _none(rows: np.ndarray) -> np.ndarray:
     return np.zeros((len(rows), 0), np.int32)
-
-
-def _answers(rows: np.ndarray, best: search.Best, certified: np.ndarray) -> Answers:
-    if not best.finite:
-        raise UserError(
-            "The model gives scores that are not finite numbers: its training has "
-            "diverged. Train again with a lower learning rate."
-        )
-    return Answers(
-        rows=rows,
-        ids=best.ids.numpy(),
-        scores=best.scores.numpy(),
-        levels=best.levels.numpy(),
-        popular=best.popular.numpy(),
-        certified=certified,
-    )
-
-
-def _gathered(slab: np.ndarray, k: int, found: Iterable[Answers]) -> Answers:
-    """Puts the answers of a slab's batches in its order, k wide."""
-    size = len(slab)
-    whole = Answers(
-        slab,
-        np.zeros((size, k), np.int32),
-        np.full((size, k), -np.inf, np.float32),
-        np.full((size, k), search.NO_LEVEL, np.int32),
-        np.zeros(size, bool),
-        np.zeros(size, bool),
-    )
-    for part in found:
-        whole = _replaced(whole, part.rows - slab[0], part)
-    return whole
-
-
-def _replaced(whole: Answers, places: np.ndarray, part: Answers) -> Answers:
-    """The answers at some places replaced, in place, by others that may be narrower."""
-    width = part.ids.shape[1]
-    for name in ("ids", "scores", "levels"):
-        getattr(whole, name)[places, :width] = getattr(part, name)
-    whole.popular[places] = part.popular
-    whole.certified[places] = part.certified
-    return whole

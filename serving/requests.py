@@ -146,6 +146,19 @@ def of_users(users: Iterable[Any], ids: Ids, histories: Histories) -> Requests:
     )
 
 
+def padded(values: Any, offsets: np.ndarray, newest: int | None = None) -> Any:
+    """Rows of flat values, the newest last, 0 on the left: [n, T], T at least 1."""
+    lengths = np.diff(offsets)
+    if newest is not None:
+        lengths = np.minimum(lengths, newest)
+    width = max(1, int(lengths.max(initial=0)))
+    places = offsets[1:, None] - width + np.arange(width)
+    real = places >= (offsets[1:] - lengths)[:, None]
+    if not len(values):
+        return np.zeros(real.shape, values.dtype)
+    return np.where(real, values[np.maximum(places, 0)], 0).astype(values.dtype)
+
+
 def in_order(histories: Histories) -> None:
     """Raises UserError unless each one's times never fall."""
     if histories.times is None:

@@ -19,8 +19,8 @@ from harness.build import build_model, make_ranker
 from harness.defaults import get_config
 from harness.standalone import OpenedRun
 from serving import search
-from serving.recommender import Recommender, padded
-from serving.requests import Histories
+from serving.recommender import Recommender
+from serving.requests import Histories, padded
 from tests.conftest import NUM_ITEMS, NUM_USERS
 
 SIZES = {"max_history": 6, "batch_size": 16, "max_epochs": 1}
@@ -302,7 +302,7 @@ def test_reasons_are_the_couplings_of_the_interest_that_won(recommender):
 
 
 def test_a_model_without_interests_cannot_explain(opened):
-    with pytest.raises(ValueError, match="popularity has no interests"):
+    with pytest.raises(ValueError, match="Popularity has no interests"):
         opened("popularity")[2].recommend(history=["i1"], explain=True)
 
 
@@ -415,6 +415,8 @@ def _of_another_version(folder):
         (_drop_a_user, "does not fit the run's configuration and vocabulary"),
         (_of_another_version, "is a run of another version: mgnm is not built with"),
         (lambda f: (f / "passport.json").unlink(), "holds an unfinished run"),
+        (lambda f: (f / "passport.json").write_text("{"), "is damaged, or is a run of"),
+        (lambda f: (f / "vocabulary.json").write_text("{}"), "is damaged, or is a run"),
         (lambda f: (f / "model.weights.h5").unlink(), "model.weights.h5 is missing"),
         (lambda f: shutil.rmtree(f), "There is no folder"),
     ],
