@@ -78,17 +78,23 @@ def recommend_from_log(source: Path, folder: Path) -> str:
     from harness.defaults import get_config
 
     data = _prepared(source, folder)
-    passports, chances = {}, {}
+    passports, chances, left_out = {}, {}, {}
     for model in dict.fromkeys([*SIMPLE, *_MODELS.value]):
         config = get_config(
             model, data.name, recipe=STRONG, max_epochs=_MAX_EPOCHS.value
         )
         logging.info("%s", model)
         run_dir = folder / "runs" / model
-        passports[model] = runner.run(config, data, run_dir, _SEED.value)
-        chances[model] = _chance_of_a_hit(run_dir, folder)
+        try:
+            passports[model] = runner.run(config, data, run_dir, _SEED.value)
+            chances[model] = _chance_of_a_hit(run_dir, folder)
+        except ValueError as error:  # It needs times, say; the others go on.
+            left_out[model] = str(error)
+    if not chances:
+        raise UserError(f"No model could be trained: {'; '.join(left_out.values())}")
     best = max(chances, key=lambda model: chances[model])
-    text = report(folder, passports, chances, best)
+    text = report(folder, {name: passports[name] for name in chances}, chances, best)
+    text += "".join(f"{name} is left out: {why}\n" for name, why in left_out.items())
     sys.stdout.write(text)
     atomic.write_text(folder / REPORT, text)
     _write_recommendations(folder, best)
@@ -124,7 +130,11 @@ def report(
             f"Nothing that was trained beats {NAMES[best]} on this log, so "
             f"{NAMES[best]} makes the recommendations."
         )
-    lines += [_compared(best, other, ranks) for other in SIMPLE if other != best]
+    lines += [
+        _compared(best, other, ranks)
+        for other in SIMPLE
+        if other in ranks and other != best
+    ]
     lines.append(
         "The model knows the training events. Items that came later are new to it, and "
         "are seldom recommended until it is trained again on a longer log."
