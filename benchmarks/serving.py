@@ -180,7 +180,8 @@ def trained(data: PreparedData) -> Recommender:
     from data.pipeline import training_dataset
     from harness import build, vocabulary
     from harness.defaults import get_config
-    from harness.standalone import OpenedRun
+    from harness.passport import Run
+    from harness.standalone import StandaloneRun
     from serving.recommender import Recommender
     from serving.requests import Histories
 
@@ -203,9 +204,10 @@ def trained(data: PreparedData) -> Recommender:
     with tempfile.TemporaryDirectory() as folder:
         vocabulary.write(Path(folder), data)
         names = vocabulary.read(Path(folder))
+    run = Run(data.folder, {})  # type: ignore[typeddict-item]
     store = data.store
     histories = Histories(store.items, store.offsets, store.times)
-    return Recommender(OpenedRun(data.folder, model, config, {}, names), histories)
+    return Recommender(StandaloneRun(run, model, config, names), histories)
 
 
 def brute_force(recommender: Recommender, asked: Any) -> dict[str, float] | None:

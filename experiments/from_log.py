@@ -203,14 +203,11 @@ def _prepared(source: Path, folder: Path) -> PreparedData:
 def _chance_of_a_hit(run_dir: Path, folder: Path) -> float:
     """The validation metric that chooses, over the whole catalogue."""
     from harness import metrics, training
-    from harness.build import make_ranker
-    from harness.reopen import load_model
-    from harness.run_folder import read_run
+    from harness.reopen import open_run
 
-    config, _ = read_run(run_dir)
-    model, data = load_model(run_dir, folder / "prepared")
-    rows = training.validation_rows(len(data.instances["valid"]), _CHOOSING)
-    ranking = make_ranker(model, data, config).rank("valid", "full", rows=rows)
+    opened = open_run(run_dir, folder / "prepared")
+    rows = training.validation_rows(len(opened.data.instances["valid"]), _CHOOSING)
+    ranking = opened.ranker.rank("valid", "full", rows=rows)
     return metrics.instance_metrics(ranking.ranks)[_METRIC]
 
 

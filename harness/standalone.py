@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,63 +13,60 @@ from tensorflow import keras
 from data import prepared
 from data.errors import UserError
 from data.prepared import PreparedData
-from harness import vocabulary
+from harness import passport, run_folder, vocabulary
 from harness.config import Config
 from harness.models import model_class
-from harness.run_folder import WEIGHTS, read_run
+from harness.passport import Run
 from harness.vocabulary import Vocabulary
 from mgnm_tf.recommender import SequentialRecommender
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedRun:
+class StandaloneRun:
     """A finished run, ready to score.
 
     Attributes:
-        folder: of the run.
+        run: its folder and passport.
         model: with the run's weights.
         config: of the run.
-        passport: of the run.
         vocabulary: what the ids mean.
     """
 
-    folder: Path
+    run: Run
     model: SequentialRecommender
     config: Config
-    passport: dict[str, Any]
     vocabulary: Vocabulary
 
+    @property
+    def folder(self) -> Path:
+        return self.run.folder
 
-def open_run(run_dir: Path) -> OpenedRun:
+
+def open_run(run_dir: Path) -> StandaloneRun:
     """The model of a finished run with its weights, and its raw ids.
 
     Raises:
         UserError: if there is no finished run, if it has no raw ids, or if its files
             are not those that it wrote.
     """
-    try:
-        config, passport = read_run(run_dir)
-        names = vocabulary.read(run_dir)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{run_dir} is damaged, or is a run of another version: its JSON files are "
-            f"not as they are written ({error}). Copy the folder again, or train again."
-        ) from error
+    run = passport.read(run_dir)
+    config = run_folder.read_config(run_dir)
+    names = vocabulary.read(run_dir)
     events = None
     if model_class(config.model, config.variant).needs_events:
         events = vocabulary.read_events(run_dir)
     try:
-        model = build(config, names.num_users, names.num_items, passport["seed"])
+        model = build(config, names.num_users, names.num_items, run.seed)
     except TypeError as error:
         raise UserError(
             f"{run_dir} is a run of another version: {config.model} is not built with "
             f"{config.arguments} any more ({error}). Open it with the version that "
-            f"made it, {passport.get('commit', 'unknown')}."
+            f"made it, {run.passport.get('commit', 'unknown')}."
         ) from error
     if events is not None:
         model.adapt(events)
-    load_weights(model, run_dir / WEIGHTS)
-    return OpenedRun(run_dir, model, config, passport, names)
+    load_weights(model, run_dir / run_folder.WEIGHTS)
+    return StandaloneRun(run, model, config, names)
 
 
 def complete(run_dir: Path, data_dir: Path) -> None:
@@ -80,20 +75,20 @@ def complete(run_dir: Path, data_dir: Path) -> None:
     Raises:
         UserError: if the data at hand are not those of the run.
     """
-    config, passport = read_run(run_dir)
-    data = data_of(passport, data_dir)
+    data = data_of(passport.read(run_dir), data_dir)
+    config = run_folder.read_config(run_dir)
     kind = model_class(config.model, config.variant)
     vocabulary.write(run_dir, data, with_events=kind.needs_events)
 
 
-def data_of(passport: dict[str, Any], data_dir: Path) -> PreparedData:
+def data_of(run: Run, data_dir: Path) -> PreparedData:
     """The prepared data that a run was trained on.
 
     Raises:
         UserError: if they are not there, or others.
     """
-    data = prepared.load(data_dir, passport["dataset"], passport["split"])
-    if data.meta["sha256"] != passport["data"]["sha256"]:
+    data = prepared.load(data_dir, run.passport["dataset"], run.passport["split"])
+    if data.meta["sha256"] != run.passport["data"]["sha256"]:
         raise UserError(
             f"The data prepared in {data.folder} are not those of the run: they have "
             "another SHA-256. Prepare the run's data again, or train again."

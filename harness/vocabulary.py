@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from data import atomic
 from data.errors import UserError
 from data.manifest import file_hash
 from data.prepared import PreparedData
+from harness import run_folder
 from mgnm_tf.batch import TrainEvents
 
 SUMMARY, USERS, ITEMS, EVENTS = (
@@ -106,7 +106,12 @@ def read(run_dir: Path) -> Vocabulary:
             f"{run_dir} has no {SUMMARY}: the run is from before runs kept their raw "
             "ids. Give the prepared data that it was trained on (--data_dir=...)."
         )
-    summary = json.loads(path.read_text())
+    summary = run_folder.read_json(path)
+    missing = sorted(
+        {"users", "items", "last_time", "data_sha256", "sha256"} - {*summary}
+    )
+    if missing:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
     for name, expected in summary["sha256"].items():
         check_hash(run_dir / name, expected)
     items = pd.read_parquet(run_dir / ITEMS)

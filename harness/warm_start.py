@@ -86,6 +86,6 @@ def start_from(
         "run": str(source),
         "weights_sha256": file_hash(source / WEIGHTS),
         "data_sha256": run.vocabulary.data_sha256,
-        "commit": run.passport.get("commit"),
+        "commit": run.run.passport["commit"],
         **counts,
     }

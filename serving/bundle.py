@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from data.errors import UserError
 from data.manifest import file_hash
 from harness import vocabulary
 from harness.ledger import SEAL
-from harness.run_folder import CONFIG, PASSPORT, WEIGHTS
+from harness.run_folder import CONFIG, PASSPORT, WEIGHTS, read_json
 from serving.requests import Histories
 
 MANIFEST, HISTORIES = "manifest.json", "histories"
@@ -31,7 +30,7 @@ def check(folder: Path) -> None:
     """
     manifest, seal = folder / MANIFEST, folder / SEAL
     if manifest.exists():
-        content = _json(manifest)
+        content = read_json(manifest)
         if content.get("format") != FORMAT:
             raise UserError(
                 f"{folder} is a bundle of format {content.get('format')}; this version "
@@ -50,7 +49,7 @@ def check(folder: Path) -> None:
         raise UserError(
             f"{folder} has no {SEAL}, so its weights are not proven. Train again."
         )
-    found = _json(seal)
+    found = read_json(seal)
     vocabulary.check_hash(folder / CONFIG, found["config_sha256"])
     vocabulary.check_hash(folder / WEIGHTS, found["weights_sha256"])
 
@@ -80,15 +79,3 @@ def read_histories(folder: Path) -> Histories | None:
         for path in (folder / HISTORIES).glob("*.npy")
     }
     return Histories(arrays["items"], arrays["offsets"], arrays.get("times"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is damaged ({error}). Copy the folder again."
-        ) from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged. Copy the folder again.")
-    return found

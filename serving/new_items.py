@@ -10,11 +10,13 @@ import numpy as np
 
 from data.errors import UserError
 from harness import standalone, vocabulary
-from harness.standalone import OpenedRun
+from harness.standalone import StandaloneRun
 from serving.requests import Ids, raw_ids
 
 
-def with_new_items(run: OpenedRun, like: Mapping[str, Iterable[Any]]) -> OpenedRun:
+def with_new_items(
+    run: StandaloneRun, like: Mapping[str, Iterable[Any]]
+) -> StandaloneRun:
     """The run with a longer catalogue; nothing is trained.
 
     Every row that the model has of a new item, its embedding among them, is the mean of
@@ -48,7 +50,7 @@ def with_new_items(run: OpenedRun, like: Mapping[str, Iterable[Any]]) -> OpenedR
         items=np.concatenate([names.items, np.array(new, dtype=object)]),
         counts=np.concatenate([names.counts, np.zeros(len(new), np.int64)]),
     )
-    seed = run.passport["seed"]
+    seed = run.run.seed
     model = standalone.build(run.config, longer.num_users, longer.num_items, seed)
     if model.needs_events:
         model.adapt(vocabulary.read_events(run.folder))

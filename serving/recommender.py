@@ -15,7 +15,7 @@ from absl import logging
 from data.errors import UserError
 from harness import provenance, standalone
 from harness.scoring import like_lengths
-from harness.standalone import OpenedRun
+from harness.standalone import StandaloneRun
 from serving import bundle, new_items, requests, search
 from serving.answers import Answers, gathered, of_best, replaced
 from serving.index import Index
@@ -41,7 +41,7 @@ class Recommender:
         histories: of all its users; None where they are not at hand.
     """
 
-    def __init__(self, run: OpenedRun, histories: Histories | None = None) -> None:
+    def __init__(self, run: StandaloneRun, histories: Histories | None = None) -> None:
         self.run = run
         self.vocabulary = run.vocabulary
         self.config = run.config
@@ -94,7 +94,7 @@ class Recommender:
         run = standalone.open_run(folder)
         histories = bundle.read_histories(folder)
         if data_dir is not None:
-            store = standalone.data_of(run.passport, Path(data_dir)).store
+            store = standalone.data_of(run.run, Path(data_dir)).store
             histories = Histories(store.items, store.offsets, store.times)
         return cls(run, histories)
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from scipy.optimize import minimize_scalar
 
 from harness.config import Config
-from harness.standalone import OpenedRun, make_weights
+from harness.passport import Run
+from harness.standalone import StandaloneRun, make_weights
 from harness.vocabulary import Vocabulary
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
@@ -41,7 +42,7 @@ def recommender(tmp_path_factory):
         sha256={},
     )
     config = Config(model="mgnm", arguments={}, max_history=10)
-    run = OpenedRun(tmp_path_factory.getbasetemp(), model, config, {}, names)
+    run = StandaloneRun(Run(tmp_path_factory.getbasetemp(), {}), model, config, names)
     return Recommender(run)
 
 

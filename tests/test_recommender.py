@@ -17,7 +17,8 @@ from data.pipeline import targets
 from harness import runner, standalone, vocabulary
 from harness.build import build_model, make_ranker
 from harness.defaults import get_config
-from harness.standalone import OpenedRun
+from harness.passport import Run
+from harness.standalone import StandaloneRun
 from serving import search
 from serving.recommender import Recommender
 from serving.requests import Histories, padded
@@ -54,7 +55,8 @@ def opened(tiny_data, names, tmp_path_factory):
             for weight in model.trainable_variables:
                 drawn = tf.random.stateless_normal(weight.shape, [3, 4]) / 2
                 weight.assign(weight.constraint(drawn) if weight.constraint else drawn)
-            run = OpenedRun(tmp_path_factory.getbasetemp(), model, config, {}, names)
+            folder = Run(tmp_path_factory.getbasetemp(), {})
+            run = StandaloneRun(folder, model, config, names)
             store = tiny_data.store
             histories = Histories(store.items, store.offsets, store.times)
             made[name] = config, model, Recommender(run, histories)
@@ -415,8 +417,11 @@ def _of_another_version(folder):
         (_drop_a_user, "does not fit the run's configuration and vocabulary"),
         (_of_another_version, "is a run of another version: mgnm is not built with"),
         (lambda f: (f / "passport.json").unlink(), "holds an unfinished run"),
-        (lambda f: (f / "passport.json").write_text("{"), "is damaged, or is a run of"),
-        (lambda f: (f / "vocabulary.json").write_text("{}"), "is damaged, or is a run"),
+        (lambda f: (f / "passport.json").write_text("{"), "passport.json is damaged"),
+        (
+            lambda f: (f / "vocabulary.json").write_text("{}"),
+            "vocabulary.json is damaged",
+        ),
         (lambda f: (f / "model.weights.h5").unlink(), "model.weights.h5 is missing"),
         (lambda f: shutil.rmtree(f), "There is no folder"),
     ],

@@ -12,7 +12,7 @@ from data.store import SequenceStore
 from harness import runner, standalone, warm_start
 from harness.build import build_model
 from harness.config import Config
-from harness.reopen import load_model
+from harness.reopen import open_run
 from tests.conftest import NUM_ITEMS, NUM_USERS
 
 
@@ -74,7 +74,7 @@ def row(model, table, data, vocabulary, key):
 
 
 def test_rows_follow_their_raw_ids(first_run, tiny_data, later):
-    old, _ = load_model(first_run, tiny_data.folder.parent.parent)
+    old = open_run(first_run, tiny_data.folder.parent.parent).model
     new = build_model(small_config(), later, seed=2)
     fresh = build_model(small_config(), later, seed=2)
     before = new.item_embedding.embeddings.numpy()
