@@ -21,6 +21,7 @@ from harness import command_line
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
+    from harness.passport import Passport
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -103,7 +104,7 @@ def recommend_from_log(source: Path, folder: Path) -> str:
 
 def report(
     folder: Path,
-    passports: dict[str, dict[str, Any]],
+    passports: dict[str, Passport],
     chances: dict[str, float],
     best: str,
 ) -> str:
