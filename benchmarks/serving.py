@@ -224,7 +224,7 @@ def brute_force(recommender: Recommender, asked: Any) -> dict[str, float] | None
 
     from serving import vectors
 
-    items = tf.cast(vectors.item_vectors(recommender.model), tf.float32)[1:]
+    items = vectors.item_vectors(recommender.model)[1:]
     layer = BruteForce(k=_K.value).index(items)
     batch = recommender.batch(asked.users, asked.histories, None)
     queries = []

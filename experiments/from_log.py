@@ -34,7 +34,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where all is written. Default: recommended/<name of the log>."
 )
 _MODELS = flags.DEFINE_list(
-    "models", ["sasrec", "mgnm"], "What is tried beside popularity and item_knn."
+    "models", ["sasrec", "mgnm_plus"], "What is tried beside popularity and item_knn."
 )
 _K = flags.DEFINE_integer("k", 10, "Recommendations a user.", lower_bound=1)
 _MAX_EPOCHS = flags.DEFINE_integer(

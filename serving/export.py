@@ -181,7 +181,7 @@ class _Served:
         """Items `first`, `first` + 1, ..., counted from 0, `count` of them."""
         rows = slice(first + 1, first + 1 + count)
         table = vectors.item_vectors(self._model)
-        return {"items": self._keys[rows], "vectors": tf.cast(table[rows], tf.float32)}
+        return {"items": self._keys[rows], "vectors": table[rows]}
 
     def _batch(
         self,

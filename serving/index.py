@@ -130,7 +130,7 @@ class Index:
         return state, vectors.interest_vectors(self._model, state)
 
     def _build(self, kind: str, depth: int, cells: int | None, probes: int) -> None:
-        table = tf.cast(vectors.item_vectors(self._model), tf.float32).numpy()[1:]
+        table = vectors.item_vectors(self._model).numpy()[1:]
         table = np.ascontiguousarray(table)
         faiss, (count, size) = self._faiss, table.shape
         self.kind, self.depth = kind, min(depth, count)

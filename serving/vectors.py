@@ -22,7 +22,8 @@ def has_vectors(model: SequentialRecommender) -> bool:
     """Whether no score is above the largest inner product with a history's vectors.
 
     That is so for MGNM by Eq. 12-15: a softmax's mean of inner products, then the
-    largest over levels. A sum over levels can be larger than each.
+    largest over levels. A sum over levels can be larger than each. A bias of the item,
+    as MGNM+ has one, is the same for all interests of a level.
     """
     if isinstance(model, MGNM):
         several = model.interest_extractor == "self_attention"
@@ -34,18 +35,34 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
     """What meets the items: [B, L, K, D] float32.
 
     A model without levels has L = 1, one without interests K = 1. An interest that a
-    history does not use is a copy of its first.
+    history does not use is a copy of its first. Where items have a bias, the vectors
+    are longer by a one that meets it.
     """
     if isinstance(model, MGNM):
-        return tf.cast(state, tf.float32)
-    if isinstance(model, _ONE):
-        return tf.cast(state, tf.float32)[:, None, None]
-    if isinstance(model, MIND):
+        found = state.vectors
+    elif isinstance(model, _ONE):
+        found = state[:, None, None]
+    elif isinstance(model, MIND):
         interests, active = state
-        state = tf.where(active, interests, interests[:, :1])
-    return tf.cast(state, tf.float32)[:, None]
+        found = tf.where(active, interests, interests[:, :1])[:, None]
+    else:
+        found = state[:, None]
+    found = tf.cast(found, tf.float32)
+    if _bias(model) is None:
+        return found
+    return tf.concat([found, tf.ones_like(found[..., :1])], axis=-1)
 
 
-def item_vectors(model: SequentialRecommender) -> tf.Variable:
-    """Rows by item id [num_items, D]; row 0 is padding."""
-    return model.item_embedding.embeddings
+def item_vectors(model: SequentialRecommender) -> tf.Tensor:
+    """Rows by item id [num_items, D] float32, the bias last where there is one."""
+    table = tf.cast(model.item_embedding.embeddings, tf.float32)
+    bias = _bias(model)
+    if bias is None:
+        return table
+    return tf.concat([table, tf.cast(bias, tf.float32)], axis=1)
+
+
+def _bias(model: Any) -> tf.Variable | None:
+    """The number that a model adds to each item's score [num_items, 1], if any."""
+    layer = getattr(model, "item_bias", None)
+    return None if layer is None else layer.embeddings

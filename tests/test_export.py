@@ -127,7 +127,7 @@ def test_tensorflow_alone_gives_the_recommender_s_answers(exported, tmp_path):
         recommender.requests(history=table).histories,
         None,
     )
-    interests = recommender.model.encode(batch).numpy()
+    interests = recommender.model.encode(batch).vectors.numpy()
     np.testing.assert_allclose(answers[6]["interests"], interests, rtol=1e-4, atol=1e-6)
     rows = recommender.model.item_embedding.embeddings.numpy()[3:6]
     assert answers[7]["items"] == ["i3", "i4", "i5"]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import minimize_scalar
 
+from baselines.mgnm_plus import MGNMPlus
 from harness.config import Config
 from harness.passport import Run
 from harness.standalone import StandaloneRun, make_weights
@@ -174,6 +175,22 @@ def test_a_model_without_inner_products_is_refused():
     make_weights(model)
     with pytest.raises(ValueError, match="does not score by inner products"):
         Index(model, "flat")
+
+
+def test_a_bias_of_the_items_is_part_of_the_vectors(recommender, asked):
+    model = MGNMPlus(2, NUM_ITEMS + 1, 10, embedding_dim=8, num_interests=2)
+    make_weights(model)
+    for number, weight in enumerate(model.trainable_variables):
+        weight.assign(tf.random.stateless_normal(weight.shape, [number, 7]) * 0.6)
+    own = dataclasses.replace(recommender.run, model=model)
+    plus = Recommender(own)
+    exact = answers(plus, asked)
+    found = answers(plus, asked, Index(model, "flat", depth=200))
+    assert found.certified.mean() > 0.5
+    proven = found.certified
+    np.testing.assert_allclose(
+        found.scores[proven], exact.scores[proven], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_another_kind_is_refused(flat):
