@@ -18,7 +18,7 @@ from serving import files, recommender
 from serving.answer import answer
 from serving.index import Index
 from serving.recommender import Recommender
-from tests.conftest import NUM_USERS
+from tests.datasets import NUM_USERS
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,7 +22,7 @@ from harness.standalone import StandaloneRun
 from serving import search
 from serving.recommender import Recommender
 from serving.requests import Histories, padded
-from tests.conftest import NUM_ITEMS, NUM_USERS
+from tests.datasets import NUM_ITEMS, NUM_USERS
 
 SIZES = {"max_history": 6, "batch_size": 16, "max_epochs": 1}
 SMALL = {"mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}}

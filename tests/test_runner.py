@@ -19,7 +19,16 @@ import tensorflow as tf
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from data.candidates import PROTOCOLS
-from harness import build, defaults, ledger, provenance, run_folder, runner, training
+from harness import (
+    build,
+    defaults,
+    ledger,
+    provenance,
+    run_folder,
+    runner,
+    training,
+    vocabulary,
+)
 from harness.config import with_arguments
 from tests.runs import SEED, assert_same_weights, small_config, weights_of
 
@@ -164,6 +173,7 @@ def test_nothing_unfinished_stays_in_a_finished_run(finished):
     assert names == {
         *(run_folder.CONFIG, run_folder.PASSPORT, run_folder.RANKS, run_folder.WEIGHTS),
         *(ledger.SEAL, "tensorboard"),
+        *(vocabulary.SUMMARY, vocabulary.USERS, vocabulary.ITEMS),
     }
 
 

@@ -13,7 +13,7 @@ from harness import runner, standalone, warm_start
 from harness.build import build_model
 from harness.config import Config
 from harness.reopen import open_run
-from tests.conftest import NUM_ITEMS, NUM_USERS
+from tests.datasets import NUM_ITEMS, NUM_USERS
 
 
 def small_config(model="mgnm", **changes):
