@@ -9,6 +9,8 @@ takes out (docs/mgnm_readings.md):
 - the sequence is encoded once, before the graph, and not once for each level and
   interest in Eq. 10, which is most of MGNM's time;
 - the newest item of each level, mapped, is added to that level's interests;
+- interests are normalised (layer normalisation, in the place of the last squash), so
+  that logits are large while L2 keeps the items small;
 - the item table starts from a truncated SVD of who had what;
 - a bias for each item, and dropout of embedded histories.
 
@@ -32,6 +34,8 @@ from mgnm_tf.sequence_encoders import TransformerEncoder
 # What the encoder adds at first: beside items that already start near their like, all
 # that is drawn is noise. Not zero, or nothing behind it would have a gradient.
 _FIRST_SCALE = 1e-2
+# Keras's 1e-3 is no longer small beside embeddings that L2 shrinks.
+_EPSILON = 1e-8
 
 
 class MGNMPlus(MGNM):
@@ -50,6 +54,7 @@ class MGNMPlus(MGNM):
         dropout: of embedded histories, and of what the encoder adds to them.
         encode_once: a Transformer block reads the items before the graph does.
         newest_item: is added to the interests of its level.
+        normalize: the interests, by a layer normalisation.
         cooccurrence_start: `adapt` starts the item table from the SVD.
         item_bias: a number for each item is added to its logits.
         embedding_stddev: of the tables' entries at the start, by either start.
@@ -65,9 +70,10 @@ class MGNMPlus(MGNM):
         embedding_dim: int = 64,
         num_layers: int = 1,
         num_interests: int = 4,
-        dropout: float = 0.3,
+        dropout: float = 0.4,
         encode_once: bool = True,
         newest_item: bool = True,
+        normalize: bool = True,
         cooccurrence_start: bool = True,
         item_bias: bool = True,
         embedding_stddev: float = 0.1,
@@ -110,6 +116,9 @@ class MGNMPlus(MGNM):
             if newest_item
             else None
         )
+        self.norm = (
+            keras.layers.LayerNormalization(epsilon=_EPSILON) if normalize else None
+        )
         self.item_bias = (
             keras.layers.Embedding(num_items, 1, embeddings_initializer="zeros")
             if item_bias
@@ -145,11 +154,14 @@ class MGNMPlus(MGNM):
         self, batch: Batch, history: History, training: bool | None
     ) -> tf.Tensor:
         vectors = super()._extract(batch, history, training)  # [B, L, K, D]
-        if self.newest_kernel is None:
+        if self.newest_kernel is not None:
+            newest = history.levels[:, :, -1]  # [B, L, D]; zero without a history
+            mapped = tf.einsum("bld,lde->ble", newest, self.newest_kernel)
+            vectors += mapped[:, :, None]
+        if self.norm is None:
             return vectors
-        newest = history.levels[:, :, -1]  # [B, L, D]; zero without a history
-        mapped = tf.einsum("bld,lde->ble", newest, self.newest_kernel)
-        return vectors + mapped[:, :, None]
+        known = tf.reduce_any(history.mask, axis=1)[:, None, None, None]
+        return tf.where(known, self.norm(vectors), 0.0)
 
     def level_logits(self, state: Interests, candidates: tf.Tensor) -> tf.Tensor:
         logits = super().level_logits(state, candidates)  # [B, L, C]

@@ -38,7 +38,7 @@ OWN: dict[str, dict[str, list[Any]]] = {
     "surge": {"pooled_length": [10, 20, 30]},
     "mean_pooling": {},
     "sasrec": {"num_blocks": [1, 2], "dropout": [0.0, 0.2, 0.5]},
-    "mgnm_plus": {"num_layers": [1, 2, 3], "dropout": [0.1, 0.3, 0.5]},
+    "mgnm_plus": {"num_layers": [1, 2, 3], "dropout": [0.2, 0.4, 0.6]},
 }
 
 

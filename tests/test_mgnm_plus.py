@@ -11,7 +11,13 @@ from mgnm_tf.batch import TrainEvents
 from mgnm_tf.model import MGNM
 
 N, M, D, T = 9, 12, 6, 5
-PARTS = ("encode_once", "newest_item", "cooccurrence_start", "item_bias")
+PARTS = (
+    "encode_once",
+    "newest_item",
+    "normalize",
+    "cooccurrence_start",
+    "item_bias",
+)
 READINGS = {
     "sequence_encoder": "none",
     "interest_activation": "linear",
@@ -104,6 +110,17 @@ def test_the_encoder_adds_little_at_first(batch):
     found = model._embed(batch, training=False) - without._embed(batch, training=False)
     size = np.abs(without._embed(batch, training=False)).mean()
     assert 0 < np.abs(found).mean() < 0.5 * size
+
+
+def test_interests_are_normalised_and_nothing_is_left_nothing(batch):
+    model = bare(normalize=True)
+    batch["history"] = tf.constant([[0] * T, [1, 2, 4, 5, 9]])
+    model(batch)
+    model.norm.beta.assign(tf.ones(D))
+    found = model.encode(batch).vectors.numpy()
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1].mean(axis=-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(found[1].std(axis=-1), 1.0, rtol=1e-3)
 
 
 def events(pairs):
