@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.layers import BagAttention, MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
 
 

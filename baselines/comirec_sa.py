@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.layers import (
     READOUTS,
@@ -23,6 +22,7 @@ from baselines.layers import (
 )
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import masked_softmax
 from mgnm_tf.recommender import SequentialRecommender
 

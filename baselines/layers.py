@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products, masked_softmax, products_with_items
 
 READOUTS = ("hard", "soft", "positive")

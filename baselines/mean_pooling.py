@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender
 

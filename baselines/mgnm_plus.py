@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
-from tensorflow import keras
 
 from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.model import MGNM, History, Interests
 from mgnm_tf.ops import square_maps
 from mgnm_tf.sequence_encoders import TransformerEncoder

@@ -25,10 +25,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.layers import MLPHead, PairAttention
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import masked_softmax, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.layers import MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products, masked_softmax, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.model import MGNM
 from mgnm_tf.ops import masked_softmax, squash

@@ -37,5 +37,10 @@ def call(command: Callable[[], None], stopped: str) -> None:
         command()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except ImportError as error:
+        if error.name != "mgnm_tf.keras2":
+            raise
+        # Another TensorFlow than this runs with, which a user can mend.
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(stopped)

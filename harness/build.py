@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from data.errors import UserError
 from data.pipeline import gather_histories, targets
@@ -20,6 +18,8 @@ from harness.defaults import NO_TIMES, WITHOUT_TIMES
 from harness.models import model_class
 from harness.ranker import Ranker
 from mgnm_tf import objectives
+from mgnm_tf.keras2 import keras
+from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.recommender import SequentialRecommender
 
 
@@ -137,15 +137,6 @@ def _learning_rate(config: Config, num_instances: int) -> Any:
         return config.learning_rate
     steps = -(-num_instances // config.batch_size) * config.max_epochs
     return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-
-
-def lazy_adam(learning_rate: Any) -> Any:
-    """Adam that leaves the rows alone that a batch does not touch."""
-    with warnings.catch_warnings():  # Of the package's end of life; the pin is known.
-        warnings.simplefilter("ignore")
-        from tensorflow_addons.optimizers import LazyAdam
-
-    return LazyAdam(learning_rate)
 
 
 def make_ranker(

@@ -42,7 +42,8 @@ class Training(TypedDict, total=False):
     """What training took.
 
     `positives_per_s` and `first_step_s` are None for a model that only counts.
-    `commits` are of the code, several where another one went on with a stopped run.
+    `commits` are of the code, several where another one went on with a stopped run,
+    and `tensorflow` its versions.
     """
 
     epochs: int
@@ -54,6 +55,7 @@ class Training(TypedDict, total=False):
     first_step_s: float | None
     stopped_because: str
     commits: list[str]
+    tensorflow: list[str]
     parameters: int
 
 

@@ -49,6 +49,7 @@ class Progress:
         best_metrics: its validation metrics.
         stopped_because: a reason, once training is over.
         commits: of the code, another one where a stopped run went on.
+        tensorflow: its versions, likewise.
     """
 
     epoch: int = 0
@@ -61,12 +62,16 @@ class Progress:
     best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     stopped_because: str | None = None
     commits: list[str] = dataclasses.field(default_factory=list)
+    tensorflow: list[str] = dataclasses.field(default_factory=list)
 
-    def note_commit(self) -> None:
+
+    def note_code(self) -> None:
         """Bits are those of an unstopped run only if all of it ran one code."""
-        commit = provenance.commit()
+        commit, version = provenance.commit(), tf.__version__
         if self.commits[-1:] != [commit]:
             self.commits.append(commit)
+        if self.tensorflow[-1:] != [version]:
+            self.tensorflow.append(version)
 
     def add(self, taken: Steps, batch_size: int) -> None:
         """Counts steps; the epoch is over unless they were stopped."""
@@ -90,8 +95,9 @@ class StoredProgress(tf.train.experimental.PythonState):
         return json.dumps(dataclasses.asdict(self.now))
 
     def deserialize(self, string_value: str) -> None:
-        # A checkpoint of before commits were noted does not tell its own.
-        self.now = Progress(**{"commits": ["unknown"], **json.loads(string_value)})
+        # A checkpoint of before these were noted does not tell its own.
+        unknown = {"commits": ["unknown"], "tensorflow": ["unknown"]}
+        self.now = Progress(**{**unknown, **json.loads(string_value)})
 
 
 @contextmanager

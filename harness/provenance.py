@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -10,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("tensorflow", "tensorflow-addons", "keras", "numpy", "pandas")
+# Of which each stack has its own; "keras" is the version of the Keras 2 in use.
+_PACKAGES = ("tf-keras", "tensorflow-addons", "numpy", "pandas")
 
 
 def describe() -> dict[str, Any]:
@@ -48,8 +50,20 @@ def cores() -> int:
 
 
 def versions() -> dict[str, str]:
-    installed = {name: metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **installed}
+    """Of Python, TensorFlow, Keras 2, and the packages of this stack by name."""
+    import tensorflow as tf
+
+    from mgnm_tf.keras2 import keras
+
+    found = {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 # After the commit of code that was edited since.
@@ -66,9 +80,14 @@ def commit() -> str:
     """The checked-out commit, "-dirty" if code differs; "unknown" outside git.
 
     Code differs if a tracked file does, or if there is a Python file that git neither
-    tracks nor ignores.
+    tracks nor ignores. An installed package names the commit that it was built from:
+    what git says of its folder would be of another repository, which the environment
+    lies in.
     """
     here = Path(__file__).parent
+    built_from = here.parent / "built_from.txt"
+    if built_from.exists():
+        return built_from.read_text().strip()
 
     def git(*arguments: str) -> str:
         return subprocess.run(

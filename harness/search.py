@@ -71,9 +71,8 @@ def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
     """Validation metrics of the best epoch; none if the training diverged."""
     import tempfile
 
-    from tensorflow import keras
-
     from harness import build, epoch, training
+    from mgnm_tf.keras2 import keras
 
     keras.backend.clear_session()
     build.set_up_tensorflow(config, seed)

@@ -55,7 +55,7 @@ def train(
         checkpoint.restore(stored).expect_partial()
         logging.info("Going on after epoch %d.", progress.now.epoch)
     now = progress.now
-    now.note_commit()
+    now.note_code()
     first_step_s = None
     with distribution.own_folder(run_dir) as folder, stop_on_signals() as stopping:
         manager = tf.train.CheckpointManager(
@@ -92,6 +92,7 @@ def train(
         "first_step_s": first_step_s,
         "stopped_because": now.stopped_because,
         "commits": now.commits,
+        "tensorflow": now.tensorflow,
     }
     return trained, now.best_metrics
 

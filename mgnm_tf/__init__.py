@@ -33,13 +33,6 @@ __all__ = sorted(["__version__", *_HOMES])
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import tensorflow as tf
-
-    if not tf.__version__.startswith("2.15."):
-        raise ImportError(
-            f"mgnm_tf needs TensorFlow 2.15 (Keras 2). Found: {tf.__version__}; "
-            "install it with pip install 'tensorflow>=2.15.1,<2.16'."
-        )
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow import keras
 
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.gap_embedding import GapEmbedding
 from mgnm_tf.layers.interest_extractors import (
     BiLSTMInterest,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
+
+from mgnm_tf.keras2 import keras
 
 MAP_INITIALIZATIONS = ("glorot", "identity")
 

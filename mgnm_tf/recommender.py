@@ -6,9 +6,9 @@ import functools
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
 from mgnm_tf.batch import Batch, TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.objectives import CrossEntropy, Objective
 
 L2_SCOPES = ("batch", "all")

@@ -6,7 +6,6 @@ import http.server
 import threading
 
 import pytest
-from tensorflow import keras
 
 from tests.datasets import make_prepared
 

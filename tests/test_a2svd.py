@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.a2svd import A2SVD
+from mgnm_tf.keras2 import keras
 from tests import reference
 
 M, D, A = 12, 3, 4
@@ -119,14 +120,14 @@ def test_the_attention_is_as_wide_as_the_items_unless_told(batch):
 
 def test_half_precision_scores_alike(model, batch):
     expected = model(batch).numpy()
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         half = A2SVD(4, M, embedding_dim=D, attention_size=A)
         half(batch)
         half.set_weights(model.get_weights())
         found = half(batch)
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from experiments.studies.audit import checks
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow import keras
 
 from experiments import audit
 from experiments.studies.audit import report, runs, subjects
 from experiments.studies.audit.findings import CHECKS, LEAK, NOT_APPLICABLE, OK, Finding
 from harness import training
+from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
 
 ROOT = Path(__file__).parent.parent

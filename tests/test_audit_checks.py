@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.popularity import Popularity
 from data import planted
@@ -21,6 +20,7 @@ from harness import build, metrics, scoring
 from harness.config import CANDIDATE_SEED
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
 
 SEED = 1

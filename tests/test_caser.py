@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.caser import FORMS, Caser
+from mgnm_tf.keras2 import keras
 from tests import reference
 
 N, M, D, L, T = 5, 14, 3, 4, 6
@@ -268,13 +269,13 @@ def test_draws_are_as_the_seed_says(batch):
 def test_half_precision_scores_alike(batch, form):
     model = make_model(form=form)
     expected = model(batch).numpy()
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         half = make_model(form=form)
         half.set_weights(model.get_weights())
         found = half(batch)
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert found.dtype == tf.float32
     np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
 

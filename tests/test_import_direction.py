@@ -80,6 +80,8 @@ def allowed(module, target):
         return other == "data" or target == "mgnm_tf.batch"
     if other != "mgnm_tf":
         return False
+    if target == "mgnm_tf.keras2":
+        return module != "mgnm_tf.batch"
     if module.startswith("mgnm_tf.layers"):
         return target in LEAVES
     if module in ("mgnm_tf.model",):

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mgnm_tf.layers
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.gap_embedding import GapEmbedding
 from mgnm_tf.layers.interest_extractors import (
     BiLSTMInterest,
@@ -159,7 +160,7 @@ def public_layers():
         module = importlib.import_module(f"mgnm_tf.layers.{info.name}")
         for name, kind in inspect.getmembers(module, inspect.isclass):
             own = kind.__module__ == module.__name__ and not name.startswith("_")
-            if own and issubclass(kind, tf.keras.layers.Layer):
+            if own and issubclass(kind, keras.layers.Layer):
                 found.add(kind)
     return found
 

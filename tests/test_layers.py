@@ -199,7 +199,7 @@ def test_training_draws_anew_and_inference_does_not(levels):
 
 def test_the_seed_decides_the_draws(levels):
     def draw(seed):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         layer = SequentialCapsule(K, T, sequence_encoder="none", seed=seed)
         return layer(levels, mask=PADDED, training=True)
 
@@ -209,7 +209,7 @@ def test_the_seed_decides_the_draws(levels):
 
 def test_routing_gradient_stops_where_asked(levels):
     def gradient(stop):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         layer = SequentialCapsule(
             K, T, sequence_encoder="none", stop_routing_gradient=stop
         )

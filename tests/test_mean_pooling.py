@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.mean_pooling import MeanPooling
+from mgnm_tf.keras2 import keras
 
 M, D = 12, 3
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 0]], np.int32)
@@ -69,7 +70,7 @@ def test_gradients_reach_the_items_of_history_and_candidates_only(model, batch):
 
 
 def test_a_long_history_has_a_mean_in_half_precision():
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = MeanPooling(4, M, embedding_dim=D)
         batch = {"history": tf.fill([1, 3000], 5)}
@@ -78,4 +79,4 @@ def test_a_long_history_has_a_mean_in_half_precision():
         # The sum, 150,000, is beyond float16.
         np.testing.assert_allclose(model.encode(batch), np.full((1, D), 50.0))
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from baselines.mimn import MIMN, Memory, MemoryMachine, shift_and_sharpen
 from mgnm_tf import ops
+from mgnm_tf.keras2 import keras
 from tests import reference
 from tests.reference import sigmoid, softmax
 
@@ -311,12 +312,12 @@ def test_degenerate_histories_have_finite_gradients(form):
 
 def test_half_precision_scores_nearly_alike():
     expected = shared_model()(BATCH)
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = make_model()
         found = model(BATCH)
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert found.dtype == tf.float32
     assert model.encode(BATCH)[0].slots.dtype == tf.float32
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.mind import MIND
+from mgnm_tf.keras2 import keras
 from tests import reference
 
 M, D, K, T, MAX_HISTORY = 12, 5, 3, 4, 9
@@ -141,7 +142,7 @@ def test_inference_has_one_draw_indexed_from_the_newest(batch):
 
 def test_training_draws_anew_as_the_seed_says(batch):
     def draws(seed):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         model = make_model(seed=seed)
         return np.array([model.encode(batch, training=True)[0] for _ in range(2)])
 

@@ -129,21 +129,21 @@ def test_the_loss_is_eq_16_over_the_rows(batch, scope):
     else:
         rows = (items[touched] ** 2).sum() / 2 + (users[[2, 4]] ** 2).sum() / 2
     expected = (entropy + theta_1 * sparsity + theta_2 * (dense + rows)) / 6
-    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.0))
+    model.compile(optimizer=keras.optimizers.legacy.SGD(0.0))
     logs = model.train_step(batch)
     assert float(logs["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_level_losses_are_logged_apart(batch):
     model = make_model()
-    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.0))
+    model.compile(optimizer=keras.optimizers.legacy.SGD(0.0))
     logs = model.train_step(batch)
     assert {f"level_{level}_loss" for level in range(3)} <= set(logs)
     assert "level_3_loss" not in logs
 
 
 def test_a_step_leaves_untouched_rows_alone(batch):
-    from harness.build import lazy_adam
+    from mgnm_tf.lazy_adam import lazy_adam
 
     model = make_model()
     model.compile(optimizer=lazy_adam(0.1))

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from experiments.studies.audit import checks, findings
 from harness import defaults
-from harness.build import lazy_adam
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
 from tests import contract
@@ -26,7 +25,7 @@ def batch():
 
 
 def make(name, **arguments):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     model = MODELS[name](N, M, MAX_HISTORY, **arguments)
     rng = np.random.default_rng(2)
     users = np.sort(rng.integers(1, N, 60)).astype(np.int32)
@@ -156,7 +155,7 @@ LEARNS_BY_HEART = {
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_fifty_users_are_learned_by_heart(name, crowd):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     model = MODELS[name](51, M, MAX_HISTORY, l2=0.0, **LEARNS_BY_HEART.get(name, {}))
     users, places = np.nonzero(crowd["history"])
     events = [crowd[key][users, places] for key in ("history", "history_times")]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harness.build import lazy_adam
 from harness.models import MODELS
 from mgnm_tf import objectives
 from mgnm_tf.batch import TrainEvents
+from mgnm_tf.keras2 import keras
+from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.objectives import GeneralizedCrossEntropy, SampledSoftmax
 from tests import reference
 
@@ -41,7 +42,7 @@ def tensors(batch):
 
 
 def make(name, objective="sampled_softmax", **arguments):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     model = MODELS[name](N, M, 20, embedding_dim=D, **arguments)
     model.objective = objectives.make(objective, M, len(SHARED), calibration=0.75)
     rng = np.random.default_rng(2)
@@ -207,7 +208,7 @@ def test_xla_trains_as_well_as_without_on_shared_negatives(batch):
 
 
 def test_float16_compute_trains_on_shared_negatives(batch):
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = make("mean_pooling", l2=0.0)
         losses = [float(model.train_step(tensors(batch))["loss"])]
@@ -215,7 +216,7 @@ def test_float16_compute_trains_on_shared_negatives(batch):
             model.reset_metrics()
             losses.append(float(model.train_step(tensors(batch))["loss"]))
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert losses[-1] < losses[0] / 2
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.sasrec import SASRec
+from mgnm_tf.keras2 import keras
 from tests import reference
 
 M, D, T, MAX_HISTORY = 12, 6, 4, 7
@@ -282,9 +283,9 @@ def test_dropout_goes_on_where_a_checkpoint_was(batch, tmp_path):
 
 @pytest.fixture
 def half_precision():
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     yield
-    tf.keras.mixed_precision.set_global_policy("float32")
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def test_half_precision_gives_float32_logits_near_the_full(batch, half_precision):
@@ -293,7 +294,7 @@ def test_half_precision_gives_float32_logits_near_the_full(batch, half_precision
     assert np.isfinite(half(batch, training=True)).all()
     expected = half(batch)
     assert expected.dtype == tf.float32
-    tf.keras.mixed_precision.set_global_policy("float32")
+    keras.mixed_precision.set_global_policy("float32")
     full = make_model(batch)(batch)
     np.testing.assert_allclose(expected, full, rtol=0.05, atol=0.05)
     apart = half.score(half.encode(batch), batch["candidates"])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from baselines.layers import read_positives_interest
 from harness.models import MODELS
+from mgnm_tf.keras2 import keras
 
 M, D, T, B = 31, 4, 6, 5
 SHARED = np.array([7, 3, 30, 11], np.int32)
@@ -26,7 +27,7 @@ def batch():
 
 
 def make(name, batch, **arguments):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     model = MODELS[name](
         B + 1, M, T, embedding_dim=D, embedding_stddev=1.0, **arguments
     )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from baselines import surge
 from baselines.surge import SURGE
 from mgnm_tf import ops
+from mgnm_tf.keras2 import keras
 from tests import reference
 
 M, D, LENGTH, UNITS, T = 14, 4, 3, 5, 6
@@ -684,9 +685,9 @@ def test_every_weight_has_a_gradient(batch, changes):
 
 @pytest.fixture
 def half_precision():
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     yield
-    tf.keras.mixed_precision.set_global_policy("float32")
+    keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -701,7 +702,7 @@ def test_half_precision_gives_float32_logits_near_the_full(
     assert found.dtype == tf.float32
     assert half.item_embedding.compute_dtype == "float16"
     assert np.isfinite(half(batch, training=True)).all()
-    tf.keras.mixed_precision.set_global_policy("float32")
+    keras.mixed_precision.set_global_policy("float32")
     full = make_model(**changes)
     full.set_weights(half.get_weights())
     expected = full(batch).numpy()

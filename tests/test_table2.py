@@ -206,6 +206,17 @@ def test_a_training_by_several_commits_is_said(tmp_path, commits, said):
     )
 
 
+def test_a_training_under_two_tensorflows_is_said(tmp_path):
+    write_run(tmp_path, "mgnm", 1, shift=0)
+    path = tmp_path / "shop" / "global_time" / "mgnm" / "seed-1" / "passport.json"
+    passport = json.loads(path.read_text())
+    for versions, said in ((["2.15.1"], False), (["2.15.1", "2.21.0"], True)):
+        passport["training"]["tensorflow"] = versions
+        path.write_text(json.dumps(passport))
+        warnings = table2.make_table(tmp_path, "shop", "global_time").warnings
+        assert any("2.15.1, 2.21.0" in text for text in warnings) == said
+
+
 def test_the_passports_behind_a_table_are_kept_one_a_line(runs):
     lines = finished_runs.to_jsonl(runs, "shop", "global_time").splitlines()
     found = [json.loads(line) for line in lines]

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from baselines import tgsrec
 from baselines.tgsrec import TGSRec, TimeEncoding, _node_at
-from harness.build import lazy_adam
 from mgnm_tf import ops
 from mgnm_tf.batch import TrainEvents
+from mgnm_tf.keras2 import keras
+from mgnm_tf.lazy_adam import lazy_adam
 from tests import reference
 
 N, M, D, S, K, E = 5, 8, 4, 3, 2, 40
@@ -339,7 +340,7 @@ def test_chunks_of_candidates_and_of_events_change_no_score(batch, monkeypatch):
 def test_row_0_of_either_table_has_no_influence(batch):
     model = make_model(batch)
     for training in (False, True):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         model.draws.assign(0)
         before = model(batch, training=training).numpy()
         for table in (model.item_embedding, model.user_embedding):
@@ -379,14 +380,14 @@ def test_a_step_moves_each_frequency_by_a_share_of_itself(batch):
 
 def test_half_precision_scores_nearly_the_same(batch):
     expected = make_model(batch)(batch).numpy()
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = make_model(batch)
         found = [model(batch, training=training) for training in (False, True)]
         trained = make_model(batch, sampling="recent")
         same = trained(batch, training=True)
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert all(logits.dtype == tf.float32 for logits in found)
     assert all(np.isfinite(logits).all() for logits in found)
     np.testing.assert_allclose(found[0], expected, rtol=0.1, atol=0.05)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
 
 from baselines.released.layers import ReleasedCapsule, ReleasedGCN, UserlessGraph
 from baselines.released.switches import check_switches
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.keras2 import keras
 from mgnm_tf.model import MGNM
 from mgnm_tf.recommender import SequentialRecommender
 

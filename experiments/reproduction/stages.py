@@ -98,7 +98,7 @@ def _fragility(options: grid.Options, datasets: Datasets) -> list[str]:
     failed += _look_into(
         options,
         runs,
-        "fragility",
+        "experiments.fragility",
         lambda run_dir: measure.read_results(run_dir) is not None,
     )
     text = report.write(options.reports_dir, options.runs_dir, datasets)
@@ -153,14 +153,17 @@ def _look_at_levels(options: grid.Options, datasets: Datasets) -> list[str]:
         for seed in options.seeds
     ]
     return _look_into(
-        options, runs, "levels", lambda run_dir: (run_dir / "levels").exists()
+        options,
+        runs,
+        "experiments.levels",
+        lambda run_dir: (run_dir / "levels").exists(),
     )
 
 
 def _look_into(
     options: grid.Options,
     runs: list[grid.GridRun],
-    command: str,
+    module: str,
     is_done: Callable[[Path], bool],
 ) -> list[str]:
     """Calls a command for finished runs that lack what it leaves in their folder.
@@ -168,7 +171,7 @@ def _look_into(
     Args:
         options: of the grid.
         runs: those that are not finished have failed, which is said.
-        command: of `experiments`; what it leaves has its name.
+        module: of the command; what it leaves has the name's last part.
         is_done: whether a run's folder has it.
     """
     commands: dict[str, list[str] | None] = {}
@@ -176,9 +179,10 @@ def _look_into(
         folder = run.folder(options)
         if not (folder / run_folder.PASSPORT).exists():
             continue
-        line = [sys.executable, "-m", f"experiments.{command}"]
+        line = [sys.executable, "-m", module]
         line += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
-        commands[f"{folder}/{command}"] = None if is_done(folder) else line
+        name = module.rsplit(".", 1)[-1]
+        commands[f"{folder}/{name}"] = None if is_done(folder) else line
     return grid.run_commands(commands)
 
 

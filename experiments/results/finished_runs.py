@@ -114,6 +114,13 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
                     "with by other code; the commits of its training: "
                     f"{', '.join(map(provenance.short, trained_by))}."
                 )
+            versions = run.passport["training"].get("tensorflow", [])
+            if len(versions) > 1:
+                found.append(
+                    f"{display_name(model)}, seed {run.seed}: stopped and gone on "
+                    f"with under another TensorFlow; its versions: "
+                    f"{', '.join(versions)}."
+                )
             own = [look for look in looks if look["run"] == run.folder.name]
             trainings = {look["weights_sha256"] for look in own}
             if len(trainings) > 1:

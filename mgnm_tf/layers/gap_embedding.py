@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import keras
+
+from mgnm_tf.keras2 import keras
 
 # Bucket b holds the gaps from 2^b - 1 to 2^(b + 1) - 2: zero alone, then 1 and 2, then
 # 3 to 6. All that int64 can hold fit in, be they seconds or milliseconds.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import tensorflow as tf
-from tensorflow import keras
 
+from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import MAP_INITIALIZATIONS, masked_softmax, square_maps, squash
 from mgnm_tf.sequence_encoders import SEQUENCE_ENCODERS, make_encoder
 

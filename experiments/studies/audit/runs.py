@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tensorflow import keras
 
 from data import planted as worlds
 from data.pipeline import NumpyBatch, gather_histories
@@ -28,6 +27,7 @@ from experiments.studies.audit.findings import (
 )
 from experiments.studies.audit.subjects import Subject, first_line
 from harness import build, training
+from mgnm_tf.keras2 import keras
 
 # Rows and candidates of the batch whose scores are compared; lists whose ranks are.
 _ROWS, _CANDIDATES, _LISTS = 16, 12, 150

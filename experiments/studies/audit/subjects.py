@@ -10,13 +10,13 @@ from typing import Any
 
 import tensorflow as tf
 from absl import logging
-from tensorflow import keras
 
 from data.errors import UserError
 from harness import defaults
 from harness.config import PAPER, STRONG, Config, with_arguments, with_settings
 from harness.models import MODELS, model_class
 from mgnm_tf.batch import Batch, TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
 
 # Bounds the work, and is enough for every model to learn of the planted interests,

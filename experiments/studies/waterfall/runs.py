@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tensorflow import keras
 
 from baselines.released.model import ReleasedMGNM
 from data import atomic, planted, prepared
@@ -30,6 +29,7 @@ from experiments.studies.waterfall.evaluation import (
 from experiments.studies.waterfall.steps import TRAINED_STEPS, Budget, step_config
 from harness import build, defaults, provenance
 from harness.config import Config
+from mgnm_tf.keras2 import keras
 
 NOISE = "noise"
 _NOISE_USERS, _NOISE_ITEMS, _NOISE_SEED = 600, 3_000, 0
