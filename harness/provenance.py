@@ -53,12 +53,12 @@ def versions() -> dict[str, str]:
     """Of Python, TensorFlow, Keras 2, and the packages of this stack by name."""
     import tensorflow as tf
 
-    from mgnm_tf.keras2 import keras
+    from mgnm_tf import keras2
 
     found = {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        "keras": keras2.VERSION,
     }
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

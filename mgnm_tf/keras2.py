@@ -12,6 +12,8 @@ The variable `TF_USE_LEGACY_KERAS` is neither read nor set: it would change what
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import tensorflow as tf
 
 
@@ -37,6 +39,9 @@ if not OLDEST <= _found <= NEWEST:
 
 if _found <= _LAST_WITH_KERAS2:
     from tensorflow import keras
+
+    # `tf.keras` does not tell it.
+    VERSION = metadata.version("keras")
 else:
     _REMEDY = f"pip install 'tf-keras=={_found[0]}.{_found[1]}.*'"
     try:
@@ -49,11 +54,12 @@ else:
             f"Keras 2: {_REMEDY}.",
             name=__name__,
         ) from error
-    if minor_version(keras.__version__) != _found:
+    VERSION = keras.__version__
+    if minor_version(VERSION) != _found:
         raise ImportError(
             f"TensorFlow {tf.__version__} needs tf-keras of its own minor version. "
-            f"Found: tf-keras {keras.__version__}; {_REMEDY}.",
+            f"Found: tf-keras {VERSION}; {_REMEDY}.",
             name=__name__,
         )
 
-__all__ = ["keras"]
+__all__ = ["VERSION", "keras", "minor_version"]

@@ -71,17 +71,19 @@ def test_another_way_to_keras_is_seen(source):
 def imported(folder, tensorflow, tf_keras=None, code=""):
     """What importing Keras 2 does beside pretended packages of these versions."""
     (folder / "tensorflow").mkdir()
-    text = f"__version__ = {tensorflow!r}\nclass keras: __version__ = 'inside'\n"
+    text = f"__version__ = {tensorflow!r}\nclass keras: place = 'inside'\n"
     (folder / "tensorflow" / "__init__.py").write_text(text)
     if tf_keras:
         (folder / "tf_keras").mkdir()
-        text = f"__version__ = {tf_keras!r}\n{code}\n"
+        text = f"__version__ = place = {tf_keras!r}\n{code}\n"
         (folder / "tf_keras" / "__init__.py").write_text(text)
+    (folder / "keras-2.15.0.dist-info").mkdir()
+    (folder / "keras-2.15.0.dist-info" / "METADATA").write_text("Version: 2.15.0\n")
     ours = folder / "mgnm_tf"
     ours.mkdir()
     (ours / "__init__.py").touch()
     (ours / "keras2.py").write_text(THE_ONE.read_text())
-    command = "from mgnm_tf.keras2 import keras; print(keras.__version__)"
+    command = "from mgnm_tf.keras2 import keras; print(keras.place)"
     # Without the packages of the environment, so that there is no other tf_keras.
     return subprocess.run(
         [sys.executable, "-S", "-c", command],
