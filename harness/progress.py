@@ -64,7 +64,6 @@ class Progress:
     commits: list[str] = dataclasses.field(default_factory=list)
     tensorflow: list[str] = dataclasses.field(default_factory=list)
 
-
     def note_code(self) -> None:
         """Bits are those of an unstopped run only if all of it ran one code."""
         commit, version = provenance.commit(), tf.__version__

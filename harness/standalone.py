@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from data import prepared
 from data.errors import UserError
@@ -18,6 +17,7 @@ from harness.config import Config
 from harness.models import model_class
 from harness.passport import Run
 from harness.vocabulary import Vocabulary
+from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
 
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from mgnm_tf.keras2 import keras
 from tests.datasets import make_prepared
 
 

@@ -167,7 +167,7 @@ def test_an_unknown_extractor_is_named():
 
 
 def make(switch):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     return MGNM(contract.N, contract.M, contract.MAX_HISTORY, **switch)
 
 

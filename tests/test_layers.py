@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mgnm_tf import ops
+from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mgnm_tf.keras2 import keras
 from mgnm_tf.model import INTEREST_EXTRACTORS
 from tests import reference
 from tests.small_mgnm import CANDIDATES, HISTORY, D, K, M, N, T, make_batch, make_model
@@ -157,7 +158,7 @@ def test_a_step_leaves_untouched_rows_alone(batch):
 
 
 def test_the_bias_of_the_cell_candidate_stays_zero_through_training(batch):
-    from harness.build import lazy_adam
+    from mgnm_tf.lazy_adam import lazy_adam
 
     model = make_model(sequence_encoder="bilstm")
     model.compile(optimizer=lazy_adam(0.1))

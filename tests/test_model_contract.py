@@ -12,6 +12,8 @@ from experiments.studies.audit import checks, findings
 from harness import defaults
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
+from mgnm_tf.keras2 import keras
+from mgnm_tf.lazy_adam import lazy_adam
 from tests import contract
 from tests.contract import MAX_HISTORY, M, N, T, score, tensors
 
