@@ -181,12 +181,6 @@ def test_public_names_come_when_they_are_asked_for():
         mgnm_tf.mgmn  # noqa: B018
 
 
-def test_another_tensorflow_is_refused_in_one_sentence(monkeypatch):
-    monkeypatch.setattr("tensorflow.__version__", "2.16.1")
-    with pytest.raises(ImportError, match=r"TensorFlow 2\.15.*Found: 2\.16\.1"):
-        mgnm_tf.MGNM  # noqa: B018
-
-
 def test_no_test_file_imports_another():
     """What several need stands in a module of its own under tests/."""
     folder = ROOT / "tests"
