@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
-.PHONY: help setup environment test test-gpu check wheel reproduce-all reproduce-table1 \
+.PHONY: help setup environment test test-slow test-gpu check wheel reproduce-all reproduce-table1 \
   reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
   reproduce-fragility bench bench-serving bench-peers peers recommend tensorboard clean
 
@@ -35,8 +35,15 @@ environment:
 
 setup: environment ## the virtual environment alone; TENSORFLOW=2.15|latest forces a stack
 
-test: environment ## the tests
-	@$(PYTHON) -m pytest $(ARGS)
+# In two processes, whose share of the cores is a half each; a file's tests stand
+# together, so that they share what they trained.
+PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: environment ## the tests, but for those that train for long
+	@$(PYTEST) $(ARGS)
+
+test-slow: environment ## the tests that train for long, or need a browser
+	@$(PYTEST) -m "slow and not gpu and not dataset" $(ARGS)
 
 test-gpu: environment ## the tests that need a GPU; without one they are skipped
 	@$(PYTHON) -m pytest -m gpu -rs $(ARGS)
@@ -45,7 +52,7 @@ check: environment ## tests, format, lint and types
 	@$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 wheel: environment ## a wheel and an sdist in dist/
 	@$(PYTHON) -m build $(ARGS)

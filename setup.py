@@ -89,6 +89,7 @@ setup(
         # selenium drives Chromium through TensorBoard's pages, where there is one.
         "test": [
             "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
             "ir-measures>=0.3.3,<0.5",
             "selenium>=4.15,<5",
             "build>=1,<2",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 
 import pytest
 
+from harness import provenance
 from mgnm_tf.keras2 import keras
 from tests.datasets import make_prepared
 
@@ -17,6 +19,29 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+# Whole files go to one of two processes: those that take longest begin.
+LONGEST = (
+    *("test_audit_checks", "test_commands", "test_model_contract", "test_tgsrec"),
+    *("test_objectives", "test_surge", "test_benchmarks", "test_tensorboard"),
+    *("test_fragility", "test_runner", "test_tables_and_figures", "test_tune"),
+    *("test_browser", "test_distribution"),
+)
+
+
+def pytest_configure():
+    """One of several processes takes no more threads than its share of the cores."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        share = max(1, provenance.cores() // processes)
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that neither process is left alone at the end."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.hookimpl(tryfirst=True)

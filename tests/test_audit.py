@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import time
 
 import pytest
 import tensorflow as tf
@@ -17,8 +15,8 @@ from experiments.studies.audit.findings import CHECKS, LEAK, NOT_APPLICABLE, OK,
 from harness import training
 from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
+from tests.commands import Running
 
-ROOT = Path(__file__).parent.parent
 HERE = "tests.test_audit"
 
 
@@ -164,14 +162,13 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
     output = tmp_path / "audit.md"
     command = ["experiments.audit", "--model=mgnm", f"--output={output}"]
     command += ["--verbosity=0"]  # So that it says when its trainings are under way.
-    running = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    while "Epoch 1" not in running.stderr.readline():
-        assert running.poll() is None
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
-    assert running.returncode == audit.WRONG_USE
+    running = Running(*command)
+    while "Epoch 1" not in running.text("stderr"):
+        assert running.process.is_alive()
+        time.sleep(0.05)
+    running.interrupt(signal.SIGINT)
+    code, _, told = running.finish()
+    assert code == audit.WRONG_USE
     assert told.splitlines()[-1] == "Stopped before the end; nothing was written."
     assert "Traceback" not in told
     assert not [*tmp_path.iterdir()]

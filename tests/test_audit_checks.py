@@ -40,7 +40,17 @@ def subject_of(name, **changes):
     )
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
+# Each training takes some seconds: the others' are tested with the slow ones.
+QUICK = ("gru4rec", "item_knn", "mean_pooling", "mgnm", "popularity")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(MODELS)
+    ],
+)
 def scorer(request, ground):
     subject = subject_of(request.param, max_epochs=2)
     return runs.trained(subject, ground, ground.world.data, SEED)

@@ -18,6 +18,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.commands import run
+
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 REQUIRED = os.environ.get("MGNM_REQUIRE_BROWSER") == "1"
 _SWITCHES = (
@@ -71,18 +74,13 @@ def runs(tmp_path_factory):
     table = pd.DataFrame(rows, columns=["user", "item", "order"])
     table["item"] = "sku-" + table["item"].astype(str)
     table.to_csv(folder / "csv" / "shop.csv", index=False)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.reproduce_table2"),
-            *("--profile=public", f"--data_dir={folder}/csv", "--seeds=1"),
-            *("--models=mgnm,item_knn", "--max_epochs=2"),
-            f"--prepared_dir={folder}/prepared",
-            f"--runs_dir={folder}/runs",
-            f"--reports_dir={folder}/reports",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    done = run(
+        "experiments.reproduce_table2",
+        *("--profile=public", f"--data_dir={folder}/csv", "--seeds=1"),
+        *("--models=mgnm,item_knn", "--max_epochs=2"),
+        f"--prepared_dir={folder}/prepared",
+        f"--runs_dir={folder}/runs",
+        f"--reports_dir={folder}/reports",
     )
     assert done.returncode == 0, done.stderr
     return folder / "runs"

@@ -82,6 +82,7 @@ def results(tiny_data, tmp_path_factory):
     return folder, found
 
 
+@pytest.mark.slow
 def test_both_workers_end_with_the_same_weights(results):
     _, found = results
     first, second = found["two-0"][0], found["two-1"][0]
@@ -90,6 +91,7 @@ def test_both_workers_end_with_the_same_weights(results):
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_workers_train_like_one_on_the_joint_batch(results):
     _, found = results
     one, two = found["one"][1], found["two-0"][1]
@@ -101,6 +103,7 @@ def test_two_workers_train_like_one_on_the_joint_batch(results):
         )
 
 
+@pytest.mark.slow
 def test_ranks_are_gathered_not_averaged(results, tiny_data):
     folder, found = results
     assert found["two-0"][1]["metrics"] == found["two-1"][1]["metrics"]
@@ -122,6 +125,7 @@ def test_ranks_are_gathered_not_averaged(results, tiny_data):
     assert stored == pytest.approx(recomputed)
 
 
+@pytest.mark.slow
 def test_only_the_chief_leaves_files(results):
     folder, _ = results
     kept = {path.name for path in (folder / "two").iterdir()}

@@ -155,7 +155,17 @@ LEARNS_BY_HEART = {
 }
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+# A step of these takes long to trace.
+HEAVY = ("mimn", "sli_rec", "surge", "tgsrec")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
+        for name in TRAINABLE
+    ],
+)
 def test_fifty_users_are_learned_by_heart(name, crowd):
     keras.utils.set_random_seed(1)
     model = MODELS[name](51, M, MAX_HISTORY, l2=0.0, **LEARNS_BY_HEART.get(name, {}))

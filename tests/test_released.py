@@ -189,6 +189,7 @@ def ranks_on_noise(model, targets_stay=True):
     return metrics.instance_metrics(ranks)
 
 
+@pytest.mark.slow
 def test_the_released_computation_ranks_pure_noise():
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(0)

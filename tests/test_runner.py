@@ -6,15 +6,11 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
@@ -30,9 +26,8 @@ from harness import (
     vocabulary,
 )
 from harness.config import with_arguments
+from tests.commands import Running, run
 from tests.runs import SEED, assert_same_weights, small_config, weights_of
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -71,44 +66,30 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
 def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
     run_dir = tmp_path / "killed"
     data_dir = tiny_data.folder.parent.parent
-    command = [
-        *(sys.executable, "-m", "experiments.train", "--model=mgnm"),
+    running = Running(
+        *("experiments.train", "--model=mgnm"),
         *("--set=embedding_dim=4", "--set=num_interests=2", "--set=num_layers=1"),
         *("--batch_size=16", "--max_history=8", "--max_epochs=3", f"--seed={SEED}"),
         *(f"--dataset={tiny_data.name}", f"--data_dir={data_dir}"),
         f"--run_dir={run_dir}",
-    ]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        while (
-            process.poll() is None and not (run_dir / "checkpoint/checkpoint").exists()
-        ):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    )
+    while (
+        running.process.is_alive() and not (run_dir / "checkpoint/checkpoint").exists()
+    ):
+        time.sleep(0.01)
+    running.interrupt(signal.SIGKILL)
+    running.finish()
     assert not (run_dir / run_folder.PASSPORT).exists()
     runner.run(small_config(), tiny_data, run_dir, SEED)
     assert_same_weights(run_dir, finished[0])
 
 
 def test_the_same_steps_give_the_same_bits_each_time(tiny_data):
-    # Sixty times, for sums whose order threads decide come out alike most times.
-    model = build.build_model(small_config(), tiny_data, SEED)
-    arguments = {"batch_size": 16, "num_negatives": 5, "max_history": 8}
-    batches = [
-        {key: tf.convert_to_tensor(value) for key, value in batch.items()}
-        for batch in pipeline.training_batches(tiny_data, 0, SEED, **arguments)
-    ]
-    signature = pipeline.batch_signature(tiny_data)
-    step = tf.function(model.train_step, input_signature=[signature])
-    variables = [*model.variables, *model.optimizer.variables()]
-    start = [variable.numpy() for variable in variables]
-    found = set()
-    for _ in range(60):
-        for variable, value in zip(variables, start):
-            variable.assign(value)
-        for batch in batches:
-            step(batch)
-        found.add(b"".join(w.numpy().tobytes() for w in model.trainable_variables))
-    assert len(found) == 1
+    # Four threads share an operation: the order of a sum is theirs to decide.
+    folder = tiny_data.folder.parent.parent
+    threads = {"TF_NUM_INTRAOP_THREADS": "4"}
+    done = run("tests.repeated_steps", str(folder), environment=threads)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_another_seed_gives_other_weights(tiny_data, tmp_path):

@@ -6,10 +6,7 @@ import csv
 import inspect
 import io
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,9 +20,9 @@ from experiments.studies.levels import figures as level_figures
 from experiments.studies.levels import look
 from harness import defaults
 from mgnm_tf.model import MGNM
+from tests.commands import run as run_command
 from tests.runs import write_run
 
-ROOT = Path(__file__).parent.parent
 SHOP = [("shop", "global_time")]
 CONFIG = {"split_rule": "by time", "batch_size": 256, "num_negatives": 5}
 
@@ -283,8 +280,10 @@ def test_the_report_draws_the_levels_of_data_without_studies(tmp_path):
         write_run(runs, model, 1, shift=2, config=CONFIG)
     folder = runs / "shop/global_time/mgnm/seed-1"
     write_levels(folder, folder)
-    command = [sys.executable, "-m", "experiments.report", f"--runs_dir={runs}"]
-    subprocess.run([*command, f"--output_dir={output}"], cwd=ROOT, check=True)
+    done = run_command(
+        "experiments.report", f"--runs_dir={runs}", f"--output_dir={output}"
+    )
+    assert done.returncode == 0, done.stderr
     drawn = {path.stem for path in (output / "figures").iterdir()}
     assert drawn == {"fig6", "fig7"}
 
@@ -341,20 +340,10 @@ def shop(tmp_path_factory):
     return folder, arguments
 
 
-def command(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_run_of_a_study_is_made_and_looked_into(shop):
     folder, arguments = shop
     variant = variants.table3("shop")["SCN → SumPool"]
-    done = command("experiments.reproduce", "--what=table1", *arguments)
+    done = run_command("experiments.reproduce", "--what=table1", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| shop | leave_one_out |" in done.stdout
     options = grid.Options(
@@ -389,7 +378,7 @@ def test_what_is_finished_is_only_written(shop):
         write_run(made, variant.folder, 1, shift=1, config=CONFIG)
     (made / "shop/global_time").rename(made / "shop/leave_one_out")
     last = f"--runs_dir={made}"
-    done = command("experiments.reproduce", "--what=table3", *arguments, last)
+    done = run_command("experiments.reproduce", "--what=table3", *arguments, last)
     assert done.returncode == 0, done.stderr
     assert "| SCN (Transformer) |" in done.stdout
     assert (folder / "reports/table3.md").read_text() in done.stdout

@@ -287,6 +287,7 @@ def test_the_order_of_neighbours_does_not_matter(batch):
     np.testing.assert_allclose(layer(**inputs), before, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_kept_follows_weights_and_graph(batch):
     model = make_model(batch)
     score = tf.function(lambda given: model(given, training=False), autograph=False)
