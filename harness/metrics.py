@@ -117,10 +117,14 @@ def pool_user(
 
 def instance_metrics(ranks: Ranks, ks: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """Means over instances, by name; GAUC weighs a list by its size, ties half."""
-    above = (ranks.pessimistic + ranks.optimistic) / 2
-    auc = 1.0 - above / np.maximum(ranks.negatives, 1)
-    gauc = float(np.average(auc, weights=ranks.negatives + 1))
+    gauc = float(np.average(auc_of(ranks), weights=ranks.negatives + 1))
     return {"gauc": gauc, **_at_cutoffs(ranks.pessimistic, ks)}
+
+
+def auc_of(ranks: Ranks) -> np.ndarray:
+    """Share of its negatives that each positive stands above, ties half: float [n]."""
+    above = (ranks.pessimistic + ranks.optimistic) / 2
+    return 1.0 - above / np.maximum(ranks.negatives, 1)
 
 
 def user_metrics(users: UserRanks, ks: Sequence[int] = CUTOFFS) -> dict[str, float]:

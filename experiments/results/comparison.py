@@ -126,13 +126,15 @@ def mean_of_tables(tables: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
     """Each metric of each instance, averaged over tables; users and lists' sizes."""
     values: dict[str, list[np.ndarray]] = defaultdict(list)
     for table in tables:
-        pessimistic = table["rank_pessimistic"].to_numpy()
-        above = (pessimistic + table["rank_optimistic"].to_numpy()) / 2
-        negatives = table["candidates"].to_numpy() - 1
-        values["gauc"].append(1.0 - above / np.maximum(negatives, 1))
+        ranks = metrics.Ranks(
+            pessimistic=table["rank_pessimistic"].to_numpy(),
+            optimistic=table["rank_optimistic"].to_numpy(),
+            negatives=table["candidates"].to_numpy() - 1,
+        )
+        values["gauc"].append(metrics.auc_of(ranks))
         for metric in METRICS[1:]:
             name, k = metric.split("@")
-            values[metric].append(metrics.at_cutoff(pessimistic, name, int(k)))
+            values[metric].append(metrics.at_cutoff(ranks.pessimistic, name, int(k)))
     same = {
         "user": tables[0]["user"].to_numpy(),
         "size": tables[0]["candidates"].to_numpy(),
