@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,6 +250,29 @@ def _rebuilt(request: Request) -> _Made:
         *(found.store, parts, rule, found.keys, origin, None, log, found.odd),
         known_times=found.known_times,
     )
+
+
+def is_current(request: Request) -> bool:
+    """Whether the folder holds what is asked for, of a source that has not changed.
+
+    Where no file is given, what was prepared under the name counts.
+    """
+    path = request.folder / "meta.json"
+    if not path.exists():
+        return False
+    try:
+        meta = prepared.load(request.data_dir, request.result, request.rule).meta
+    except UserError as error:
+        logging.warning("Prepared again: %s", error)
+        return False
+    if request.source is None:
+        return True
+    asked = json.loads(json.dumps(request.identity()))
+    current = meta.get("request", asked) == asked
+    current &= meta["source"]["sha256"] == manifest.file_hash(request.source)
+    if not current:
+        logging.info("%s is prepared again: its source or flags changed.", path.parent)
+    return current
 
 
 def read(request: Request) -> tuple[Log, dict[str, Any]]:

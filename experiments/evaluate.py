@@ -40,13 +40,17 @@ def evaluate(
     Raises:
         ValueError: if there is no finished run, or its data are not the ones prepared.
     """
-    from harness import passport, rankings, reopen, run_folder
+    from harness import metrics, passport, rankings, reopen, run_folder
 
     opened = reopen.open_run(run_dir, data_dir)
     opened.record_look(protocol)
     ranking = opened.ranker.rank("test", protocol, group_users=protocol != "full")
-    found = rankings.summarise(ranking)
+    counts = not opened.model.trainable_variables  # Counts may tie.
+    found = rankings.summarise(ranking, may_tie=counts)
     opened.run.passport["metrics"]["test"][protocol] = found
+    opened.run.passport.setdefault("ties", {})[protocol] = metrics.tie_gap(
+        ranking.ranks
+    )
     table = rankings.ranks_table(opened.data, ranking, protocol)
     run_folder.write_ranks(run_dir, table)
     passport.write(opened.run)

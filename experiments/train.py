@@ -47,6 +47,11 @@ _RUN_DIR = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "data/prepared", "Where `data.prepare` wrote."
 )
+_VERIFY = flags.DEFINE_bool(
+    "verify",
+    False,
+    "Check the hashes of the prepared data again; else once a machine.",
+)
 _SEED = flags.DEFINE_integer(
     "seed", 1, "Seeds initialisation, order and negatives.", lower_bound=0
 )
@@ -155,15 +160,21 @@ def main() -> None:
         "strategy": _STRATEGY.value,
         "init_from": _INIT_FROM.value,
     }
-    config = defaults.get_config(_MODEL.value, _DATASET.value, **changes)
-    _run(with_arguments(config, _SET.value))
+    from data import names, prepared
+
+    if _VARIANT.value is not None:
+        names.check(_VARIANT.value, "--variant")
+    data = prepared.load(
+        Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value, _VERIFY.value
+    )
+    config = defaults.get_config(
+        _MODEL.value, data.name, data_sha256=data.meta["sha256"], **changes
+    )
+    _run(with_arguments(config, _SET.value), data)
 
 
-def _run(config: Config) -> None:
-    from data import prepared
-
+def _run(config: Config, data: PreparedData) -> None:
     workers = cluster.from_environment() if _is_shared(config) else None
-    data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
     run_dir = Path(
         _RUN_DIR.value
         or run_folder.run_dir(

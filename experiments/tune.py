@@ -47,9 +47,10 @@ _VARIANT = flags.DEFINE_string(
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
-    str(defaults.TUNED_DIR),
-    "The log goes to <output_dir>/<dataset>/<model>.jsonl, of another recipe than the "
-    "paper's to <output_dir>/<recipe>/<dataset>/...; training reads the default.",
+    str(defaults.OWN_SEARCHES),
+    "The log goes to <output_dir>/<dataset>-<hash of the data>/<model>.jsonl, of "
+    "another recipe than the paper's to <output_dir>/<recipe>/...; training on those "
+    "data reads the default.",
 )
 _TRIALS = flags.DEFINE_integer("trials", 8, "How many, the first included.", 1)
 _MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)

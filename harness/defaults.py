@@ -10,8 +10,11 @@ from typing import Any
 from data.errors import UserError
 from harness.config import PAPER, STRONG, Config, with_settings
 
-# Logs of `experiments.tune`, <data set>/<model>.jsonl, whose best trials are used.
+# Logs of `experiments.tune` that come with the code, <data set>/<model>.jsonl, whose
+# best trials are used on the data whose hashes data.json has.
 TUNED_DIR = Path(__file__).parent / "tuned"
+# A user's own, <data set>-<beginning of the data's hash>/<model>.jsonl.
+OWN_SEARCHES = Path("runs/tuned")
 
 # What differs from the defaults of `Config`, and of the constructors, which are the
 # papers' own.
@@ -136,12 +139,14 @@ def get_config(
     dataset: str,
     tuned: bool = True,
     recipe: str = PAPER,
+    data_sha256: str | None = None,
     **changes: Any,
 ) -> Config:
     """The configuration of a model on a data set; a change to `None` is none.
 
     Where `experiments.tune` has searched this data set with this recipe, its best
-    settings hold, unless `tuned` is false.
+    settings hold, unless `tuned` is false. Data are known by their hash; without one
+    the searches that come with the code are taken by the data set's name.
 
     Raises:
         UserError: if the model has no variant `NO_TIMES` or `RELEASED` and that is
@@ -168,7 +173,7 @@ def get_config(
             f"--recipe={recipe}."
         )
     if tuned and not released:
-        config = with_settings(config, tuned_settings(model, dataset, recipe))
+        config = with_settings(config, tuned_settings(model, dataset, recipe, data_sha256))
     if released:
         config = with_settings(config, RELEASED_SETTINGS)
     given = {key: value for key, value in changes.items() if value is not None}
@@ -181,13 +186,30 @@ def get_config(
     return dataclasses.replace(config, **given)
 
 
-def tuned_settings(model: str, dataset: str, recipe: str = PAPER) -> dict[str, Any]:
+def tuned_settings(
+    model: str, dataset: str, recipe: str = PAPER, data_sha256: str | None = None
+) -> dict[str, Any]:
     """Those of the trial that validation prefers; none without a search."""
     searched = SEARCHED_AS.get(dataset, dataset)
-    log = of_recipe(TUNED_DIR, recipe) / searched / f"{model}.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    trials = [json.loads(line) for line in lines]
-    return best_trial(trials)["settings"] if trials else {}
+    shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{model}.jsonl"
+    logs = [shipped]
+    if data_sha256 is not None:
+        own = search_log(OWN_SEARCHES, recipe, dataset, data_sha256, model)
+        known = json.loads((TUNED_DIR / "data.json").read_text())
+        logs = [own, shipped] if known.get(searched) == data_sha256 else [own]
+    for log in logs:
+        if log.exists():
+            trials = [json.loads(line) for line in log.read_text().splitlines()]
+            return best_trial(trials)["settings"]
+    return {}
+
+
+def search_log(
+    folder: Path, recipe: str, dataset: str, data_sha256: str, model: str
+) -> Path:
+    """Where a search is logged: one file for each recipe, data and model."""
+    name = f"{dataset}-{data_sha256[:12]}"
+    return of_recipe(folder, recipe) / name / f"{model}.jsonl"
 
 
 def best_trial(trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -149,7 +149,11 @@ def tie_gap(ranks: Ranks) -> float:
     return float(best - at_cutoff(ranks.pessimistic, "ndcg", 5).mean())
 
 
-def check_ties(ranks: Ranks, limit: float = 0.01) -> None:
+# A gain of NDCG@5 by ties from which they decide.
+TIE_LIMIT = 0.01
+
+
+def check_ties(ranks: Ranks, limit: float = TIE_LIMIT) -> None:
     """Refuses ranks that ties decide.
 
     Raises:

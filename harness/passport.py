@@ -36,6 +36,8 @@ class Data(_Data, total=False):
     """Of the prepared data; `train`, `valid` and `test` are counts of instances."""
 
     matches_table1: bool  # whether users and items are the paper's
+    keeps_past: bool  # whether the past stays among the candidates
+    log: dict[str, Any] | None  # what was read, dropped, repeated and odd
 
 
 class Training(TypedDict, total=False):
@@ -101,6 +103,7 @@ class Passport(_Required, total=False):
     leaky: bool
     replicas: int
     init_from: dict[str, Any]  # where the first weights came from, `harness.warm_start`
+    ties: dict[str, float]  # by protocol, what NDCG@5 gains if they go the model's way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,10 +159,15 @@ def make(
     """
     import tensorflow as tf
 
+    from harness.metrics import tie_gap
     from harness.rankings import summarise
 
     evaluation = {name: _took(ranking) for name, ranking in rankings.items()}
-    test = {name: summarise(ranking) for name, ranking in rankings.items()}
+    counts = not model.trainable_variables  # Counts may tie.
+    test = {
+        name: summarise(ranking, may_tie=counts) for name, ranking in rankings.items()
+    }
+    own = {key: data.meta.get(key) for key in ("sha256", "log")}
     rule = {"split_rule": data.meta["split_rule"]}
     return {
         "model": config.model,
@@ -174,13 +182,17 @@ def make(
         "versions": provenance.versions(),
         "machine": provenance.describe(),
         "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
-        "data": cast(Data, {**data.meta["statistics"], "sha256": data.meta["sha256"]}),
+        "data": cast(
+            Data,
+            {**data.meta["statistics"], **own, "keeps_past": data.keeps_past},
+        ),
         "config": {**dataclasses.asdict(config), **rule},
         "candidates": {"seed": config.candidate_seed},
         "training": {**trained, "parameters": int(model.count_params())},
         "evaluation": {**evaluation["uni1000"], "protocols": evaluation},
         "peak_memory_mb": round(provenance.peak_memory_mb(), 1),
         "metrics": {"valid": valid, "test": test},
+        "ties": {name: tie_gap(ranking.ranks) for name, ranking in rankings.items()},
     }
 
 

@@ -45,6 +45,31 @@ def all_epoch_weights(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.weights.h5"))
 
 
+def identity(config: Config, seed: int, data_sha256: str) -> dict[str, Any]:
+    """What makes a run another run: its configuration, seed and data."""
+    return {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
+
+
+def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
+    """What is another in the folder's run than in the identity that is wanted.
+
+    Nothing where the folder holds no run.
+    """
+    path = run_dir / CONFIG
+    if not path.exists():
+        return []
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(Config)
+        if field.default is not dataclasses.MISSING
+    }
+    found = {**defaults, **read_json(path)}  # Of fields that came later.
+    wanted = json.loads(json.dumps(wanted))
+    return sorted(
+        key for key in {*found, *wanted} if found.get(key) != wanted.get(key)
+    )
+
+
 def record_look(run_dir: Path, what: str) -> None:
     """Notes in the ledger what test instances are to be ranked for.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,7 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passpor
         UserError: if `run_dir` holds a run of another configuration.
         training.Interrupted: on Ctrl-C; the same call goes on from there.
     """
-    own = {run_folder.SEED: seed, run_folder.DATA: data.meta["sha256"]}
-    identity = {**dataclasses.asdict(config), **own}
+    identity = run_folder.identity(config, seed, data.meta["sha256"])
     if _is_finished(run_dir, identity):
         logging.info("%s is finished already.", run_dir)
         return passport.read(run_dir).passport
@@ -109,21 +107,10 @@ def _finish(
 
 def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
     """Whether the folder's run is done; refuses a folder of another run."""
-    path = run_dir / run_folder.CONFIG
-    stored = run_folder.read_json(path) if path.exists() else identity
-    stored = {**_defaults(), **stored}  # Of fields that came later.
-    if stored != identity:
-        names = sorted(
-            key for key in {*stored, *identity} if stored.get(key) != identity.get(key)
-        )
+    names = run_folder.differences(run_dir, identity)
+    if names:
         raise UserError(
             f"{run_dir} holds a run with another {', '.join(names)}. "
             "Choose another --run_dir, or delete that folder."
         )
     return (run_dir / run_folder.PASSPORT).exists()
-
-
-def _defaults() -> dict[str, Any]:
-    missing = dataclasses.MISSING
-    fields = dataclasses.fields(Config)
-    return {f.name: f.default for f in fields if f.default is not missing}

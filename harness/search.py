@@ -37,11 +37,20 @@ def search(
     """
     from harness import search_space
 
-    log = defaults.of_recipe(output_dir, recipe) / data.name / f"{model}.jsonl"
+    sha256 = data.meta["sha256"]
+    log = defaults.search_log(output_dir, recipe, data.name, sha256, model)
     log.parent.mkdir(parents=True, exist_ok=True)
     lines = log.read_text().splitlines() if log.exists() else []
     done = [json.loads(line) for line in lines]
     drawn = search_space.draw(model, trials, seed, recipe)
+    belongs = {"data": sha256, "max_epochs": max_epochs}
+    for key, value in belongs.items():
+        before = done[0].get(key) if done else value
+        if before != value:
+            raise UserError(
+                f"{log} is of a search with {key} {before}, and {value} is asked for: "
+                "choose another --output_dir, or delete that file."
+            )
     for number, settings in enumerate(drawn):
         if number < len(done):
             if done[number]["settings"] != settings:
@@ -61,7 +70,7 @@ def search(
             patience=max_epochs,
         )
         found = _try(data, with_settings(config, settings), seed)
-        done.append({"trial": number, "settings": settings, **found})
+        done.append({"trial": number, "settings": settings, **found, **belongs})
         with log.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
     return defaults.best_trial(done)

@@ -84,6 +84,7 @@ def plain(u, i, t, r):
 
 PLAIN = lines(plain, "user,item,timestamp")
 BEHAVIOURS = ("pv", "pv", "cart", "buy")
+EVENTS = ("view", "addtocart", "transaction")
 
 # File name -> content. docs/your_data.md shows the first lines of each.
 FILES = {
@@ -119,7 +120,7 @@ FILES = {
         )
     ),
     "events.csv": lines(
-        lambda u, i, t, r: f"{t * 1_000},{u},{('view', 'transaction')[i % 2]},{i},",
+        lambda u, i, t, r: f"{t * 1_000},{u},{EVENTS[i % 3]},{i},",
         "timestamp,visitorid,event,itemid,transactionid",
     ),
     "UserBehavior.csv": lines(
@@ -158,3 +159,16 @@ FILES = {
     "dump.txt": lines(lambda u, i, t, r: f"{t * 1_000_000}|{i}|{u}"),
     "log.csv.zip": zipped("log.csv", PLAIN),
 }
+
+
+def write_split(folder):
+    """The log as three files: each user's last event tests, and so on."""
+    folder.mkdir()
+    cuts = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 8)}
+    header = "user_id:token\titem_id:token\ttimestamp:float\n"
+    for part, cut in cuts.items():
+        text = header
+        for user in range(NUM_USERS):
+            rows = events()[user * NUM_EVENTS :][:NUM_EVENTS][cut]
+            text += "".join(f"{u}\t{i}\t{t}\n" for u, i, t, _ in rows)
+        (folder / f"shop.{part}.inter").write_text(text)

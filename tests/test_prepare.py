@@ -364,14 +364,7 @@ PARTS = ("train", "valid", "test")
 def given(tmp_path):
     """A folder of three files: the last event of each user tests, and so on."""
     folder = tmp_path / "given"
-    folder.mkdir()
-    rows = [list(group) for group in np.array_split(logs.events(), logs.NUM_USERS)]
-    cuts = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 8)}
-    for part, cut in cuts.items():
-        chosen = [row for group in rows for row in group[cut]]
-        text = "".join(f"{u}\t{i}\t{t}\n" for u, i, t, _ in chosen)
-        header = "user_id:token\titem_id:token\ttimestamp:float\n"
-        (folder / f"shop.{part}.inter").write_text(header + text)
+    logs.write_split(folder)
     return folder
 
 

@@ -19,9 +19,13 @@ def search(data, folder, **changes):
     return searching.search(data, output_dir=folder, **{**arguments, **changes})
 
 
+def log_of(folder, data):
+    return folder / f"tiny-{data.meta['sha256'][:12]}" / "gru4rec.jsonl"
+
+
 def lines_of(folder):
-    text = (folder / "tiny" / "gru4rec.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    (path,) = folder.glob("tiny-*/gru4rec.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def test_the_best_line_of_the_log_is_returned(searched):
 
 
 def test_a_search_goes_on_after_the_trials_it_has(searched, tiny_data, tmp_path):
-    path = tmp_path / "tiny" / "gru4rec.jsonl"
+    path = log_of(tmp_path, tiny_data)
     path.parent.mkdir()
     first, *_ = lines_of(searched[0])
     path.write_text(json.dumps(first) + "\n")
@@ -57,6 +61,31 @@ def test_a_search_goes_on_after_the_trials_it_has(searched, tiny_data, tmp_path)
 def test_a_log_of_another_seed_is_refused(searched, tiny_data):
     with pytest.raises(ValueError, match=r"gru4rec\.jsonl, line 2 is of another"):
         search(tiny_data, searched[0], seed=2)
+
+
+def test_a_search_of_another_budget_is_refused(searched, tiny_data):
+    with pytest.raises(ValueError, match="with max_epochs 2, and 20 is asked for"):
+        search(tiny_data, searched[0], max_epochs=20)
+
+
+def test_a_search_belongs_to_its_data(searched, monkeypatch):
+    folder, best = searched
+    sha256 = lines_of(folder)[0]["data"]
+    monkeypatch.setattr(defaults, "OWN_SEARCHES", folder)
+    found = defaults.get_config("gru4rec", "tiny", data_sha256=sha256)
+    default = defaults.get_config("gru4rec", "tiny")
+    assert found == with_settings(default, best["settings"])
+    # Next month's log of the same name.
+    assert defaults.get_config("gru4rec", "tiny", data_sha256="0" * 64) == default
+
+
+def test_own_data_called_as_ours_do_not_get_our_settings():
+    name = "instruments_5core"
+    known = json.loads((defaults.TUNED_DIR / "data.json").read_text())[name]
+    ours = defaults.get_config("gru4rec", name, data_sha256=known)
+    assert ours == defaults.get_config("gru4rec", name)
+    theirs = defaults.get_config("gru4rec", name, data_sha256="0" * 64)
+    assert theirs == defaults.get_config("gru4rec", name, tuned=False) != ours
 
 
 def test_test_instances_are_never_ranked(tiny_data, tmp_path, monkeypatch):

@@ -80,17 +80,35 @@ class GridRun:
             "seed": self.seed,
             "run_dir": self.folder(options),
             "data_dir": options.prepared_dir,
-            **profiles.PROFILES[options.profile].changes,
+            **self._changes(options),
         }
-        if options.max_epochs:
-            given["max_epochs"] = options.max_epochs
-        if options.recipe != config.PAPER:
-            given["recipe"] = options.recipe
-        if self.variant != "paper":
-            given["variant"] = self.variant
         flags = [f"--{key}={value}" for key, value in given.items()]
-        flags += [f"--set={key}={value}" for key, value in self.arguments.items()]
+        flags += [f"--set={assignment}" for assignment in self._assignments()]
         return [sys.executable, "-m", "experiments.train", *flags]
+
+    def identity(self, options: Options, data_sha256: str) -> dict[str, Any]:
+        """What that command's run is known by, on data of this hash."""
+        found = defaults.get_config(
+            self.model,
+            self.dataset,
+            data_sha256=data_sha256,
+            **self._changes(options),
+        )
+        found = config.with_arguments(found, self._assignments())
+        return run_folder.identity(found, self.seed, data_sha256)
+
+    def _changes(self, options: Options) -> dict[str, Any]:
+        changes = {**profiles.PROFILES[options.profile].changes}
+        if options.max_epochs:
+            changes["max_epochs"] = options.max_epochs
+        if options.recipe != config.PAPER:
+            changes["recipe"] = options.recipe
+        if self.variant != "paper":
+            changes["variant"] = self.variant
+        return changes
+
+    def _assignments(self) -> list[str]:
+        return [f"{key}={value}" for key, value in self.arguments.items()]
 
 
 def chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
@@ -127,17 +145,18 @@ def prepare(options: Options) -> list[tuple[str, str]]:
 
 
 def _is_prepared(options: Options, name: str, split: str, source: Path | None) -> bool:
-    if (options.prepared_dir / name / split / "meta.json").exists():
-        return True
-    from data.build import prepare
+    from data import build
 
     arguments: dict[str, Any] = {"dataset": name, "split": split}
     if source is not None:
         known = defaults.KNOWN_FILES.get(name, {})
         arguments = {"dataset": "csv", **known, "source": source, "name": name}
         arguments["split"] = split
+    request = build.Request(**arguments, data_dir=options.prepared_dir)
+    if build.is_current(request):
+        return True
     try:
-        prepare(**arguments, data_dir=options.prepared_dir)
+        build.write(request)
     except UserError as error:
         if len(profiles.PROFILES[options.profile].datasets) == 1 or source is not None:
             raise
@@ -172,13 +191,48 @@ def with_variants(
 
 
 def make(options: Options, runs: list[GridRun]) -> list[str]:
-    """Makes the runs that are not finished; returns the folders that failed."""
+    """Makes the runs that are not finished; returns the folders that failed.
+
+    Raises:
+        UserError: if a folder holds a run of other data, or with other settings.
+    """
+    check_current(options, runs)
     commands: dict[str, list[str] | None] = {}
     for run in runs:
         folder = run.folder(options)
         finished = (folder / run_folder.PASSPORT).exists()
         commands[str(folder)] = None if finished else run.command(options)
     return run_commands(commands)
+
+
+def check_current(options: Options, runs: list[GridRun]) -> None:
+    """Refuses folders whose runs are not those that are asked for.
+
+    Raises:
+        UserError: naming the first, and what is another in it.
+    """
+    from data import prepared
+
+    hashes: dict[tuple[str, str], str] = {}
+    others: dict[Path, list[str]] = {}
+    for run in runs:
+        folder, pair = run.folder(options), (run.dataset, run.split)
+        if not (folder / run_folder.CONFIG).exists():
+            continue
+        if pair not in hashes:
+            hashes[pair] = prepared.load(options.prepared_dir, *pair).meta["sha256"]
+        wanted = run.identity(options, hashes[pair])
+        names = run_folder.differences(folder, wanted)
+        if names:
+            others[folder] = names
+    if others:
+        folder, names = next(iter(others.items()))
+        raise UserError(
+            f"{len(others)} folders in {options.runs_dir} hold runs of other data or "
+            f"settings than are asked for, such as {folder}: another "
+            f"{', '.join(names)}. Choose another --runs_dir (RUNS_DIR of make), or "
+            "delete them; nothing was run."
+        )
 
 
 def run_commands(commands: dict[str, list[str] | None]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 from data.errors import UserError
 from experiments.results import variants
 from experiments.results.model_names import display_name, ordered
-from harness import ledger, passport, provenance
+from harness import ledger, passport, provenance, run_folder
 from harness.config import PAPER
 from harness.defaults import NO_TIMES, RELEASED
+from harness.metrics import TIE_LIMIT
 from harness.passport import Run, Runs
 
 
@@ -99,6 +100,12 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
     machines = {json.dumps(run.passport["machine"], sort_keys=True) for run in every}
     if len(machines) > 1:
         found.append("The runs come from several machines; costs do not compare.")
+    budgets = sorted({run.passport["training"]["max_epochs"] for run in every} - {0})
+    if len(budgets) > 1:
+        found.append(
+            f"The runs have several budgets: {', '.join(map(str, budgets))} epochs."
+        )
+    found += _unfinished(every)
     seeds = {run.seed for run in every}
     for model in ordered(by_model):
         missing = sorted(seeds - {run.seed for run in by_model[model]})
@@ -128,12 +135,41 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
                     f"{display_name(model)}, seed {run.seed}: the ledger says that "
                     f"the test instances were ranked for {len(trainings)} trainings."
                 )
+        found += _ties(model, by_model[model])
         if model.endswith(f"-{NO_TIMES}"):
             found.append(
                 f"{display_name(model)}: the data has no times, which this model is "
                 "made for; it runs with all of them zero."
             )
     return found
+
+
+def _unfinished(runs: list[Run]) -> list[str]:
+    """A sentence for each run beside these that has begun and not ended."""
+    root = runs[0].folder.parents[1]
+    return [
+        f"{display_name(path.parents[1].name)}, {path.parent.name}: failed or stopped, "
+        "and so not in this table."
+        for path in sorted(root.glob(f"*/seed-*/{run_folder.CONFIG}"))
+        if not (path.parent / run_folder.PASSPORT).exists()
+        and not variants.is_study(path.parents[1].name)
+    ]
+
+
+def _ties(model: str, runs: list[Run]) -> list[str]:
+    """A sentence where ties of a model that counts decide its ranks."""
+    gaps: dict[str, float] = {}
+    for run in runs:
+        for protocol, gap in run.passport.get("ties", {}).items():
+            gaps[protocol] = max(gap, gaps.get(protocol, 0.0))
+    worst = max(gaps, key=lambda name: gaps[name], default="")
+    if not worst or gaps[worst] <= TIE_LIMIT:
+        return []
+    return [
+        f"{display_name(model)}: its scores tie, as counts do, and ties count against "
+        f"it. NDCG@5 under {worst} would be up to {gaps[worst]:.4f} higher if they "
+        "went its way; ranks.parquet has both ranks."
+    ]
 
 
 def to_jsonl(runs_dir: Path, dataset: str, split: str) -> str:
