@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import gzip
 import io
 import zipfile
@@ -83,6 +84,11 @@ class RawFile:
                 with self.path.open("rb") as file:
                     yield file
         except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+            raise UserError(_damaged(self.path, self.packing, error)) from error
+        except OSError as error:
+            if self.packing != "zip" or error.errno != errno.EINVAL:
+                raise
+            # A damaged directory points before the file's beginning.
             raise UserError(_damaged(self.path, self.packing, error)) from error
         except (NotImplementedError, RuntimeError) as error:
             if self.packing != "zip" or isinstance(error, RecursionError):

@@ -173,7 +173,9 @@ def get_config(
             f"--recipe={recipe}."
         )
     if tuned and not released:
-        config = with_settings(config, tuned_settings(model, dataset, recipe, data_sha256))
+        config = with_settings(
+            config, tuned_settings(model, dataset, recipe, data_sha256)
+        )
     if released:
         config = with_settings(config, RELEASED_SETTINGS)
     given = {key: value for key, value in changes.items() if value is not None}

@@ -65,9 +65,7 @@ def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
     }
     found = {**defaults, **read_json(path)}  # Of fields that came later.
     wanted = json.loads(json.dumps(wanted))
-    return sorted(
-        key for key in {*found, *wanted} if found.get(key) != wanted.get(key)
-    )
+    return sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
 
 
 def record_look(run_dir: Path, what: str) -> None:

@@ -156,7 +156,7 @@ def _unfinished(runs: list[Run]) -> list[str]:
     ]
 
 
-def _ties(model: str, runs: list[Run]) -> list[str]:
+def _ties(model: str, runs: Sequence[Run]) -> list[str]:
     """A sentence where ties of a model that counts decide its ranks."""
     gaps: dict[str, float] = {}
     for run in runs:

@@ -1,0 +1,196 @@
+"""A folder of logs, and runs that count for their data and settings alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from data import prepared
+from data.errors import UserError
+from experiments.reproduction import grid, profiles
+from experiments.results import finished_runs
+from harness import metrics, rankings
+from harness.metrics import Ranks
+from tests import logs
+from tests.runs import write_run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "my logs"
+    path.mkdir()
+    return path
+
+
+def put(folder, *names):
+    for name in names:
+        (folder / name).write_bytes(logs.PLAIN)
+
+
+def test_each_log_of_a_folder_has_a_name_of_its_own(folder, caplog):
+    put(folder, "jan.csv_part1.csv", "jan.csv_part2.csv", "SHOP.CSV", "a b.tsv")
+    put(folder, "x.csv.gz", "README.md", "notes.txt")
+    found = profiles.log_files(str(folder))
+    assert {name: path.name for name, path in found.items()} == {
+        "SHOP": "SHOP.CSV",
+        "a-b": "a b.tsv",
+        "jan.csv_part1": "jan.csv_part1.csv",
+        "jan.csv_part2": "jan.csv_part2.csv",
+        "x": "x.csv.gz",
+    }
+    assert "README.md, notes.txt" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.csv", "a.tsv"], r"a\.tsv and a\.csv would both be called a"),
+        (["README.md"], "There is no log in"),
+    ],
+)
+def test_a_folder_without_a_table_s_logs_is_said(folder, names, message):
+    put(folder, *names)
+    with pytest.raises(UserError, match=message):
+        profiles.log_files(str(folder))
+
+
+def test_no_folder_is_said(tmp_path):
+    with pytest.raises(UserError, match="DATA_DIR"):
+        profiles.log_files(None)
+    with pytest.raises(UserError, match="There is no folder"):
+        profiles.log_files(str(tmp_path / "absent"))
+
+
+@pytest.fixture
+def options(folder, tmp_path):
+    put(folder, "shop.csv")
+    return grid.Options(
+        profile="public",
+        csv_dir=str(folder),
+        prepared_dir=tmp_path / "prepared",
+        runs_dir=tmp_path / "runs",
+        reports_dir=tmp_path / "reports",
+        max_epochs=1,
+    )
+
+
+def prepare(options):
+    grid.prepare(options)
+    return prepared.load(options.prepared_dir, "shop").meta
+
+
+def test_a_log_that_has_changed_is_prepared_again(options, folder):
+    first = prepare(options)
+    stamp = (options.prepared_dir / "shop/global_time/meta.json").stat().st_mtime_ns
+    assert prepare(options) == first
+    path = options.prepared_dir / "shop/global_time/meta.json"
+    assert path.stat().st_mtime_ns == stamp
+    lines = logs.PLAIN.splitlines(keepends=True)
+    (folder / "shop.csv").write_bytes(b"".join(lines[:-8]))
+    second = prepare(options)
+    assert second["statistics"]["users"] == first["statistics"]["users"] - 1
+
+
+def test_damaged_data_are_prepared_again(options):
+    first = prepare(options)
+    (options.prepared_dir / "shop/global_time/items.npy").write_bytes(b"")
+    assert prepare(options) == first
+
+
+RUN = grid.GridRun("shop", "global_time", 1, "mean_pooling")
+
+
+@pytest.fixture
+def stored(options):
+    """A run as the grid's command would have left it."""
+    sha256 = prepare(options)["sha256"]
+    folder = RUN.folder(options)
+    folder.mkdir(parents=True)
+    identity = RUN.identity(options, sha256)
+    (folder / "config.json").write_text(json.dumps(identity))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, None),
+        ({"max_epochs": 20}, "another max_epochs"),
+        ({"recipe": "strong"}, "another .*recipe"),
+    ],
+)
+def test_a_run_counts_for_the_settings_that_are_asked_for(
+    options, stored, change, named
+):
+    asked = dataclasses.replace(options, **change)
+    if named is None:
+        grid.check_current(asked, [RUN])
+        return
+    with pytest.raises(UserError, match=rf"1 folders .*{named}"):
+        grid.check_current(asked, [RUN])
+    assert (stored / "config.json").exists()
+
+
+def test_a_run_counts_for_its_data(options, stored, folder):
+    lines = logs.PLAIN.splitlines(keepends=True)
+    (folder / "shop.csv").write_bytes(b"".join(lines[:-8]))
+    prepare(options)
+    with pytest.raises(UserError, match=r"mean_pooling/seed-1: another data\."):
+        grid.make(options, [RUN])
+
+
+def test_the_command_has_what_the_identity_says(options):
+    arguments = {"num_interests": 2, "routing_axis": "capsules"}
+    run = grid.GridRun("shop", "global_time", 3, "mgnm", "study-x", arguments)
+    identity = run.identity(options, "f" * 64)
+    assert "--set=num_interests=2" in run.command(options)
+    assert "--max_epochs=1" in run.command(options)
+    assert {**identity["arguments"], **arguments} == identity["arguments"]
+    assert (identity["seed"], identity["max_epochs"]) == (3, 1)
+    assert (identity["variant"], identity["data"]) == ("study-x", "f" * 64)
+
+
+def test_who_is_missing_from_a_table_is_said(tmp_path):
+    write_run(tmp_path, "mgnm", 1, shift=0)
+    stopped = tmp_path / "shop/global_time/popularity/seed-1"
+    stopped.mkdir(parents=True)
+    (stopped / "config.json").write_text("{}")
+    study = tmp_path / "shop/global_time/mgnm-study-full/seed-1"
+    study.mkdir(parents=True)
+    (study / "config.json").write_text("{}")
+    runs = finished_runs.read_runs(tmp_path, "shop", "global_time")
+    found = [text for text in finished_runs.run_warnings(runs) if "failed" in text]
+    assert found == ["Popularity, seed-1: failed or stopped, and so not in this table."]
+
+
+def test_several_budgets_and_ties_of_counts_are_said(tmp_path):
+    for model in ("mgnm", "popularity"):
+        write_run(tmp_path, model, 1, shift=0)
+        path = tmp_path / f"shop/global_time/{model}/seed-1/passport.json"
+        passport = json.loads(path.read_text())
+        passport["training"]["max_epochs"] = 20 if model == "mgnm" else 30
+        passport["ties"] = {"uni1000": 0.0, "full": 0.25 * (model == "popularity")}
+        path.write_text(json.dumps(passport))
+    runs = finished_runs.read_runs(tmp_path, "shop", "global_time")
+    text = " ".join(finished_runs.run_warnings(runs))
+    assert "several budgets: 20, 30 epochs" in text
+    assert "Popularity: its scores tie" in text
+    assert "under full would be up to 0.2500 higher" in text
+    assert "MGNM: its scores tie" not in text
+
+
+def test_counts_may_tie_and_scores_may_not():
+    ranks = Ranks(
+        pessimistic=np.array([5, 0]),
+        optimistic=np.array([0, 0]),
+        negatives=np.array([9, 9]),
+    )
+    ranking = rankings.Ranking(np.zeros((2, 2), np.int32), ranks, None)
+    found = rankings.summarise(ranking, may_tie=True)["instance"]
+    assert found["hit@5"] == 0.5
+    assert metrics.tie_gap(ranks) == 0.5
+    with pytest.raises(ValueError, match="Ties decide"):
+        rankings.summarise(ranking)
