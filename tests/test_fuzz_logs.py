@@ -66,8 +66,12 @@ def check(folder, name, seed):
     try:
         log = log_file.load(path, UNDERSTOOD.get(name, {}).get("options"))
     except UserError as error:
-        assert "\n" not in str(error).strip(), str(error)
-        assert str(path) in str(error) or name in str(error), str(error)
+        said = str(error)
+    else:
+        said = None
+    if said is not None:
+        assert "\n" not in said.strip(), said
+        assert str(path) in said or name in said, said
         return
     assert len(log.table) <= log.read["rows"]
     assert not log.table[["user", "item"]].isna().to_numpy().any()
