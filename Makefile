@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .PHONY: help setup environment test test-slow test-gpu check wheel reproduce-all reproduce-table1 \
   reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
-  reproduce-fragility bench bench-serving bench-peers peers recommend tensorboard clean
+  reproduce-fragility bench bench-serving bench-peers peers recommend tensorboard docs clean
 
 VENV ?= .venv
 TENSORFLOW ?=
@@ -108,6 +108,13 @@ peers: environment
 recommend: environment ## recommendations for everyone in a log: SOURCE=log.csv
 	@if [ -z "$$SOURCE" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi
 	$(PYTHON) -m experiments.from_log --source="$$SOURCE" $(ARGS)
+
+# Dead links, in pages and to headings, are errors.
+docs: environment ## the documentation as a site, in site/
+	@if ! $(PYTHON) -c "import material, mkdocs, mkdocstrings" 2>/dev/null; then
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	fi
+	$(PYTHON) -m mkdocs build --strict $(ARGS)
 
 tensorboard: environment ## TensorBoard over the runs
 	@$(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)

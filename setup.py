@@ -82,6 +82,16 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    author="the MGNM-TF maintainers",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    package_data={"mgnm_tf": ["py.typed"]},
     packages=find_packages(include=["mgnm_tf", "mgnm_tf.*"]),
     python_requires=">=3.9,<3.14",
     install_requires=requirements(),
@@ -94,6 +104,12 @@ setup(
             "selenium>=4.15,<5",
             "build>=1,<2",
             "wheel",
+        ],
+        # The documentation as a site: `make docs`.
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5,<10",
+            "mkdocstrings[python]>=0.26,<2",
         ],
         "check": ["ruff==0.17.6", "mypy>=1.14,<3"],
         # 1.13 is the last for Python 3.9; pip takes what fits.

@@ -1,0 +1,139 @@
+"""Draws NDCG@10 of all models under both recipes: docs/images/headline.png and .svg.
+
+Reads the stored passports of docs/passports and docs/results; runs no model.
+
+Command: python docs/figures/headline.py
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+DOCS = Path(__file__).parent.parent
+NAMES = {
+    "caser": "Caser",
+    "a2svd": "A2SVD",
+    "gru4rec": "GRU4Rec",
+    "sli_rec": "SLi_Rec",
+    "tgsrec": "TGSRec",
+    "mimn": "MIMN",
+    "mind": "MIND",
+    "comirec_dr": "ComiRec-DR",
+    "comirec_sa": "ComiRec-SA",
+    "surge": "SURGE",
+    "mgnm": "MGNM",
+    "mgnm_plus": "MGNM+ ‡",
+    "popularity": "Popularity ‡",
+    "item_knn": "ItemKNN ‡",
+    "mean_pooling": "Mean pooling ‡",
+    "sasrec": "SASRec ‡",
+}
+DATASETS = {
+    "toys_5core_order": "Toys",
+    "sports_5core": "Sports",
+    "instruments_5core": "Instruments",
+    "kuairand_likes_hates": "KuaiRand's likes",
+}
+PROTOCOLS = {"uni1000": "1,000 drawn items (uni1000)", "full": "whole catalogue (full)"}
+RECIPES = {"paper": ("#0072b2", "o", 0.16), "strong": ("#d55e00", "s", -0.16)}
+METRIC = "ndcg@10"
+
+
+def passports() -> list[dict[str, Any]]:
+    """Stored runs of whole models, each once; studies and other trainings stay out."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    files = [*DOCS.glob("passports/*.jsonl"), *DOCS.glob("results/**/*.jsonl")]
+    for file in sorted(files):
+        if file.stem.endswith(("-earlier", "-table3")):
+            continue
+        for line in file.read_text().splitlines():
+            run = json.loads(line)
+            if "metrics" not in run or run["variant"] not in ("paper", "no_times"):
+                continue
+            recipe = run["config"].get("recipe", "paper")
+            found[run["dataset"], recipe, run["model"], run["seed"]] = run
+    return list(found.values())
+
+
+def interval(values: list[float], instances: int) -> float:
+    """Half of a 95% interval for the draw of test instances, at most.
+
+    An instance's NDCG is between 0 and 1, so that its variance is at most m (1 - m).
+    """
+    mean = statistics.mean(values)
+    return 1.96 * math.sqrt(mean * (1 - mean) / instances)
+
+
+def main() -> None:
+    plt.rcParams["svg.hashsalt"] = "mgnm"
+    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = collections.defaultdict(
+        list
+    )
+    for run in passports():
+        cells[run["dataset"], run["config"].get("recipe", "paper"), run["model"]] += [
+            run
+        ]
+    figure, rows = plt.subplots(
+        len(PROTOCOLS), len(DATASETS), figsize=(15, 10), sharey=True
+    )
+    places = {model: len(NAMES) - i for i, model in enumerate(NAMES)}
+    for axes_row, (protocol, words) in zip(rows, PROTOCOLS.items()):
+        for axes, (dataset, title) in zip(axes_row, DATASETS.items()):
+            for (run_dataset, recipe, model), runs in cells.items():
+                if run_dataset != dataset or recipe not in RECIPES:
+                    continue
+                runs = [r for r in runs if protocol in r["metrics"]["test"]]
+                if not runs:
+                    continue
+                tests = [r["metrics"]["test"][protocol]["instance"] for r in runs]
+                values = [test[METRIC] for test in tests]
+                evaluation = runs[0]["evaluation"]["protocols"][protocol]
+                colour, mark, shift = RECIPES[recipe]
+                axes.errorbar(
+                    statistics.mean(values),
+                    places[model] + shift,
+                    xerr=interval(values, evaluation["instances"]),
+                    color=colour,
+                    marker=mark,
+                    markersize=5,
+                    capsize=2,
+                    linewidth=1,
+                )
+            axes.set_title(title)
+            axes.set_xlim(left=0)
+            axes.grid(axis="x", color="#dddddd")
+            axes.axhline(places["mgnm"] - 0.5, color="black", linewidth=0.6)
+        axes_row[0].set_yticks(list(places.values()), list(NAMES.values()))
+        for axes in axes_row:
+            axes.set_xlabel(f"NDCG@10, {words}")
+    handles = [
+        plt.Line2D([], [], color=colour, marker=mark, label=f"recipe {recipe}")
+        for recipe, (colour, mark, _) in RECIPES.items()
+    ]
+    figure.legend(handles=handles, loc="lower center", ncol=2)
+    figure.suptitle(
+        "NDCG@10 of every model: which model leads depends on the data, the recipe and "
+        "the protocol\nMeans over seeds; bars: 95% intervals for the draw of the test "
+        "instances (at most so wide). ‡: ours to add. No mark: not run."
+    )
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    for ending in ("svg", "png"):
+        figure.savefig(
+            DOCS / "images" / f"headline.{ending}",
+            dpi=75,
+            metadata={"Date": None} if ending == "svg" else None,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""README and docs: their lines, their links, and the numbers of their tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from experiments.results import paper
+from experiments.results.model_names import ADDED_NAMES, MODEL_NAMES
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NAMES = {name: model for model, name in {**MODEL_NAMES, **ADDED_NAMES}.items()}
+METRICS = ("gauc", "ndcg@5", "hit@5", "mrr@5")
+STORES = {
+    "toys": "toys_5core_order-leave_one_out",
+    "sports": "sports_5core-global_time",
+    "instruments": "instruments_5core-global_time",
+    "kuairand": "kuairand_likes_hates-by_date",
+}
+CELL = re.compile(r"\d\.\d{4}(?: ± \d\.\d{4})?")
+
+
+def page_id(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_line_is_over_160_characters(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [n for n, line in enumerate(lines, 1) if len(line) > 160] == []
+
+
+def test_the_readme_has_at_most_1200_words():
+    assert len(README.read_text(encoding="utf-8").split()) <= 1_200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_to_files(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    links = re.findall(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)", text)
+    local = [link for link in links if not re.match(r"https?:|mailto:", link)]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_picture_stands_on_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pictures = ROOT.glob("docs/images/*.png")
+    assert [p.name for p in pictures if f"images/{p.name})" not in text] == []
+
+
+def test_every_page_is_in_the_site():
+    listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(p.relative_to(ROOT / "docs")) for p in ROOT.glob("docs/**/*.md")]
+    assert [page for page in pages if f": {page}\n" not in listed] == []
+
+
+def stored(store):
+    """Of each whole model its passports' test metrics, by protocol and grouping."""
+    lines = (ROOT / f"docs/passports/{store}.jsonl").read_text().splitlines()
+    runs = [json.loads(line) for line in lines]
+    found = {}
+    for run in runs:
+        if run["variant"] == "paper":
+            found.setdefault(run["model"], []).append(run["metrics"]["test"])
+    return found
+
+
+def spelled(values):
+    """Mean ± standard deviation, as tables have it; one seed has no deviation."""
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+def rows(text):
+    """(model, cells that are metrics) of each row of a Markdown table."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        name = cells[0].replace("‡", "").strip()
+        if line.startswith("|") and name in NAMES:
+            yield NAMES[name], [match for c in cells[1:] for match in CELL.findall(c)]
+
+
+def section(page, start, end):
+    text = page.read_text(encoding="utf-8")
+    return text.split(start, 1)[1].split(end, 1)[0]
+
+
+def check_table2(text, store):
+    runs = stored(store)
+    table = list(rows(text))
+    assert {model for model, _ in table} == set(runs)
+    for model, cells in table:
+        tests = [test["uni1000"]["instance"] for test in runs[model]]
+        assert cells == [spelled([test[m] for test in tests]) for m in METRICS], model
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_page_s_table_2_is_that_of_the_passports(name):
+    page = ROOT / f"docs/results/{name}.md"
+    check_table2(section(page, "## Table 2", "###"), STORES[name])
+
+
+def test_the_readme_s_table_is_that_of_the_passports():
+    store = re.search(r"<!-- table: (\S+) -->", README.read_text(encoding="utf-8"))
+    check_table2(section(README, store.group(), "## Which model"), store.group(1))
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_page_s_protocols_are_those_of_the_passports(name):
+    runs = stored(STORES[name])
+    page = ROOT / f"docs/results/{name}.md"
+    text = section(page, "## Protocols side by side", "\n## ")
+    tables = re.split(r"^\| (NDCG@5|HIT@5|GAUC) \|(.*)$", text, flags=re.MULTILINE)
+    assert len(tables) > 3
+    for metric, head, body in zip(tables[1::3], tables[2::3], tables[3::3]):
+        columns = [cell.strip() for cell in head.strip("|").split("|")]
+        for model, cells in rows(body.split("\n\n")[0]):
+            expected = [
+                spelled(
+                    [
+                        test[column.split()[0]][
+                            "user" if "user" in column else "instance"
+                        ][metric.lower()]
+                        for test in runs[model]
+                    ]
+                )
+                for column in columns
+                if column.split()[0] in runs[model][0]
+            ]
+            assert cells == expected, (metric, columns, model)
+
+
+def test_the_printed_table_2_is_the_paper_s():
+    page = ROOT / "docs/table2_printed.md"
+    cells = re.findall(r"0\.\d{4,5}", section(page, "## Micro-video", "Source:"))
+    printed = [v for table in paper.TABLE2.values() for r in table.values() for v in r]
+    assert [float(cell) for cell in cells] == printed
+
+
+def test_the_cost_page_is_what_the_measured_rates_give():
+    scope = {"__file__": str(ROOT / "docs/figures/cost.py"), "__name__": "cost"}
+    exec((ROOT / "docs/figures/cost.py").read_text(encoding="utf-8"), scope)
+    text = (ROOT / "docs/cost.md").read_text(encoding="utf-8")
+    for lines in (scope["by_size"](), scope["paper_profile"]()):
+        assert "\n".join(lines) in text
