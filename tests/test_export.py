@@ -77,7 +77,7 @@ def expected(recommender, k=3, **given):
     return found["item"].tolist(), found["score"].tolist()
 
 
-def test_tensorflow_alone_gives_the_recommender_s_answers(exported, tmp_path):
+def test_tensorflow_alone_gives_the_answers_of_the_recommender(exported, tmp_path):
     run, bundle = exported("mgnm")
     long = [f"i{n}" for n in range(1, 12)]  # Longer than the model reads.
     histories = [["i4", "absent", "i9"], ["i2"], long, ["absent"]]

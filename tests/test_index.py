@@ -92,7 +92,7 @@ def test_the_gap_is_the_maximum_of_what_the_readout_takes(count):
             assert taken(drawn) <= gap + 1e-12
 
 
-def test_the_model_s_own_scores_keep_within_the_gap(recommender, asked):
+def test_scores_of_the_model_itself_keep_within_the_gap(recommender, asked):
     interests = tf.random.stateless_normal([6, 3, 4, 8], [1, 2]) * 1.5
     items = tf.random.stateless_normal([6, 500, 8], [3, 4]) * 1.5
     scores = LevelScorer()(interests, candidates=items).numpy()  # [6, 3, 500]

@@ -234,7 +234,7 @@ def test_a_table_is_put_in_the_order_of_its_times(opened):
     pd.testing.assert_frame_equal(found, listed)
 
 
-def test_the_time_of_asking_is_the_log_s_newest_unless_given(opened, names):
+def test_the_time_of_asking_is_the_newest_of_the_log_unless_given(opened, names):
     _, _, recommender = opened("sli_rec")
     history = {"history": ["i1", "i2"], "times": [10**9, 10**9 + 5], "k": 3}
     default = recommender.recommend(**history)
