@@ -162,6 +162,7 @@ def result(tmp_path_factory):
     return json.loads(output.with_suffix(".json").read_text()), output
 
 
+@pytest.mark.slow
 def test_bench_measures_every_model_beside_its_limit(result):
     found, output = result
     models = found["workloads"]["toys"]["models"]
@@ -175,6 +176,7 @@ def test_bench_measures_every_model_beside_its_limit(result):
     assert "| mgnm |" in output.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_bench_prints_ratios_to_a_stored_run(result):
     found, _ = result
     faster = json.loads(json.dumps(found))
