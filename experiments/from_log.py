@@ -1,7 +1,8 @@
 """From a shop's log to recommendations for everyone in it, in one command.
 
-Example: make recommend SOURCE=log.csv
-         python -m experiments.from_log --source=log.csv --output_dir=shop
+Example: python -m experiments.from_log --source=log.csv --output_dir=shop
+
+`make recommend SOURCE=log.csv` does the same, its environment included.
 
 Prepares the log, trains a short list of models, takes the one that the validation
 events prefer, says whether it beats popularity and item-kNN, and writes

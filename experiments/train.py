@@ -164,6 +164,10 @@ def main() -> None:
 
     if _VARIANT.value is not None:
         names.check(_VARIANT.value, "--variant")
+    # What the flags have wrong is said before the data are looked for.
+    with_arguments(
+        defaults.get_config(_MODEL.value, _DATASET.value, **changes), _SET.value
+    )
     data = prepared.load(
         Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value, _VERIFY.value
     )

@@ -13,6 +13,7 @@ from harness.board import epochs
 from harness.board.finished import write_projector
 from harness.board.heat_maps import HistoryPicture
 from harness.config import Config
+from mgnm_tf.model import MGNM
 from tests.runs import SEED, assert_same_weights, small_config
 
 EPOCHS = 5
@@ -83,14 +84,14 @@ def test_training_losses_of_levels_are_means_over_the_epoch(
 ):
     """At a rate of zero every step's loss is of the same weights."""
     seen = []
-    step = runner.model_class("mgnm", "paper").train_step
+    step = MGNM.train_step
 
     def noting(self, data):
         logs = step(self, data)
         tf.py_function(lambda x: seen.append(float(x)), [logs["level_1_loss"]], Tout=[])
         return logs
 
-    monkeypatch.setattr(runner.model_class("mgnm", "paper"), "train_step", noting)
+    monkeypatch.setattr(MGNM, "train_step", noting)
     config = small_config(max_epochs=1)
     events = run(config, tiny_data, tmp_path)[1]
     assert len(seen) == -(-len(tiny_data.instances["train"]) // config.batch_size)
