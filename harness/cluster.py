@@ -120,12 +120,12 @@ def _problem_of_address(address: Any) -> str:
 
 def hash_of_code() -> str:
     """SHA-256 of the sources that decide a run's numbers, wherever they lie."""
-    import baselines
-    import data
-    import mgnm_tf
+    from baselines import __file__ as of_baselines
+    from data import __file__ as of_data
+    from mgnm_tf import __file__ as of_mgnm_tf
 
     digest = hashlib.sha256()
-    packages = [Path(str(one.__file__)).parent for one in (baselines, data, mgnm_tf)]
+    packages = [Path(str(one)).parent for one in (of_baselines, of_data, of_mgnm_tf)]
     for folder in [*packages, Path(__file__).parent]:
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{folder.name}/{path.relative_to(folder)}".encode())

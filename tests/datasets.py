@@ -72,3 +72,16 @@ def make_days(folder, num_users=40, num_days=5, num_items=400, times=True):
         "statistics": {**counts, **{key: len(rows) for key, rows in parts.items()}},
     }
     return prepared.write(folder / "days" / rule, store, parts, meta, {})
+
+
+def sequences(data):
+    """Each user's items and times by their own keys."""
+    users, items = data.keys("users"), data.keys("items")
+    store = data.store
+    return {
+        users[user - 1]: [
+            (items[store.items[row] - 1], int(store.times[row]))
+            for row in range(store.offsets[user], store.offsets[user + 1])
+        ]
+        for user in range(1, data.num_users)
+    }

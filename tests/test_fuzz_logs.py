@@ -10,7 +10,7 @@ import pytest
 from data import log_file
 from data.errors import UserError
 from tests import logs
-from tests.test_log_file import UNDERSTOOD
+from tests.understood_logs import UNDERSTOOD
 
 INSERTED = (
     *(b"\0", b'"', b"'", b"\n", b"\r", b"\r\n", b"\t", b",", b";", b"::", b"|", b"\\"),

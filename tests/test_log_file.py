@@ -14,62 +14,13 @@ from data import log_file
 from data.errors import UserError
 from data.log_forms import LogOptions, parse_columns, parse_separator, parse_where
 from tests import logs
+from tests.understood_logs import UNDERSTOOD, options
 
 
 def write(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
-
-
-def options(**given):
-    if "columns" in given:
-        given["columns"] = parse_columns(given["columns"])
-    return LogOptions(**given)
-
-
-def amazon(**more):
-    return {"user": logs.reviewer, "item": logs.asin, **more}
-
-
-def prefixed(user, item, **more):
-    return {"user": lambda u: f"{user}{u}", "item": lambda i: f"{item}{i}", **more}
-
-
-# File -> what it is told, how ids are named, and the unit of its times.
-UNDERSTOOD = {
-    "log.csv": {},
-    "ratings.dat": {},
-    "ratings.csv": {},
-    "shop.inter": {},
-    "ratings_Toys_and_Games.csv": amazon(),
-    "Toys_and_Games.csv": amazon(),
-    "Toys_and_Games_5.json.gz": amazon(),
-    "Toys_and_Games.csv.gz": amazon(unit="ms"),
-    "events.csv": {"unit": "ms"},
-    "UserBehavior.csv": {},
-    "yelp_academic_dataset_review.json": prefixed("u", "b", unit="iso"),
-    "steam_reviews.json.gz": prefixed("u", "", unit="iso"),
-    "loc-gowalla_totalCheckins.txt.gz": {"unit": "iso"},
-    "lastfm.tsv": {
-        "user": lambda u: f"user_{u:06d}",
-        "item": lambda i: f"Artist {i}",
-        "unit": "iso",
-    },
-    "purchases.parquet": {
-        "options": options(columns="user=customer_id,item=sku,timestamp=ms"),
-        "unit": "ms",
-    },
-    "excel.csv": {
-        "options": options(columns="user=Customer,item=Product,timestamp=Bought at"),
-        "unit": "iso",
-    },
-    "dump.txt": {
-        "options": options(columns="user=3,item=2,timestamp=1", no_header=True),
-        "unit": "us",
-    },
-    "log.csv.zip": {},
-}
 
 
 def sequences(table):

@@ -20,6 +20,7 @@ from data.errors import UserError
 from data.filters import Filters
 from data.log_forms import LogOptions
 from tests import logs
+from tests.datasets import sequences
 
 ROOT = Path(__file__).parent.parent
 LOG = """user,item,rating,timestamp
@@ -163,19 +164,6 @@ def test_synthetic_needs_no_file(tmp_path):
     data = prepare("synthetic", tmp_path, seed=3)
     assert data.meta["source"]["name"] == "synthetic, seed 3"
     assert data.meta["statistics"]["users"] == 2_000
-
-
-def sequences(data):
-    """Each user's items and times by their own keys."""
-    users, items = data.keys("users"), data.keys("items")
-    store = data.store
-    return {
-        users[user - 1]: [
-            (items[store.items[row] - 1], int(store.times[row]))
-            for row in range(store.offsets[user], store.offsets[user + 1])
-        ]
-        for user in range(1, data.num_users)
-    }
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from baselines.released.model import ReleasedMGNM
 from baselines.released.switches import SWITCHES
+from data import atomic
 from experiments.reports import table2
 from experiments.studies.waterfall import report
 from experiments.studies.waterfall import runs as waterfall_runs
@@ -350,7 +351,7 @@ def test_runs_of_two_budgets_share_no_table(tmp_path):
         run["budget"]["max_history"] = history
         path = waterfall_runs.run_path(tmp_path, step, 1)
         path.parent.mkdir(exist_ok=True)
-        run_folder.write_json(path, run)
+        atomic.write_json(path, run)
     with pytest.raises(ValueError, match="differ in their budget"):
         waterfall_runs.stored_runs(tmp_path)
 

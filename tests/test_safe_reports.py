@@ -81,7 +81,7 @@ def test_markdown_has_no_tag_and_no_cell_too_many(form, runs, table):
     if form == "table2":
         markdown = table2_text.to_markdown([table])
     elif form == "table4":
-        markdown = table4.to_markdown({pair: table.passports})
+        markdown = table4.to_markdown({pair: table.by_model})
     else:
         found = protocols_text.protocol_table.make_table(runs, *pair)
         markdown = protocols_text.to_markdown([found])

@@ -14,8 +14,8 @@ import pytest
 
 from data import prepared
 from tests import logs
-from tests.test_log_file import UNDERSTOOD
-from tests.test_prepare import sequences
+from tests.datasets import sequences
+from tests.understood_logs import UNDERSTOOD
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your_data.md").read_text()
