@@ -51,9 +51,9 @@ model = MGNM(
     routing_init="learned",
     interest_activation="linear",
 )
-optimizer = tf.keras.optimizers.Adam(2e-2)
+optimizer = tf.keras.optimizers.Adam(5e-2)
 model.compile(optimizer=optimizer)
-model.fit(batches.shuffle(len(rows), seed=0).batch(64), epochs=12, verbose=2)
+model.fit(batches.shuffle(len(rows), seed=0).batch(64), epochs=20, verbose=2)
 
 # %% The ten best items that the first person has not had.
 own = log[log["user"] == 0]["item_id"].tolist()
