@@ -269,7 +269,9 @@ def test_a_finished_grid_runs_nothing_again(grid):
     assert [path.stat().st_mtime_ns for path in passports] == before
 
 
-@pytest.mark.parametrize("what", ["protocols", "fragility"])
+@pytest.mark.parametrize(
+    "what", ["protocols", pytest.param("fragility", marks=pytest.mark.slow)]
+)
 def test_a_report_of_finished_runs_makes_what_it_lacks_and_goes_on(grid, what):
     folder, arguments, _ = grid
     models = "--models=gru4rec,item_knn"

@@ -102,18 +102,18 @@ def check_table2(text, store):
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_a_page_s_table_2_is_that_of_the_passports(name):
+def test_table_2_of_a_page_is_that_of_the_passports(name):
     page = ROOT / f"docs/results/{name}.md"
     check_table2(section(page, "## Table 2", "###"), STORES[name])
 
 
-def test_the_readme_s_table_is_that_of_the_passports():
+def test_the_table_of_the_readme_is_that_of_the_passports():
     store = re.search(r"<!-- table: (\S+) -->", README.read_text(encoding="utf-8"))
     check_table2(section(README, store.group(), "## Which model"), store.group(1))
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_a_page_s_protocols_are_those_of_the_passports(name):
+def test_the_protocols_of_a_page_are_those_of_the_passports(name):
     runs = stored(STORES[name])
     page = ROOT / f"docs/results/{name}.md"
     text = section(page, "## Protocols side by side", "\n## ")

@@ -134,6 +134,7 @@ def test_tensorflow_alone_gives_the_answers_of_the_recommender(exported, tmp_pat
     np.testing.assert_allclose(answers[7]["vectors"], rows, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sli_rec", "tgsrec"])
 def test_times_are_read_by_models_that_read_them(name, exported, tmp_path):
     run, bundle = exported(name)

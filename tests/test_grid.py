@@ -51,7 +51,7 @@ def test_each_log_of_a_folder_has_a_name_of_its_own(folder, caplog):
         (["README.md"], "There is no log in"),
     ],
 )
-def test_a_folder_without_a_table_s_logs_is_said(folder, names, message):
+def test_a_folder_without_the_logs_of_a_table_is_said(folder, names, message):
     put(folder, *names)
     with pytest.raises(UserError, match=message):
         profiles.log_files(str(folder))

@@ -148,7 +148,7 @@ def test_the_wheel_has_one_top_level_name(archives):
 
 
 @pytest.mark.slow
-def test_the_wheel_trains_beside_a_user_s_own_packages(installed, tmp_path):
+def test_the_wheel_trains_beside_packages_of_the_user(installed, tmp_path):
     for name in ("data", "baselines", "harness", "experiments", "serving"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('mine')")

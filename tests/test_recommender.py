@@ -27,6 +27,8 @@ from tests.datasets import NUM_ITEMS, NUM_USERS
 SIZES = {"max_history": 6, "batch_size": 16, "max_epochs": 1}
 SMALL = {"mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}}
 # Inner products, several interests, a table of neighbours, target-aware ones, times.
+# Their steps take long to trace.
+HEAVY = ("mimn", "sli_rec")
 AGREEING = ["mgnm", "sasrec", "comirec_sa", "item_knn", "popularity", "mimn", "sli_rec"]
 
 
@@ -97,7 +99,13 @@ def table_of(data, instances):
     return pd.DataFrame(rows, columns=["user", "item", "timestamp"])
 
 
-@pytest.mark.parametrize("name", AGREEING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
+        for name in AGREEING
+    ],
+)
 def test_agrees_item_by_item_with_the_full_ranking(
     name, opened, tiny_data, monkeypatch
 ):

@@ -212,6 +212,7 @@ def test_the_released_computation_ranks_pure_noise():
     assert shuffled["hit@5"] < 2.5 * 5 / 101
 
 
+@pytest.mark.slow
 def test_a_finished_step_is_found_and_another_refused(tmp_path):
     data = waterfall_runs.noise(tmp_path)
     budget = Budget(train_instances=100, max_history=4, checks=2, instances=4)

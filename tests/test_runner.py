@@ -163,7 +163,14 @@ def test_a_diverging_loss_is_said(tiny_data, tmp_path):
         runner.run(small_config(learning_rate=1e30), tiny_data, tmp_path, SEED)
 
 
-@pytest.mark.parametrize("switch", ["mixed_precision", "jit_compile", "deterministic"])
+@pytest.mark.parametrize(
+    "switch",
+    [
+        pytest.param("mixed_precision", marks=pytest.mark.slow),
+        pytest.param("jit_compile", marks=pytest.mark.slow),
+        "deterministic",
+    ],
+)
 def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
     passport = runner.run(
         small_config(max_epochs=1, **{switch: True}), tiny_data, tmp_path, SEED

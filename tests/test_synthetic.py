@@ -94,9 +94,10 @@ def test_the_world_has_more_to_learn_than_popularity(world, data):
     assert best["gauc"] > popular["gauc"] + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "share"),
-    [pytest.param("mgnm", 0.65, marks=pytest.mark.slow), ("gru4rec", 0.65)],
+    [("mgnm", 0.65), ("gru4rec", 0.65)],
 )
 def test_a_model_recovers_most_of_what_can_be_known(world, data, tmp_path, name, share):
     config = defaults.get_config(
