@@ -94,7 +94,12 @@ def load(
         if role in columns.names and (role == "order" or with_rating):
             found[role] = _numbers(columns, role, rows)
     if "timestamp" in columns.names:
-        parsed = _times(columns, rows, options, odd_times)
+        try:
+            parsed = _times(columns, rows, options, odd_times)
+        except UserError as error:
+            if path.name in str(error):
+                raise
+            raise UserError(f"{path}: {error}") from error
         kept = parsed.kept
         read["time_unit"] = parsed.unit
         if parsed.unit == times.STEPS:

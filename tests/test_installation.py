@@ -158,7 +158,10 @@ def test_the_wheel_trains_beside_packages_of_the_user(installed, tmp_path):
             + [(u, f"i{u * t % 23}", t) for u in range(1, 31) for t in range(1, 8)]
         )
     for command in (
-        ["mgnm-prepare", "--dataset=csv", "--source=shop.csv", "--name=shop"],
+        [
+            *("mgnm-prepare", "--dataset=csv", "--source=shop.csv", "--name=shop"),
+            "--split=leave_one_out",
+        ],
         ["mgnm-train", "--model=gru4rec", "--dataset=shop", "--max_epochs=1"],
         [
             *("mgnm-reproduce-table2", "--profile=public", "--data_dir=."),
