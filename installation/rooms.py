@@ -22,7 +22,7 @@ PACKAGE = "mgnm_tf"
 # The packages that a user has a use for; benchmarks and tests stay in the checkout.
 ROOMS = ("baselines", "data", "experiments", "harness", "serving")
 # Files beside the sources that the code reads.
-DATA_FILES = ("harness/tuned/**/*.jsonl", "experiments/tuned/**/*.jsonl")
+DATA_FILES = ("harness/tuned/**/*.jsonl", "harness/tuned/*.json")
 # Names the commit that a wheel was built from; passports show it.
 BUILT_FROM = "built_from.txt"
 
