@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -92,19 +93,24 @@ def build_model(
     return model
 
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def _check_names(model: str, kind: Any, arguments: dict[str, Any]) -> None:
     """Refuses names that the constructor, its bases included, does not have.
 
     Raises:
         UserError: with the names that there are.
     """
+    if isinstance(kind, functools.partial):  # An adopted class: its own names count.
+        kind = kind.args[0]
     names = {"l2_scope"}
-    for base in inspect.getmro(kind) if inspect.isclass(kind) else [kind]:
-        if base is keras.Model:
+    for base in inspect.getmro(kind):
+        if base in (keras.Model, keras.layers.Layer):
             break
-        names |= set(inspect.signature(base).parameters)
-    given = {"num_users", "num_items", "max_history", "l2", "seed", "kwargs", "self"}
-    names -= given | {"args"}
+        parameters = inspect.signature(base).parameters
+        names |= {name for name, p in parameters.items() if p.kind not in _VARIADIC}
+    names -= {"num_users", "num_items", "max_history", "l2", "seed", "self"}
     unknown = sorted(arguments.keys() - names)
     if unknown:
         raise UserError(
