@@ -43,7 +43,10 @@ _RECIPE = flags.DEFINE_enum(
     "Which recipe's settings to search; no other recipe uses them.",
 )
 _VARIANT = flags.DEFINE_string(
-    "variant", None, f"`{defaults.NO_TIMES}` for a model that has one, on such data."
+    "variant",
+    None,
+    f"`{defaults.NO_TIMES}` for a model that has one, on such data; of mgnm, a reading "
+    f"({', '.join(defaults.READINGS)}), whose search is used for that reading alone.",
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",

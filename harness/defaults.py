@@ -174,7 +174,8 @@ def get_config(
         )
     if tuned and not released:
         config = with_settings(
-            config, tuned_settings(model, dataset, recipe, data_sha256)
+            config,
+            tuned_settings(model, dataset, recipe, data_sha256, changes.get("variant")),
         )
     if released:
         config = with_settings(config, RELEASED_SETTINGS)
@@ -189,9 +190,18 @@ def get_config(
 
 
 def tuned_settings(
-    model: str, dataset: str, recipe: str = PAPER, data_sha256: str | None = None
+    model: str,
+    dataset: str,
+    recipe: str = PAPER,
+    data_sha256: str | None = None,
+    variant: str | None = None,
 ) -> dict[str, Any]:
-    """Those of the trial that validation prefers; none without a search."""
+    """Those of the trial that validation prefers; none without a search.
+
+    A reading of MGNM has searches of its own.
+    """
+    if variant in READINGS:
+        model = f"{model}-{variant}"
     searched = SEARCHED_AS.get(dataset, dataset)
     shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{model}.jsonl"
     logs = [shipped]

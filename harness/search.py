@@ -38,7 +38,8 @@ def search(
     from harness import search_space
 
     sha256 = data.meta["sha256"]
-    log = defaults.search_log(output_dir, recipe, data.name, sha256, model)
+    searched = f"{model}-{variant}" if variant in defaults.READINGS else model
+    log = defaults.search_log(output_dir, recipe, data.name, sha256, searched)
     log.parent.mkdir(parents=True, exist_ok=True)
     lines = log.read_text().splitlines() if log.exists() else []
     done = [json.loads(line) for line in lines]

@@ -143,6 +143,27 @@ def test_a_model_of_times_is_searched_without_them_only_by_its_variant(tmp_path)
     assert found["settings"] == {}
 
 
+def test_a_reading_of_mgnm_has_a_search_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(defaults, "TUNED_DIR", tmp_path)
+    folder = tmp_path / "log"
+    folder.mkdir()
+    for name, rate in (("mgnm", 0.03), ("mgnm-linear", 0.007)):
+        trial = {"settings": {"learning_rate": rate}, "ndcg@5": 0.1}
+        (folder / f"{name}.jsonl").write_text(json.dumps(trial) + "\n")
+
+    def rate(variant):
+        return defaults.get_config("mgnm", "log", variant=variant).learning_rate
+
+    assert [rate(None), rate("linear")] == [0.03, 0.007]
+    assert rate("identity") == defaults.get_config("mgnm", "other").learning_rate
+
+
+def test_a_search_of_a_reading_is_logged_under_its_name(tiny_data, tmp_path):
+    search(tiny_data, tmp_path, model="mgnm", trials=1, variant="linear")
+    (path,) = tmp_path.glob("tiny-*/*.jsonl")
+    assert path.name == "mgnm-linear.jsonl"
+
+
 def test_draws_are_those_of_the_seed():
     first, again, other = (search_space.draw("mgnm", 6, seed) for seed in (1, 1, 2))
     assert first == again != other
