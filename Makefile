@@ -26,7 +26,7 @@ PYTHON := "$$VENV/bin/python"
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
-	echo "Variables: PROFILE=quick|paper|toys-5core|public  RECIPE=paper|strong  DATA_DIR=folder of CSV files (public)  ARGS=more flags"
+	echo "Variables: PROFILE=quick|paper|toys-5core|folder  RECIPE=paper|strong  DATA_DIR=folder of logs (folder)  ARGS=more flags"
 	echo "           TENSORFLOW=2.15|latest  BASE_PYTHON=python3.12  VENV=folder (docs/install.md)"
 
 # Does nothing where the environment holds what setup.py names.
@@ -60,7 +60,7 @@ wheel: environment ## a wheel and an sdist in dist/
 REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile="$$PROFILE" \
   --recipe="$$RECIPE" --runs_dir="$$RUNS_DIR" $${DATA_DIR:+"--data_dir=$$DATA_DIR"} $(ARGS)
 
-reproduce-table2: environment ## Table 2: PROFILE=quick (default), paper, or public with DATA_DIR
+reproduce-table2: environment ## Table 2: PROFILE=quick (default), paper, or folder with DATA_DIR
 	$(REPRODUCE) --what=table2
 
 reproduce-table1: environment ## Table 1, statistics of the data; profiles as for Table 2

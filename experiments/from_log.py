@@ -19,6 +19,7 @@ from absl import flags, logging
 
 from data.errors import UserError
 from harness import command_line
+from harness.config import file_name
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
@@ -35,7 +36,10 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where all is written. Default: recommended/<name of the log>."
 )
 _MODELS = flags.DEFINE_list(
-    "models", ["sasrec", "mgnm_plus"], "What is tried beside popularity and item_knn."
+    "models",
+    ["sasrec", "mgnm_plus"],
+    "What is tried beside popularity and item_knn; classes of your own as "
+    "package.module:Class.",
 )
 _K = flags.DEFINE_integer("k", 10, "Recommendations a user.", lower_bound=1)
 _MAX_EPOCHS = flags.DEFINE_integer(
@@ -57,14 +61,10 @@ _METRIC, _CUTOFF = "hit@10", 10
 def main() -> None:
     source = Path(_SOURCE.value)
     folder = Path(_OUTPUT_DIR.value or f"recommended/{_name(source)}")
-    from harness.defaults import MODEL_SETTINGS
+    from harness.defaults import check_model
 
-    unknown = sorted({*_MODELS.value} - {*MODEL_SETTINGS})
-    if unknown:
-        known = ", ".join(MODEL_SETTINGS)
-        raise UserError(
-            f"--models: there is no {', '.join(unknown)}; there are {known}."
-        )
+    for model in _MODELS.value:
+        check_model(model)
     recommend_from_log(source, folder)
 
 
@@ -80,13 +80,14 @@ def recommend_from_log(source: Path, folder: Path) -> str:
     from harness.defaults import get_config
 
     data = _prepared(source, folder)
+    configs = {
+        model: get_config(model, data.name, recipe=STRONG, max_epochs=_MAX_EPOCHS.value)
+        for model in [*SIMPLE, *_MODELS.value]
+    }
     passports, chances, left_out = {}, {}, {}
-    for model in dict.fromkeys([*SIMPLE, *_MODELS.value]):
-        config = get_config(
-            model, data.name, recipe=STRONG, max_epochs=_MAX_EPOCHS.value
-        )
+    for model, config in configs.items():
         logging.info("%s", model)
-        run_dir = folder / "runs" / model
+        run_dir = _run_dir(folder, model)
         try:
             passports[model] = runner.run(config, data, run_dir, _SEED.value)
             chances[model] = _chance_of_a_hit(run_dir, folder)
@@ -103,6 +104,10 @@ def recommend_from_log(source: Path, folder: Path) -> str:
     return best
 
 
+def _run_dir(folder: Path, model: str) -> Path:
+    return folder / "runs" / file_name(model)
+
+
 def report(
     folder: Path,
     passports: dict[str, Passport],
@@ -111,7 +116,7 @@ def report(
 ) -> str:
     """In plain words: which model, and whether it is worth it."""
     data = next(iter(passports.values()))["data"]
-    ranks = {model: _full_ranks(folder / "runs" / model) for model in passports}
+    ranks = {model: _full_ranks(_run_dir(folder, model)) for model in passports}
     count = len(next(iter(ranks.values())))
     lines = [
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
@@ -227,7 +232,7 @@ def _write_recommendations(folder: Path, best: str) -> None:
     from serving.answer import answer
     from serving.recommender import Recommender
 
-    recommender = Recommender.load(folder / "runs" / best, folder / "prepared")
+    recommender = Recommender.load(_run_dir(folder, best), folder / "prepared")
     k = min(_K.value, recommender.vocabulary.num_items - 1)
     answer(recommender, recommender.everyone(), folder / RECOMMENDATIONS, k)
     logging.info("Written: %s", folder / RECOMMENDATIONS)

@@ -23,11 +23,11 @@ _PROFILE = flags.DEFINE_enum(
     "quick",
     sorted(profiles.PROFILES),
     "quick: MovieLens-100K, bounded work. paper: the paper's data sets, 5 seeds, full "
-    "budget. toys-5core: the data of our Toys tables, 2 seeds. public: every CSV file "
-    "of --data_dir.",
+    "budget. toys-5core: the data of our Toys tables, 2 seeds. folder: every log of "
+    "--data_dir, 5 seeds; `public` is its old name.",
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of CSV files, for --profile=public."
+    "data_dir", None, "Folder of logs, for --profile=folder."
 )
 _PREPARED_DIR = flags.DEFINE_string(
     "prepared_dir", "data/prepared", "Where prepared data are written."
@@ -42,7 +42,10 @@ _RECIPE = flags.DEFINE_enum(
     "<runs_dir>/<recipe> and <reports_dir>/<recipe>.",
 )
 _MODELS = flags.DEFINE_list(
-    "models", None, "Which of Table 2's models, by comma. Default: all."
+    "models",
+    None,
+    "Which of Table 2's models, by comma, and classes of your own as "
+    "package.module:Class (docs/your_model.md). Default: all registered.",
 )
 _DATASETS = flags.DEFINE_list(
     "datasets", None, "Which of the profile's data sets, by comma. Default: all."
@@ -84,7 +87,9 @@ def reproduce(*wanted: str) -> None:
         max_epochs=_MAX_EPOCHS.value,
     )
     failed: list[str] = []
-    grid.chosen(_MODELS.value, list(defaults.MODEL_SETTINGS), "models")
+    for model in grid.chosen_models(_MODELS.value):
+        if config.is_own(model):  # Before the hours that the others take.
+            defaults.get_config(model, "any", recipe=recipe)
     datasets = grid.prepare(options)
     for name in wanted:
         failed += STAGES[name](options, datasets)

@@ -6,7 +6,6 @@ Example: python -m experiments.train --model=mgnm --dataset=toys --run_dir=runs/
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from data.prepared import PreparedData
     from harness.passport import Passport
 
-_MODEL = flags.DEFINE_enum(
-    "model", None, sorted(defaults.MODEL_SETTINGS), "Which model.", required=True
-)
+_MODEL = flags.DEFINE_string("model", None, defaults.MODEL_HELP, required=True)
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
 )
@@ -164,7 +161,8 @@ def main() -> None:
 
     if _VARIANT.value is not None:
         names.check(_VARIANT.value, "--variant")
-    # What the flags have wrong is said before the data are looked for.
+    # What the flags have wrong is said before the data are looked for, of the class
+    # of one's own as well.
     with_arguments(
         defaults.get_config(_MODEL.value, _DATASET.value, **changes), _SET.value
     )
@@ -193,9 +191,7 @@ def _run(config: Config, data: PreparedData) -> None:
     with contextlib.ExitStack() as stack:
         if workers:
             claims = {
-                **dataclasses.asdict(config),
-                "seed": _SEED.value,
-                "data": data.meta["sha256"],
+                **run_folder.identity(config, _SEED.value, data.meta["sha256"]),
                 "code": cluster.hash_of_code(),
             }
             stack.enter_context(cluster.joined(workers, claims, _PEER_TIMEOUT.value))

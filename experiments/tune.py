@@ -24,9 +24,7 @@ from harness.search import search
 if TYPE_CHECKING:
     pass
 
-_MODEL = flags.DEFINE_enum(
-    "model", None, sorted(defaults.MODEL_SETTINGS), "Which model.", required=True
-)
+_MODEL = flags.DEFINE_string("model", None, defaults.MODEL_HELP, required=True)
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Name under which `data.prepare` wrote the data.", required=True
 )
@@ -63,6 +61,7 @@ _SEED = flags.DEFINE_integer("seed", 1, "Of the draws and of the training.", 0)
 def main() -> None:
     from data import prepared
 
+    defaults.check_model(_MODEL.value)
     best = search(
         prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value),
         model=_MODEL.value,

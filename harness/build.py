@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ import tensorflow as tf
 from data.errors import UserError
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from harness import distribution
+from harness import distribution, own_model
 from harness.config import Config
 from harness.defaults import NO_TIMES, WITHOUT_TIMES
 from harness.models import model_class
@@ -41,7 +38,7 @@ def build_model(
     config: Config,
     data: PreparedData,
     seed: int,
-    kind: Callable[..., SequentialRecommender] | None = None,
+    kind: type[SequentialRecommender] | None = None,
 ) -> SequentialRecommender:
     """A model with its weights made, compiled, and adapted to the training events.
 
@@ -57,7 +54,7 @@ def build_model(
     kind = kind or model_class(config.model, config.variant)
     arguments = {**config.arguments}
     _check_names(config.model, kind, arguments)
-    if "seed" in inspect.signature(kind).parameters:
+    if "seed" in own_model.argument_names(kind):
         arguments["seed"] = seed
     try:
         model = kind(
@@ -93,23 +90,13 @@ def build_model(
     return model
 
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
 def _check_names(model: str, kind: Any, arguments: dict[str, Any]) -> None:
     """Refuses names that the constructor, its bases included, does not have.
 
     Raises:
         UserError: with the names that there are.
     """
-    if isinstance(kind, functools.partial):  # An adopted class: its own names count.
-        kind = kind.args[0]
-    names = {"l2_scope"}
-    for base in inspect.getmro(kind):
-        if base in (keras.Model, keras.layers.Layer):
-            break
-        parameters = inspect.signature(base).parameters
-        names |= {name for name, p in parameters.items() if p.kind not in _VARIADIC}
+    names = own_model.argument_names(kind) | {"l2_scope"}
     names -= {"num_users", "num_items", "max_history", "l2", "seed", "self"}
     unknown = sorted(arguments.keys() - names)
     if unknown:

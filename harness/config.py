@@ -26,12 +26,22 @@ SCHEDULES = ("cosine", "constant")
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
+def is_own(model: str) -> bool:
+    """Whether a name is of a class of one's own, "package.module:Class"."""
+    return ":" in model
+
+
+def file_name(model: str) -> str:
+    """The model's name as a part of a path; no two models share one."""
+    return model.replace(":", ".")
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run, but for its data and its seed.
 
     Attributes:
-        model: a name of `MODEL_SETTINGS`.
+        model: a name of `MODEL_SETTINGS`, or "package.module:Class".
         arguments: of the model's constructor, beyond vocabularies and history.
         recipe: of `RECIPES`; runs of several never share a folder or a table.
         variant: "paper", or the name under which departures are kept apart.

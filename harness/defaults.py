@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from harness.config import PAPER, STRONG, Config, with_settings
+from harness.config import (
+    PAPER,
+    STRONG,
+    Config,
+    file_name,
+    is_own,
+    with_settings,
+)
 
 # Logs of `experiments.tune` that come with the code, <data set>/<model>.jsonl, whose
 # best trials are used on the data whose hashes data.json has.
@@ -44,6 +51,13 @@ MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "mgnm_plus": {"learning_rate": 5e-3},
 }
 
+
+# Of flags.
+MODEL_HELP = (
+    f"A registered model, one of {', '.join(sorted(MODEL_SETTINGS))}; or "
+    "package.module:Class, a class of your own that is found from the current folder "
+    "(docs/your_model.md)."
+)
 
 # These two only count.
 UNTRAINED = ("popularity", "item_knn")
@@ -86,7 +100,7 @@ STRONG_MODEL_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-# How `data.prepare` reads well-known files of the public profile; any other file is
+# How `data.prepare` reads well-known files of the profile `folder`; any other file is
 # taken as it is, by global time if it has a timestamp.
 KNOWN_FILES: dict[str, dict[str, Any]] = {
     "instruments_5core": {"dataset": "csv", "rating_above": 2.0},
@@ -134,6 +148,24 @@ RELEASED_SETTINGS: dict[str, Any] = {
 }
 
 
+def check_model(model: str) -> None:
+    """Refuses what is neither a registered model nor of the form of a class's path.
+
+    Raises:
+        UserError: with the names that there are.
+    """
+    module, _, name = model.partition(":")
+    if model in MODEL_SETTINGS or (
+        name.isidentifier() and all(map(str.isidentifier, module.split(".")))
+    ):
+        return
+    raise UserError(
+        f"There is no model {model}. Registered are "
+        f"{', '.join(sorted(MODEL_SETTINGS))}; package.module:Class names a class of "
+        "your own (docs/your_model.md)."
+    )
+
+
 def get_config(
     model: str,
     dataset: str,
@@ -149,19 +181,21 @@ def get_config(
     the searches that come with the code are taken by the data set's name.
 
     Raises:
-        UserError: if the model has no variant `NO_TIMES` or `RELEASED` and that is
-            asked for.
+        UserError: if there is no such model, or it has no variant `NO_TIMES` or
+            `RELEASED` and that is asked for.
     """
+    check_model(model)
     config = Config(model=model, arguments={}, recipe=recipe)
     known = KNOWN_FILES.get(dataset, {}).get("dataset", dataset)
-    if recipe == STRONG and model not in UNTRAINED:
+    if is_own(model):
+        config = with_settings(config, _own_settings(model, recipe, known))
+    elif recipe == STRONG and model not in UNTRAINED:
         own = STRONG_MODEL_SETTINGS[model]
         config = with_settings(config, {**STRONG_SETTINGS, **own})
     elif recipe == PAPER:
         config = with_settings(config, MODEL_SETTINGS[model])
         if known == "micro_video" and model not in UNTRAINED:
-            # Section 4.1; 16 elsewhere.
-            config = with_settings(config, {"embedding_dim": 40})
+            config = with_settings(config, _WIDER)
     if known in WITHIN_HOURS and model == "sli_rec":
         config = with_settings(config, {"time_unit": 60.0})
     released = changes.get("variant") == RELEASED
@@ -189,6 +223,23 @@ def get_config(
     return dataclasses.replace(config, **given)
 
 
+# Of Micro-video, Section 4.1; 16 elsewhere.
+_WIDER = {"embedding_dim": 40}
+
+
+def _own_settings(path: str, recipe: str, known: str) -> dict[str, Any]:
+    """The recipe's, as far as a class of one's own takes them, and those it states."""
+    from harness import own_model
+
+    shared = STRONG_SETTINGS if recipe == STRONG else {}
+    if recipe == PAPER and known == "micro_video":
+        shared = _WIDER
+    found = {**shared}
+    if not own_model.takes(path, "embedding_dim"):
+        found.pop("embedding_dim", None)
+    return {**found, **own_model.settings(path, recipe)}
+
+
 def tuned_settings(
     model: str,
     dataset: str,
@@ -203,7 +254,7 @@ def tuned_settings(
     if variant in READINGS:
         model = f"{model}-{variant}"
     searched = SEARCHED_AS.get(dataset, dataset)
-    shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{model}.jsonl"
+    shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{file_name(model)}.jsonl"
     logs = [shipped]
     if data_sha256 is not None:
         own = search_log(OWN_SEARCHES, recipe, dataset, data_sha256, model)
@@ -221,7 +272,7 @@ def search_log(
 ) -> Path:
     """Where a search is logged: one file for each recipe, data and model."""
     name = f"{dataset}-{data_sha256[:12]}"
-    return of_recipe(folder, recipe) / name / f"{model}.jsonl"
+    return of_recipe(folder, recipe) / name / f"{file_name(model)}.jsonl"
 
 
 def best_trial(trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Passport(_Required, total=False):
     recipe: str
     leaky: bool
     replicas: int
+    class_source: str  # SHA-256 of the file of a class of one's own
     init_from: dict[str, Any]  # where the first weights came from, `harness.warm_start`
     ties: dict[str, float]  # by protocol, what NDCG@5 gains if they go the model's way
 

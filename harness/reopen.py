@@ -58,6 +58,7 @@ def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
     """
     run = passport.read(run_dir)
     config = run_folder.read_config(run_dir)
+    run_folder.warn_of_edited_class(run_dir, config.model)
     data = prepared.load(data_dir, run.passport["dataset"], run.passport["split"])
     if data.meta["sha256"] != run.passport["data"]["sha256"]:
         raise UserError(

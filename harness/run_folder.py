@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from absl import logging
 
 from data import atomic
 from data.errors import UserError
 from harness import ledger, provenance
-from harness.config import Config
+from harness.config import Config, file_name, is_own
 
 PASSPORT, CONFIG, RANKS, WEIGHTS = (
     "passport.json",
@@ -23,6 +24,7 @@ PASSPORT, CONFIG, RANKS, WEIGHTS = (
 TENSORBOARD, CHECKPOINT = "tensorboard", "checkpoint"
 # Of `config.json`, beside the fields of `Config`.
 SEED, DATA = "seed", "data"
+SOURCE = "class_source"  # SHA-256 of the file of a class of one's own
 
 
 def run_dir(
@@ -33,7 +35,9 @@ def run_dir(
 
 
 def run_folder(model: str, variant: str) -> str:
-    return model if variant == "paper" else f"{model}-{variant}"
+    """The folder's name; of a class of one's own it has a dot for the colon."""
+    name = file_name(model)
+    return name if variant == "paper" else f"{name}-{variant}"
 
 
 def epoch_weights(folder: Path, epoch: int) -> Path:
@@ -46,8 +50,16 @@ def all_epoch_weights(folder: Path) -> list[Path]:
 
 
 def identity(config: Config, seed: int, data_sha256: str) -> dict[str, Any]:
-    """What makes a run another run: its configuration, seed and data."""
-    return {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
+    """What makes a run another run: its configuration, seed and data.
+
+    Of a class of one's own its text too: no commit may hold it.
+    """
+    found = {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
+    if is_own(config.model):
+        from harness import own_model
+
+        found[SOURCE] = own_model.source_sha256(config.model)
+    return found
 
 
 def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
@@ -110,6 +122,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def warn_of_edited_class(run_dir: Path, model: str) -> None:
+    """Says if a class of one's own is not any more the text that made the run."""
+    stored = read_json(run_dir / CONFIG).get(SOURCE)
+    if stored is None or not is_own(model):
+        return
+    from harness import own_model
+
+    if own_model.source_sha256(model) != stored:
+        logging.warning(
+            "The file of %s was edited after the run %s: its scores may not be those "
+            "that were measured.",
+            model,
+            run_dir,
+        )
+
+
 def read_config(run_dir: Path) -> Config:
     """The configuration of a run, finished or not.
 
@@ -122,7 +150,7 @@ def read_config(run_dir: Path) -> Config:
     path = run_dir / CONFIG
     stored = read_json(path)
     names = {field.name for field in dataclasses.fields(Config)}
-    unknown = sorted(stored.keys() - names - {SEED, DATA})
+    unknown = sorted(stored.keys() - names - {SEED, DATA, SOURCE})
     if unknown:
         raise UserError(
             f"{path} sets {', '.join(unknown)}, which this version does not know. Use "

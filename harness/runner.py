@@ -85,6 +85,8 @@ def _run(
     made = passport.make(config, data, seed, model, trained, valid, rankings)
     if origin:
         made["init_from"] = origin
+    if run_folder.SOURCE in identity:
+        made["class_source"] = identity[run_folder.SOURCE]
     if chief:
         tables = [
             ranks_table(data, ranking, name) for name, ranking in rankings.items()

@@ -1,13 +1,17 @@
-"""What is searched for each model, on validation. The embedding size is the paper's."""
+"""What is searched for each model, on validation. The embedding size is the paper's.
+
+A class of one's own states its own space, `search_space` (docs/your_model.md).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sklearn.model_selection import ParameterSampler
 
 from data.errors import UserError
-from harness.config import PAPER, STRONG
+from harness.config import PAPER, STRONG, is_own
 
 SHARED: dict[str, list[Any]] = {
     "learning_rate": [5e-3, 1e-2, 2e-2, 4e-2],
@@ -50,9 +54,17 @@ def draw(
     Raises:
         UserError: if the model has nothing to search.
     """
-    if model not in OWN:
-        raise UserError(f"{model} has no settings to search.")
     shared = SHARED_STRONG if recipe == STRONG else SHARED
-    space = {**shared, **OWN[model]}
+    space = {**shared, **_of_model(model)}
     sampler = ParameterSampler(space, count - 1, random_state=seed)
     return [{}, *({name: drawn[name] for name in space} for drawn in sampler)]
+
+
+def _of_model(model: str) -> Mapping[str, list[Any]]:
+    if is_own(model):
+        from harness import own_model
+
+        return own_model.search_space(model)
+    if model not in OWN:
+        raise UserError(f"{model} has no settings to search.")
+    return OWN[model]

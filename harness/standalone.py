@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 from data import prepared
 from data.errors import UserError
 from data.prepared import PreparedData
-from harness import passport, run_folder, vocabulary
+from harness import own_model, passport, run_folder, vocabulary
 from harness.config import Config
 from harness.models import model_class
 from harness.passport import Run
@@ -51,6 +50,7 @@ def open_run(run_dir: Path) -> StandaloneRun:
     """
     run = passport.read(run_dir)
     config = run_folder.read_config(run_dir)
+    run_folder.warn_of_edited_class(run_dir, config.model)
     names = vocabulary.read(run_dir)
     events = None
     if model_class(config.model, config.variant).needs_events:
@@ -109,7 +109,7 @@ def build(
     """
     kind = model_class(config.model, config.variant)
     arguments = {**config.arguments}
-    if "seed" in inspect.signature(kind).parameters:
+    if "seed" in own_model.argument_names(kind):
         arguments["seed"] = seed
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(

@@ -76,7 +76,7 @@ def runs(tmp_path_factory):
     table.to_csv(folder / "csv" / "shop.csv", index=False)
     done = run(
         "experiments.reproduce_table2",
-        *("--profile=public", f"--data_dir={folder}/csv", "--seeds=1"),
+        *("--profile=folder", f"--data_dir={folder}/csv", "--seeds=1"),
         *("--models=mgnm,item_knn", "--max_epochs=2"),
         f"--prepared_dir={folder}/prepared",
         f"--runs_dir={folder}/runs",

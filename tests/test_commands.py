@@ -134,17 +134,17 @@ def test_an_unknown_model_lists_the_known():
         ),
         (
             "experiments.reproduce",
-            ["--what=table3", "--profile=public", "--data_dir=nowhere"],
+            ["--what=table3", "--profile=folder", "--data_dir=nowhere"],
             "error: There is no folder nowhere.",
         ),
         (
             "experiments.reproduce_table2",
-            ["--profile=public"],
-            "error: The public profile reads a folder of logs",
+            ["--profile=folder"],
+            "error: The profile `folder` reads a folder of logs",
         ),
         (
             "experiments.reproduce_table2",
-            ["--profile=public", "--data_dir=nowhere"],
+            ["--profile=folder", "--data_dir=nowhere"],
             "error: There is no folder nowhere.",
         ),
         (
@@ -225,14 +225,14 @@ def test_an_audit_that_cannot_be_ends_otherwise_than_a_leak(arguments, message):
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    """The public profile over one small file without times, one seed."""
+    """The profile `folder` over one small file without times, one seed."""
     folder = tmp_path_factory.mktemp("grid")
     (folder / "csv").mkdir()
     rows = [(u, (u * t) % 23 + 1, t) for u in range(1, 31) for t in range(1, 8)]
     table = pd.DataFrame(rows, columns=["user", "item", "order"])
     table.to_csv(folder / "csv" / "shop.csv", index=False)
     arguments = [
-        "--profile=public",
+        "--profile=folder",
         f"--data_dir={folder}/csv",
         f"--prepared_dir={folder}/prepared",
         f"--runs_dir={folder}/runs",

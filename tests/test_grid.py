@@ -68,7 +68,7 @@ def test_no_folder_is_said(tmp_path):
 def options(folder, tmp_path):
     put(folder, "shop.csv")
     return grid.Options(
-        profile="public",
+        profile="folder",
         csv_dir=str(folder),
         prepared_dir=tmp_path / "prepared",
         runs_dir=tmp_path / "runs",
@@ -194,3 +194,12 @@ def test_counts_may_tie_and_scores_may_not():
     assert metrics.tie_gap(ranks) == 0.5
     with pytest.raises(ValueError, match="Ties decide"):
         rankings.summarise(ranking)
+
+
+def test_the_old_name_of_the_folder_s_profile_still_works(folder, tmp_path):
+    put(folder, "shop.csv")
+    found = [
+        grid.prepare(grid.Options(name, str(folder), tmp_path, tmp_path, tmp_path))
+        for name in ("folder", "public")
+    ]
+    assert found[0] == found[1] == [("shop", "global_time")]

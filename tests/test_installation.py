@@ -164,7 +164,7 @@ def test_the_wheel_trains_beside_packages_of_the_user(installed, tmp_path):
         ],
         ["mgnm-train", "--model=gru4rec", "--dataset=shop", "--max_epochs=1"],
         [
-            *("mgnm-reproduce-table2", "--profile=public", "--data_dir=."),
+            *("mgnm-reproduce-table2", "--profile=folder", "--data_dir=."),
             *("--seeds=1", "--models=popularity,mean_pooling", "--max_epochs=1"),
         ],
     ):

@@ -192,7 +192,7 @@ def test_table_1_has_our_reading_of_the_interactions(tmp_path):
     meta = {"name": "shop", "dataset": "csv", "split": "x", "statistics": statistics}
     (tmp_path / "shop/x").mkdir(parents=True)
     (tmp_path / "shop/x/meta.json").write_text(json.dumps(meta))
-    options = grid.Options("public", None, tmp_path, tmp_path, tmp_path / "out")
+    options = grid.Options("folder", None, tmp_path, tmp_path, tmp_path / "out")
     text = table1.write(options.reports_dir, options.prepared_dir, [("shop", "x")])
     row = "| shop | x | 7 | 7 | 7 | 2 | 2 | 2 | 2 / 3.5 / 9 | – | not in it |"
     assert row in text
@@ -333,7 +333,7 @@ def shop(tmp_path_factory):
     table = pd.DataFrame(rows, columns=["user", "item", "order"])
     table.to_csv(folder / "csv/shop.csv", index=False)
     arguments = [
-        *("--profile=public", f"--data_dir={folder}/csv", "--seeds=1"),
+        *("--profile=folder", f"--data_dir={folder}/csv", "--seeds=1"),
         *(f"--prepared_dir={folder}/prepared", f"--runs_dir={folder}/runs"),
         *(f"--reports_dir={folder}/reports", "--max_epochs=1"),
     ]
@@ -347,7 +347,7 @@ def test_the_run_of_a_study_is_made_and_looked_into(shop):
     assert done.returncode == 0, done.stderr
     assert "| shop | leave_one_out |" in done.stdout
     options = grid.Options(
-        "public", None, folder / "prepared", folder / "runs", folder, None, 1, 1
+        "folder", None, folder / "prepared", folder / "runs", folder, None, 1, 1
     )
     run = grid.GridRun(
         "shop", "leave_one_out", 1, "mgnm", variant.name, variant.arguments

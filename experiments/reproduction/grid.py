@@ -22,8 +22,8 @@ class Options:
     """What the commands that reproduce something have in common.
 
     Attributes:
-        profile: a name of `configs.PROFILES`.
-        csv_dir: folder of CSV files, for the public profile.
+        profile: a name of `profiles.PROFILES`.
+        csv_dir: folder of CSV files, for the profile `folder`.
         prepared_dir, runs_dir, reports_dir: where data, runs and tables go.
         datasets: which of the profile's; None takes all.
         models: which of Table 2's; None takes all.
@@ -123,6 +123,24 @@ def chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
     return [name for name in known if wanted is None or name in wanted]
 
 
+def chosen_models(wanted: list[str] | None) -> list[str]:
+    """Registered models in their own order, then classes of one's own as asked for.
+
+    Raises:
+        UserError: if a model is asked for that there is not.
+    """
+    own = [model for model in dict.fromkeys(wanted or []) if config.is_own(model)]
+    for model in own:
+        defaults.check_model(model)
+    registered = [model for model in wanted or [] if model not in own]
+    names = chosen(
+        None if wanted is None else registered,
+        list(defaults.MODEL_SETTINGS),
+        "models",
+    )
+    return [*names, *own]
+
+
 def prepare(options: Options) -> list[tuple[str, str]]:
     """Prepares what is not prepared yet; (name, split) of what is there then.
 
@@ -131,9 +149,9 @@ def prepare(options: Options) -> list[tuple[str, str]]:
     """
     files: dict[str, Path] = {}
     wanted = list(profiles.PROFILES[options.profile].datasets)
-    if options.profile == "public":
+    if profiles.PROFILES[options.profile].reads_folder:
         files = profiles.log_files(options.csv_dir)
-        wanted = [(name, profiles.public_split(name, files[name])) for name in files]
+        wanted = [(name, profiles.folder_split(name, files[name])) for name in files]
     names = chosen(options.datasets, [name for name, _ in wanted], "datasets")
     ready = []
     for name, split in wanted:
@@ -170,12 +188,12 @@ def with_variants(
 ) -> list[tuple[str, str]]:
     """The models that can run on a data set, with variants; the others are said."""
     from data import prepared
-    from harness.models import MODELS
+    from harness.models import model_class
 
     has_times = prepared.load(options.prepared_dir, name, split).has_times
     runs, left_out = [], []
     for model in models:
-        if has_times or not MODELS[model].needs_times:
+        if has_times or not model_class(model, "paper").needs_times:
             runs.append((model, "paper"))
         elif model in defaults.WITHOUT_TIMES:
             runs.append((model, defaults.NO_TIMES))

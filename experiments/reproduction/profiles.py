@@ -24,6 +24,8 @@ class Profile:
         changes: of `Config`, to bound the work.
         layers: values of L in Figure 3.
         interests: values of K in Figure 4.
+        purpose: what its numbers may be used for, a sentence of every table.
+        reads_folder: whether its data sets are the logs of a folder.
     """
 
     datasets: tuple[tuple[str, str], ...]
@@ -31,7 +33,14 @@ class Profile:
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     interests: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    purpose: str = ""
+    reads_folder: bool = False
 
+
+_COMPARES = "These numbers compare the models on these data."
+_FOLDER = Profile(
+    datasets=(), seeds=(1, 2, 3, 4, 5), purpose=_COMPARES, reads_folder=True
+)
 
 PROFILES: dict[str, Profile] = {
     # Real data within 20 minutes on two cores; untuned, few epochs.
@@ -41,6 +50,8 @@ PROFILES: dict[str, Profile] = {
         changes={"max_epochs": 4, "max_history": 20, "valid_instances": 1_000},
         layers=(0, 1, 3, 5),
         interests=(1, 2, 4, 8),
+        purpose="It shows that everything works. Do not rank models by it: they had "
+        "few epochs, one seed and no search of settings.",
     ),
     "paper": Profile(
         datasets=(
@@ -49,11 +60,15 @@ PROFILES: dict[str, Profile] = {
             ("instruments", "as_released"),
         ),
         seeds=(1, 2, 3, 4, 5),
+        purpose="These numbers stand beside the paper's where the data are the paper's.",
     ),
     # The data of our Toys tables, from a download.
-    "toys-5core": Profile(datasets=(("toys-5core", "leave_one_out"),), seeds=(1, 2)),
-    # Data sets come from DATA_DIR.
-    "public": Profile(datasets=(), seeds=(1, 2, 3, 4, 5)),
+    "toys-5core": Profile(
+        datasets=(("toys-5core", "leave_one_out"),), seeds=(1, 2), purpose=_COMPARES
+    ),
+    # Data sets come from DATA_DIR. The second is the first's old name.
+    "folder": _FOLDER,
+    "public": _FOLDER,
 }
 
 
@@ -62,8 +77,26 @@ _LOGS = ("csv", "tsv", "inter", "jsonl", "parquet")
 _ENDING = re.compile(rf"\.({'|'.join(_LOGS)})(\.gz|\.zip)?$", re.IGNORECASE)
 
 
+def about(name: str, max_epochs: int | None, seeds: int) -> str:
+    """What a table says of a profile: its bounds, and what its numbers are for.
+
+    Args:
+        name: of `PROFILES`.
+        max_epochs: instead of the profile's, if one was asked for.
+        seeds: how many ran.
+    """
+    profile = PROFILES[name]
+    epochs = max_epochs or profile.changes.get("max_epochs")
+    bounds = [f"{seeds} seed" + ("s" if seeds > 1 else "")]
+    if epochs:
+        bounds.insert(0, f"at most {epochs} epoch" + ("s" if epochs > 1 else ""))
+    bounded = epochs and epochs < 10 and name != "quick"
+    purpose = PROFILES["quick"].purpose if bounded else profile.purpose
+    return f"Profile {name}: {', '.join(bounds)}. {purpose}".strip()
+
+
 def log_files(folder: str | None) -> dict[str, Path]:
-    """The logs of a folder by name, for the public profile; others are said.
+    """The logs of a folder by name, for the profile `folder`; others are said.
 
     A log's name is that of its file without its endings, in characters that a name
     may have.
@@ -73,7 +106,7 @@ def log_files(folder: str | None) -> dict[str, Path]:
     """
     if not folder:
         raise UserError(
-            "The public profile reads a folder of logs: give it as DATA_DIR=... to "
+            "The profile `folder` reads a folder of logs: give it as DATA_DIR=... to "
             "make, or as --data_dir=... to this command."
         )
     if not Path(folder).is_dir():
@@ -103,7 +136,7 @@ def log_files(folder: str | None) -> dict[str, Path]:
     return found
 
 
-def public_split(name: str, path: Path) -> str:
+def folder_split(name: str, path: Path) -> str:
     """By date for micro-video logs, by global time with times, else leave-one-out."""
     if KNOWN_FILES.get(name, {}).get("dataset") == "micro_video":
         return "by_date"

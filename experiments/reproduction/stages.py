@@ -10,7 +10,7 @@ from pathlib import Path
 from data.errors import UserError
 from experiments.reproduction import grid, profiles
 from experiments.results import variants as studies
-from harness import defaults, run_folder
+from harness import run_folder
 
 Datasets = list[tuple[str, str]]
 
@@ -122,7 +122,7 @@ def _make_table2_s_runs(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
-    models = grid.chosen(options.models, list(defaults.MODEL_SETTINGS), "models")
+    models = grid.chosen_models(options.models)
     return [
         grid.GridRun(name, split, seed, model, variant)
         for name, split in datasets

@@ -9,9 +9,14 @@ from harness.defaults import NO_TIMES
 
 
 def display_name(model: str) -> str:
-    """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)"."""
+    """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)".
+
+    A class of one's own is its module's last name and its own: "shop.models.Mine" is
+    "models:Mine".
+    """
     base, _, variant = model.partition("-")
-    name = {**MODEL_NAMES, **ADDED_NAMES}.get(base, base)
+    own = ":".join(base.split(".")[-2:])
+    name = {**MODEL_NAMES, **ADDED_NAMES}.get(base, own)
     return f"{name} ({variant})" if variant else name
 
 

@@ -18,6 +18,7 @@ from data.prepared import PreparedData
 from harness.config import Config
 from harness.metrics import METRICS
 from harness.models import model_class
+from harness.own_model import written_class
 from harness.passport import Passport, Run
 from harness.run_folder import TENSORBOARD, run_folder
 from mgnm_tf.recommender import SequentialRecommender
@@ -52,7 +53,8 @@ def write_finished(
 
 
 def _write_hparams(run_dir: Path, config: Config, passport: Passport) -> None:
-    parameters = inspect.signature(model_class(config.model, config.variant)).parameters
+    kind = written_class(model_class(config.model, config.variant))
+    parameters = inspect.signature(kind).parameters
     defaults = {
         name: parameter.default
         for name, parameter in parameters.items()

@@ -25,8 +25,9 @@ from experiments.studies.audit.findings import (
     SCORE_BOUND,
     Finding,
 )
-from experiments.studies.audit.subjects import Subject, first_line
+from experiments.studies.audit.subjects import Subject
 from harness import build, training
+from harness.own_model import first_line
 from mgnm_tf.keras2 import keras
 
 # Rows and candidates of the batch whose scores are compared; lists whose ranks are.
