@@ -60,7 +60,7 @@ PROFILES: dict[str, Profile] = {
             ("instruments", "as_released"),
         ),
         seeds=(1, 2, 3, 4, 5),
-        purpose="These numbers stand beside the paper's where the data are the paper's.",
+        purpose="These numbers stand beside the paper's, where the data are its own.",
     ),
     # The data of our Toys tables, from a download.
     "toys-5core": Profile(
