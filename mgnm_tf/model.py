@@ -290,10 +290,10 @@ class MGNM(SequentialRecommender):
             (logits, tf.range(longest - tf.shape(batch["history"])[1], longest)),
         ]
 
-    def training_logits(self, batch: Batch) -> tf.Tensor:
+    def training_logits(self, batch: Batch, training: bool = True) -> tf.Tensor:
         """Level logits [B, L, C]: each level has a loss of its own, Eq. 16."""
         # Through __call__, so that Keras collects the graph's penalty.
-        return self(self._scorable(batch), training=True, return_levels=True)
+        return self(self._scorable(batch), training=training, return_levels=True)
 
     def call(
         self,

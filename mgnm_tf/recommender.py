@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import tensorflow as tf
@@ -122,12 +121,13 @@ class SequentialRecommender(keras.Model):
         del batch
         return {}
 
-    def training_logits(self, batch: Batch) -> tf.Tensor:
+    def training_logits(self, batch: Batch, training: bool = True) -> tf.Tensor:
         """Logits that the loss reads: [B, C], or [B, L, C], summed over L.
 
         C counts the batch's own candidates and, after them, its shared negatives.
+        Without `training` they are those of `evaluate`: no dropout.
         """
-        return self(self._scorable(batch), training=True)
+        return self(self._scorable(batch), training=training)
 
     def _scorable(self, batch: Batch) -> Batch:
         """Shared negatives among each row's own candidates, if `score` wants that."""
@@ -159,27 +159,73 @@ class SequentialRecommender(keras.Model):
             return own
         return tf.concat([own, batch["shared_negatives"]], axis=0)
 
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As Keras's, but for what this model would not read.
+
+        Raises:
+            ValueError: for a loss or metrics: `objective` is what is minimised.
+        """
+        given = {
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+            "weighted_metrics": weighted_metrics,
+        }
+        unread = [name for name, value in given.items() if value is not None]
+        if unread:
+            raise ValueError(
+                f"`compile` takes no `{'`, `'.join(unread)}` here, since the model "
+                "trains on its own `objective` (mgnm_tf.objectives) and is ranked by "
+                "harness.ranker: leave it out."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """One step of the objective; Keras calls it, within `fit` or without."""
-        # Replicas each hold a share of the batch: what they add up is divided by the
-        # terms of all, and the optimizer sums their gradients.
-        replica = tf.distribute.get_replica_context()
-        sum_of_all = functools.partial(replica.all_reduce, tf.distribute.ReduceOp.SUM)
         with tf.GradientTape() as tape:
-            logits = _without_hits(self.training_logits(data), data)
-            terms = self.objective(logits)  # [B, (L,) C], or 1 for C
-            count = self.objective.num_terms(data["candidates"])
-            count = sum_of_all(tf.cast(count, logits.dtype))
-            penalty = self.l2 * self._l2_penalty(data) if self.l2 else 0.0
-            loss = (tf.reduce_sum(terms) + tf.add_n([penalty, *self.losses])) / count
+            loss, terms, count = self._objective_of(data, training=True)
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        self.loss_tracker.update_state(sum_of_all(loss))
+        self.loss_tracker.update_state(_sum_of_all(loss))
         logs = {"loss": self.loss_tracker.result()}
-        if logits.shape.rank == 3:
-            level_losses = sum_of_all(tf.reduce_sum(terms, axis=[0, 2])) / count
+        if terms.shape.rank == 3:
+            level_losses = _sum_of_all(tf.reduce_sum(terms, axis=[0, 2])) / count
             for level, level_loss in enumerate(tf.unstack(level_losses)):
                 logs[f"level_{level}_loss"] = level_loss
         return logs
+
+    def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """The objective of `evaluate` and of `fit(validation_data=...)`.
+
+        Over several batches it is the mean over all their terms, however many a batch
+        has.
+        """
+        loss, _, count = self._objective_of(data, training=False)
+        self.loss_tracker.update_state(_sum_of_all(loss), sample_weight=count)
+        return {"loss": self.loss_tracker.result()}
+
+    def _objective_of(
+        self, batch: Batch, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """This replica's loss, its terms [B, (L,) C or 1], and the count of them all.
+
+        Replicas each hold a share of the batch: what they add up is divided by the
+        terms of all, and the optimizer sums their gradients.
+        """
+        logits = _without_hits(self.training_logits(batch, training=training), batch)
+        terms = self.objective(logits)
+        count = self.objective.num_terms(batch["candidates"])
+        count = _sum_of_all(tf.cast(count, logits.dtype))
+        penalty = self.l2 * self._l2_penalty(batch) if self.l2 else 0.0
+        loss = (tf.reduce_sum(terms) + tf.add_n([penalty, *self.losses])) / count
+        return loss, terms, count
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -212,6 +258,12 @@ class SequentialRecommender(keras.Model):
         first = tf.concat([[True], ids[1:] != ids[:-1]], axis=0)
         rows = tf.reshape(tf.gather(table, ids), [tf.size(ids), -1])
         return tf.where(first[:, None], rows, tf.zeros_like(rows))
+
+
+def _sum_of_all(value: tf.Tensor) -> tf.Tensor:
+    """The sum of the replicas' values."""
+    replica = tf.distribute.get_replica_context()
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def _without_hits(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
