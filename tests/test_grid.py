@@ -203,3 +203,22 @@ def test_the_old_name_of_the_folder_s_profile_still_works(folder, tmp_path):
         for name in ("folder", "public")
     ]
     assert found[0] == found[1] == [("shop", "global_time")]
+
+
+def test_a_reading_of_mgnm_is_a_row_beside_all_models(tiny_data, tmp_path):
+    options = grid.Options(
+        "paper", None, tiny_data.folder.parents[1], tmp_path, tmp_path
+    )
+    assert "mgnm-linear_long" in grid.chosen_models(None, options.readings)
+    quick = dataclasses.replace(options, profile="quick")
+    strong = dataclasses.replace(options, recipe="strong")
+    assert quick.readings == strong.readings == ()
+    assert "mgnm-linear_long" not in grid.chosen_models(None)
+    models = grid.chosen_models(["mgnm", "mgnm-linear"])
+    data = tiny_data.folder
+    assert grid.with_variants(options, models, data.parent.name, data.name) == [
+        ("mgnm", "paper"),
+        ("mgnm", "linear"),
+    ]
+    with pytest.raises(UserError, match=r"no \['mgnm-lineal'\]; there"):
+        grid.chosen_models(["mgnm-lineal"])

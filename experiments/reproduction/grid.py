@@ -43,6 +43,13 @@ class Options:
     recipe: str = config.PAPER
 
     @property
+    def readings(self) -> tuple[str, ...]:
+        """Of MGNM, beside all models; the strong recipe has MGNM+ instead."""
+        if self.recipe != config.PAPER:
+            return ()
+        return profiles.PROFILES[self.profile].readings
+
+    @property
     def seeds(self) -> Iterable[int]:
         if self.num_seeds:
             return range(1, self.num_seeds + 1)
@@ -123,8 +130,14 @@ def chosen(wanted: list[str] | None, known: list[str], flag: str) -> list[str]:
     return [name for name in known if wanted is None or name in wanted]
 
 
-def chosen_models(wanted: list[str] | None) -> list[str]:
+def chosen_models(
+    wanted: list[str] | None, readings: tuple[str, ...] = ()
+) -> list[str]:
     """Registered models in their own order, then classes of one's own as asked for.
+
+    Args:
+        wanted: names; a reading of MGNM is `mgnm-<reading>`. None takes all models.
+        readings: of MGNM, which stand beside all models.
 
     Raises:
         UserError: if a model is asked for that there is not.
@@ -133,12 +146,10 @@ def chosen_models(wanted: list[str] | None) -> list[str]:
     for model in own:
         defaults.check_model(model)
     registered = [model for model in wanted or [] if model not in own]
-    names = chosen(
-        None if wanted is None else registered,
-        list(defaults.MODEL_SETTINGS),
-        "models",
-    )
-    return [*names, *own]
+    if wanted is not None:
+        readings = tuple(defaults.READINGS)
+    known = [*defaults.MODEL_SETTINGS, *(f"mgnm-{reading}" for reading in readings)]
+    return [*chosen(None if wanted is None else registered, known, "models"), *own]
 
 
 def prepare(options: Options) -> list[tuple[str, str]]:
@@ -193,7 +204,10 @@ def with_variants(
     has_times = prepared.load(options.prepared_dir, name, split).has_times
     runs, left_out = [], []
     for model in models:
-        if has_times or not model_class(model, "paper").needs_times:
+        base, _, reading = model.partition("-")
+        if reading in defaults.READINGS:
+            runs.append((base, reading))
+        elif has_times or not model_class(model, "paper").needs_times:
             runs.append((model, "paper"))
         elif model in defaults.WITHOUT_TIMES:
             runs.append((model, defaults.NO_TIMES))

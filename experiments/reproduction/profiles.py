@@ -11,7 +11,7 @@ from absl import logging
 
 from data import names
 from data.errors import UserError
-from harness.defaults import KNOWN_FILES
+from harness.defaults import BEST_READING, KNOWN_FILES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Profile:
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     interests: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    readings: tuple[str, ...] = (BEST_READING,)
     purpose: str = ""
     reads_folder: bool = False
 
@@ -50,6 +51,7 @@ PROFILES: dict[str, Profile] = {
         changes={"max_epochs": 4, "max_history": 20, "valid_instances": 1_000},
         layers=(0, 1, 3, 5),
         interests=(1, 2, 4, 8),
+        readings=(),
         purpose="It shows that everything works. Do not rank models by it: they had "
         "few epochs, one seed and no search of settings.",
     ),

@@ -122,7 +122,7 @@ def _make_table2_s_runs(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
-    models = grid.chosen_models(options.models)
+    models = grid.chosen_models(options.models, options.readings)
     return [
         grid.GridRun(name, split, seed, model, variant)
         for name, split in datasets

@@ -7,6 +7,13 @@ from typing import Any
 from experiments.results.paper import ADDED_NAMES, MODEL_NAMES
 from harness.defaults import NO_TIMES
 
+# Readings of MGNM, docs/mgnm_readings.md.
+_READINGS = {
+    "identity": "identity maps",
+    "linear": "no ReLU in Eq. 11",
+    "linear_long": "no ReLU in Eq. 11, no last squash",
+}
+
 
 def display_name(model: str) -> str:
     """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)".
@@ -17,7 +24,7 @@ def display_name(model: str) -> str:
     base, _, variant = model.partition("-")
     own = ":".join(base.split(".")[-2:])
     name = {**MODEL_NAMES, **ADDED_NAMES}.get(base, own)
-    return f"{name} ({variant})" if variant else name
+    return f"{name} ({_READINGS.get(variant, variant)})" if variant else name
 
 
 def is_added(model: str) -> bool:
