@@ -89,7 +89,8 @@ bench: environment ## speeds of every model beside the machine's limit, GPU too 
 	$(PYTHON) -m benchmarks.serving $(SERVING_ARGS)
 
 bench-serving: environment ## recommendations: exact, by an index, and one exported request
-	@$(PYTHON) -m benchmarks.serving $(ARGS)
+	@if [ -x "$$PEERS/bin/python" ]; then set -- "--peer_python=$$PEERS/bin/python"; fi
+	$(PYTHON) -m benchmarks.serving "$$@" $(ARGS)
 
 bench-peers: environment peers ## our GRU4Rec, SASRec and Caser beside RecBole's
 	@$(PYTHON) -m benchmarks.peers --peer_python="$$PEERS/bin/python" $(ARGS)
@@ -117,7 +118,7 @@ docs: environment ## the documentation as a site, in site/
 	$(PYTHON) -m mkdocs build --strict $(ARGS)
 
 tensorboard: environment ## TensorBoard over the runs
-	@$(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)
+	@TF_CPP_MIN_LOG_LEVEL=3 $(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)
 
 clean: ## removes the environment and caches, not data, runs or reports
 	@for folder in "$$VENV" "$$VENV-uv" "$$PEERS"; do

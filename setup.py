@@ -51,6 +51,8 @@ STACKS = {
         "matplotlib>=3.10,<4",
     ],
 }
+# 1.13 is the last for Python 3.9; pip takes what fits.
+FAISS = "faiss-cpu>=1.8,<1.16"
 FOR_ALL = [
     "absl-py>=2",
     "tqdm>=4.66",
@@ -102,6 +104,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "ir-measures>=0.3.3,<0.5",
             "selenium>=4.15,<5",
+            FAISS,
             "build>=1,<2",
             "wheel",
         ],
@@ -112,8 +115,7 @@ setup(
             "mkdocstrings[python]>=0.26,<2",
         ],
         "check": ["ruff==0.17.6", "mypy>=1.14,<3"],
-        # 1.13 is the last for Python 3.9; pip takes what fits.
-        "ann": ["faiss-cpu>=1.8,<1.16"],
+        "ann": [FAISS],
         "gpu": [
             'tensorflow[and-cuda]>=2.15.1,<2.16; python_version < "3.12"',
             'tensorflow[and-cuda]>=2.21,<2.22; python_version >= "3.12"',

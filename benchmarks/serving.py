@@ -47,6 +47,12 @@ _K = flags.DEFINE_integer("k", 10, "Recommendations each.", 1)
 _DEPTHS = flags.DEFINE_list("depths", ["20", "50"], "Of the indexes.")
 _PROBES = flags.DEFINE_list("probes", ["8", "32"], "Of the index of cells.")
 _KINDS = flags.DEFINE_list("kinds", ["flat", "ivf", "hnsw"], "Of indexes.")
+_PEER_PYTHON = flags.DEFINE_string(
+    "peer_python",
+    None,
+    "Python of an environment with RecBole (make peers), whose full sort is measured "
+    "too. Default: not measured.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Writes OUTPUT.json and OUTPUT.md; none by default."
 )
@@ -143,7 +149,7 @@ def measure(data: PreparedData) -> dict[str, Any]:
         }
         for name, index in searches.items()
     }
-    result["peer"] = brute_force(recommender, asked)
+    result["peers"] = peers(recommender, asked)
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(recommender, Path(folder) / "saved")
         result["request"] = one_request(recommender, asked, Path(folder) / "saved")
@@ -210,40 +216,72 @@ def trained(data: PreparedData) -> Recommender:
     return Recommender(StandaloneRun(run, model, config, names), histories)
 
 
-def brute_force(recommender: Recommender, asked: Any) -> dict[str, float] | None:
-    """TensorFlow Recommenders' BruteForce, one vector a person, where it is installed.
+def peers(recommender: Recommender, asked: Any) -> dict[str, int]:
+    """Users a second of other libraries that are installed, by name.
 
-    Its layer gets the first interest of each person, and the same items: the work of
-    one inner product where MGNM has (L + 1) K and the softmax over them.
+    They get the first interest of each person, and the same items: the work of one
+    inner product where MGNM has (L + 1) K and the softmax over them. Histories are
+    encoded before, which they do not pay for.
     """
-    try:
-        from tensorflow_recommenders.layers.factorized_top_k import BruteForce
-    except ImportError:
-        return None
     import tensorflow as tf
 
     from serving import vectors
 
     items = vectors.item_vectors(recommender.model)[1:]
-    layer = BruteForce(k=_K.value).index(items)
     batch = recommender.batch(asked.users, asked.histories, None)
     queries = []
     for start in range(0, len(asked), 256):
         part: Any = {key: value[start : start + 256] for key, value in batch.items()}
         state = recommender.model.encode(part, training=False)
         queries.append(vectors.interest_vectors(recommender.model, state)[:, 0, 0])
+    found = {
+        "TFRS BruteForce, one vector": _brute_force(items, queries),
+        "RecBole full_sort_topk, one vector": _full_sort(items, tf.concat(queries, 0)),
+    }
+    return {name: speed for name, speed in found.items() if speed}
+
+
+def _brute_force(items: Any, queries: list[Any]) -> int | None:
+    """TensorFlow Recommenders' layer, which the command's own Python must have."""
+    try:
+        from tensorflow_recommenders.layers.factorized_top_k import BruteForce
+    except ImportError:
+        return None
+    import tensorflow as tf
+
+    layer = BruteForce(k=_K.value).index(items)
     call = tf.function(layer, reduce_retracing=True)
-    speeds, costs = [], []
+    count = sum(len(query) for query in queries)
+    speeds = []
     for _ in range(_ROUNDS.value + 1):
-        started, busy = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
         for query in queries:
             call(query)[1].numpy()
-        speeds.append(len(asked) / (time.perf_counter() - started))
-        costs.append(1e3 * (time.process_time() - busy) / len(asked))
-    return {
-        "users_per_s": round(statistics.median(speeds[1:])),
-        "cpu_ms_per_user": round(statistics.median(costs[1:]), 3),
-    }
+        speeds.append(count / (time.perf_counter() - started))
+    return round(statistics.median(speeds[1:]))
+
+
+def _full_sort(items: Any, queries: Any) -> int | None:
+    """RecBole's, in the environment of --peer_python."""
+    if not _PEER_PYTHON.value:
+        return None
+    script = Path(__file__).with_name("recbole_full_sort.py")
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "items.npy", items.numpy())
+        np.save(Path(folder) / "queries.npy", queries.numpy())
+        done = subprocess.run(
+            [
+                *(_PEER_PYTHON.value, str(script)),
+                *(folder, str(_K.value), str(_ROUNDS.value)),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{script.name} failed: {done.stderr[-2_000:]}")
+    return round(statistics.median(json.loads(done.stdout)))
 
 
 def one_request(recommender: Recommender, asked: Any, folder: Path) -> dict[str, Any]:
@@ -289,11 +327,8 @@ def table(result: dict[str, Any]) -> str:
                 f"{figures['cpu_ms_per_user']} | {figures['recall']:.3f} | "
                 f"{figures['certified']:.1%} |"
             )
-        if found["peer"]:
-            lines.append(
-                f"| TFRS BruteForce, one vector | {found['peer']['users_per_s']:,} | "
-                f"{found['peer']['cpu_ms_per_user']} | – | – |"
-            )
+        for name, speed in found["peers"].items():
+            lines.append(f"| {name} | {speed:,} | – | – | – |")
         one = found["request"]
         lines += [
             "",

@@ -99,9 +99,20 @@ def train(
 
 def _log_steps(epoch: int, taken: Steps, batch_size: int) -> None:
     for key, value in taken.losses.items():
-        tf.summary.scalar(f"train/{key}", value, step=epoch)
+        # The capital puts the loss first: TensorBoard opens on it.
+        tag = (
+            "Loss/train" if key == "loss" else f"Loss/train_{key.replace('_loss', '')}"
+        )
+        tf.summary.scalar(
+            tag, value, step=epoch, description="Mean over the steps of each epoch."
+        )
     speed = taken.done * batch_size / taken.seconds
-    tf.summary.scalar("train/positives_per_s", speed, step=epoch)
+    tf.summary.scalar(
+        "train/positives_per_s",
+        speed,
+        step=epoch,
+        description="Training instances a second, epoch by epoch, without validation.",
+    )
     loss = taken.losses.get("loss", float("nan"))
     logging.info("Epoch %d: loss %.4f, %s positives/s", epoch, loss, f"{speed:,.0f}")
 
@@ -114,7 +125,13 @@ def _validate(
     ranks = ranker.rank("valid", "uni1000", rows=rows).ranks
     found = metrics.instance_metrics(ranks)
     for key, value in found.items():
-        tf.summary.scalar(f"valid/uni1000/{key}", value, step=epoch)
+        tf.summary.scalar(
+            f"valid/uni1000/{key}",
+            value,
+            step=epoch,
+            description=f"{key.upper()} of the validation instances after each epoch, "
+            "each ranked among up to 1,000 drawn negatives.",
+        )
     gauc, ndcg = found["gauc"], found["ndcg@5"]
     logging.info("Epoch %d: valid gauc %.4f, ndcg@5 %.4f", epoch, gauc, ndcg)
     return found
@@ -133,9 +150,13 @@ def _keep_best(
         now.best_epoch, now.best_metrics = now.epoch, found
         save_weights(run_folder.epoch_weights(folder, now.epoch))
     if now.epoch - now.best_epoch >= config.patience:
-        now.stopped_because = f"no better {chosen} in {config.patience} epochs"
+        now.stopped_because = f"no better {chosen} in {_epochs(config.patience)}"
     elif now.epoch >= config.max_epochs:
-        now.stopped_because = f"the budget of {config.max_epochs} epochs"
+        now.stopped_because = f"the budget of {_epochs(config.max_epochs)}"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch" + ("" if number == 1 else "s")
 
 
 def validation_rows(count: int, sample: int | None) -> np.ndarray:

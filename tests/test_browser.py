@@ -157,7 +157,7 @@ def test_scalars_are_on_the_page_by_their_tags(browser, address):
     wanted = [
         *("levels/valid_loss/level_0", "levels/win_share/positive/level_0"),
         *("interests/routing_entropy/level_0", "interests/cosine/level_0"),
-        *("interests/dead_share/level_0", "train/level_0_loss"),
+        *("interests/dead_share/level_0", "Loss/train_level_0"),
         "shop/leave_one_out/mgnm/seed-1/tensorboard",
     ]
     assert missing_texts(browser, wanted) == []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from experiments.reports import table2, table2_text
+from experiments.reproduction import profiles, stages
 from experiments.results import finished_runs, model_names, paper
 from harness import ledger
 from tests.runs import NUM_INSTANCES, write_run
@@ -227,3 +228,56 @@ def test_the_passports_behind_a_table_are_kept_one_a_line(runs):
     ]
     stored = runs / "shop/global_time/gru4rec/seed-1/passport.json"
     assert found[0] == json.loads(stored.read_text())
+
+
+def test_what_made_a_table_and_what_it_is_for_stands_above_it(runs, tmp_path):
+    about = profiles.about("quick", "paper", max_epochs=None, seeds=1)
+    pairs = [("shop", "global_time")]
+    text = table2_text.write(tmp_path / "out", runs, pairs, about)
+    assert text.splitlines()[2] == (
+        "Profile quick, recipe paper: at most 4 epochs, 1 seed. It shows that "
+        "everything works. Do not rank models by it: they had few epochs, one seed and "
+        "no search of settings."
+    )
+    assert f"<p>{about}</p>" in (tmp_path / "out" / "table2.html").read_text()
+    assert "Recipe: paper, the paper's own (docs/recipe.md)." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "seeds", "expected"),
+    [
+        ("folder", None, 5, "Profile folder, recipe strong: 5 seeds. These numbers c"),
+        ("public", 1, 1, "Profile folder, recipe strong: at most 1 epoch, 1 seed. It "),
+        ("paper", None, 5, "Profile paper, recipe strong: 5 seeds. These numbers st"),
+    ],
+)
+def test_a_bounded_profile_is_no_comparison(name, epochs, seeds, expected):
+    assert profiles.about(name, "strong", epochs, seeds).startswith(expected)
+
+
+def test_one_seed_has_no_spread_and_no_test_over_seeds(tmp_path):
+    write_run(tmp_path, "mgnm", 1, shift=0)
+    write_run(tmp_path, "gru4rec", 1, shift=9)
+    words = table2.caption(table2.make_table(tmp_path, "shop", "global_time"))
+    assert "; seed 1. Split" in words
+    assert "standard deviation" not in words
+    assert "t-test" not in words
+
+
+def test_the_page_marks_what_is_ours_and_has_a_legend(runs, tmp_path):
+    table2_text.write(tmp_path / "out", runs, [("shop", "global_time")])
+    page = (tmp_path / "out" / "table2.html").read_text()
+    assert "<i>ours to add:</i>" in page
+    assert "<td>Popularity ‡</td>" in page
+    assert "<td>GRU4Rec</td>" in page
+    assert "‡ Not in the paper's Table 2.</p>" in page
+    assert "see <code>--candidates=full</code>" in page
+    assert "`" not in page
+    # Text in matplotlib's SVG is drawn; the comment beside it is the text.
+    assert "<!-- MGNM, hatched: its variants -->" in page
+    assert "<!-- ‡ ours to add, not in the paper's Table 2 -->" in page
+
+
+def test_tensorboard_gets_no_html():
+    text = stages._without_html("| <u>0.2 ± 0.1</u> | 0.1 |\nBold, underlined: second.")
+    assert text == "| _0.2 ± 0.1_ | 0.1 |\nBold, in italics: second."

@@ -95,7 +95,7 @@ def test_training_losses_of_levels_are_means_over_the_epoch(
     config = small_config(max_epochs=1)
     events = run(config, tiny_data, tmp_path)[1]
     assert len(seen) == -(-len(tiny_data.instances["train"]) // config.batch_size)
-    found = scalars(events, "train/level_1_loss")
+    found = scalars(events, "Loss/train_level_1")
     assert found == [pytest.approx(np.mean(seen), rel=1e-5)]
 
 

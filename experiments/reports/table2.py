@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.reports.text import counted, seeds_text
 from experiments.results import comparison, finished_runs
 from experiments.results.comparison import Cell
 from experiments.results.model_names import display_name, ordered
 from harness import provenance
 from harness.config import PAPER
-from harness.passport import Run, Runs
+from harness.passport import Passport, Run, Runs
 
 WEAKNESSES = (
     "Ranking against sampled negatives is not ranking the catalogue, and can order "
@@ -74,26 +75,34 @@ def caption(table: DatasetTable) -> str:
     """What was measured, on what, by which code."""
     first = next(iter(table.by_model.values()))[0].passport
     data, machine = first["data"], first["machine"]
-    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
+    seeds = {run.seed for runs in table.by_model.values() for run in runs}
+    marks = (
+        "* the best is better by a paired t-test over seeds, † by a paired bootstrap "
+        "over users (both p < 0.05, Holm-corrected over the models of the column)"
+        if len(seeds) > 1
+        else "† the best is better by a paired bootstrap over users (p < 0.05, "
+        "Holm-corrected over the models of the column)"
+    )
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
         f"interactions; {data['test']:,} test instances, each ranked against up to "
-        f"1,000 uniformly drawn negatives; seeds {', '.join(map(str, seeds))}; mean ± "
-        "standard deviation over seeds. Split: "
-        f"{first['config']['split_rule']}. Bold: best, underlined: second. * the best "
-        "is better by a paired t-test over seeds, † by a paired bootstrap over users "
-        "(both p < 0.05, Holm-corrected over the models of the column). Commit "
-        f"{provenance.short(first['commit'])}, {machine['cpu']}, "
-        f"{machine['cores']} cores."
+        f"1,000 uniformly drawn negatives; {seeds_text(seeds)}. Split: "
+        f"{first['config']['split_rule']}. Bold: best, underlined: second. {marks}. "
+        f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
+        f"{counted(machine['cores'], 'core')}. {_recipe_text(first)}"
     )
-    if first.get("recipe", PAPER) != PAPER:
-        text += f" Recipe: {first['recipe']} (docs/recipe.md), not the paper's."
     if not table.is_papers_data:
         text += (
             " These are not the paper's data: the numbers are not comparable with its "
             "Table 2."
         )
     return text
+
+
+def _recipe_text(passport: Passport) -> str:
+    recipe = passport.get("recipe", PAPER)
+    whose = "the paper's own" if recipe == PAPER else "not the paper's"
+    return f"Recipe: {recipe}, {whose} (docs/recipe.md)."
 
 
 def costs(table: DatasetTable) -> list[list[str]]:

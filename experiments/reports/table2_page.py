@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import html
 import io
+import re
 
 from experiments.reports import table2
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import cell_text, one_line
-from experiments.results.model_names import display_name, is_added, ordered
+from experiments.results.model_names import is_added, marked_name, ordered
 from harness.metrics import METRICS
 
 # Okabe & Ito's palette, told apart by the colour-blind; and a hatch for print.
 _PAPER, _ADDED, _MGNM = "#56B4E9", "#999999", "#D55E00"
+
+_LEGEND = (
+    (_MGNM, "", "MGNM, hatched: its variants"),
+    (_PAPER, "", "the paper's other models"),
+    (_ADDED, "//", "‡ ours to add, not in the paper's Table 2"),
+)
 
 # Nothing is loaded and nothing runs: the page is its own styles and drawings.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -30,19 +37,28 @@ svg { max-width: 100%; height: auto; }
 """
 
 
-def to_html(tables: list[DatasetTable]) -> str:
+def to_html(tables: list[DatasetTable], about: str = "") -> str:
+    """The page.
+
+    Args:
+        tables: one a data set.
+        about: what made the runs, and what their numbers are for.
+    """
     parts = ["<h1>Table 2</h1>"]
+    if about:
+        parts.append(f"<p>{_text(about)}</p>")
     for table in tables:
         parts += [
-            f"<h2>{html.escape(table2.title(table))}</h2>",
+            f"<h2>{_text(table2.title(table))}</h2>",
             chart(table),
             _results(table),
-            f"<p class=note>{html.escape(table2.caption(table))}</p>",
-            *(f"<p><b>Note:</b> {html.escape(text)}</p>" for text in table.warnings),
+            f"<p class=note>{_text(table2.caption(table))}</p>",
+            *([_MARK] if any(map(is_added, table.cells)) else []),
+            *(f"<p><b>Note:</b> {_text(text)}</p>" for text in table.warnings),
             "<h3>What it took</h3>",
             _plain_table(table2.costs(table)),
         ]
-    weaknesses = "".join(f"<li>{html.escape(text)}</li>" for text in table2.WEAKNESSES)
+    weaknesses = "".join(f"<li>{_text(text)}</li>" for text in table2.WEAKNESSES)
     parts.append(
         "<div class=box><h3>Known weaknesses of this protocol</h3>"
         f"<ul>{weaknesses}</ul></div>"
@@ -55,15 +71,24 @@ def to_html(tables: list[DatasetTable]) -> str:
     )
 
 
+_MARK = "<p class=note>‡ Not in the paper's Table 2.</p>"
+
+
+def _text(text: str) -> str:
+    """Plain text as HTML; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
 def chart(table: DatasetTable) -> str:
     """Bars of the four metrics with standard deviations, as inline SVG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.patches import Patch
 
     models = ordered(table.cells)
-    height = 0.9 + 0.32 * len(models)
+    height = 1.25 + 0.32 * len(models)
     # Else ids differ from one drawing to the next.
     matplotlib.rcParams["svg.hashsalt"] = "mgnm"
     matplotlib.rcParams["text.parse_math"] = False  # A name may hold "$".
@@ -71,7 +96,7 @@ def chart(table: DatasetTable) -> str:
     for metric, axis in zip(METRICS, axes):
         cells = [table.cells[model][metric] for model in models]
         bars = axis.barh(
-            [one_line(display_name(model)) for model in models],
+            [one_line(marked_name(model)) for model in models],
             [cell.mean for cell in cells],
             xerr=[cell.sd or 0.0 for cell in cells],
             color=[_colour(model) for model in models],
@@ -87,7 +112,19 @@ def chart(table: DatasetTable) -> str:
             axis.axvline(0.5, color="#444", linestyle=":")
             axis.set_title("GAUC (dotted: chance)")
     axes[0].invert_yaxis()
-    figure.tight_layout()
+    kinds = {_colour(model): model for model in models}
+    figure.legend(
+        handles=[
+            Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=label)
+            for colour, hatch, label in _LEGEND
+            if colour in kinds
+        ],
+        loc="lower center",
+        ncols=len(_LEGEND),
+        frameon=False,
+    )
+    # The legend has a line of its own below the axes.
+    figure.tight_layout(rect=(0, 0.35 / height, 1, 1))
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     pyplot.close(figure)
@@ -111,9 +148,13 @@ def _results(table: DatasetTable) -> str:
             cell = table.cells[model][metric]
             tag = {1: "b", 2: "u"}.get(cell.place, "span")
             cells += f"<td><{tag}>{html.escape(cell_text(cell))}</{tag}></td>"
-        opening = "<tr class=rule>" if starts_rule else "<tr>"
-        name = html.escape(display_name(model))
-        rows.append(f"{opening}<td>{name}</td>{cells}</tr>")
+        if starts_rule:
+            span = 1 + len(METRICS)
+            rows.append(
+                f"<tr class=rule><td colspan={span}><i>ours to add:</i></td></tr>"
+            )
+        name = html.escape(marked_name(model))
+        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return f"<table><tr><th>model</th>{heads}</tr>{''.join(rows)}</table>"
 
 

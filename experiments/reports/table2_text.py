@@ -8,6 +8,7 @@ from experiments.reports import table2, table2_page
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import (
     csv_row,
+    introduced,
     latex_row,
     latex_table,
     markdown_cell,
@@ -21,19 +22,31 @@ from experiments.results.paper import TABLE2
 from harness.metrics import METRICS
 
 
-def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
-    """Writes table2.md, .csv, .tex and .html; returns the Markdown."""
+def write(
+    output_dir: Path,
+    runs_dir: Path,
+    datasets: list[tuple[str, str]],
+    about: str = "",
+) -> str:
+    """Writes table2.md, .csv, .tex and .html; returns the Markdown.
+
+    Args:
+        output_dir: where they go.
+        runs_dir: where the finished runs are.
+        datasets: (data set, split) of each table.
+        about: what made the runs, and what their numbers are for; stands above.
+    """
     tables = [
         table2.make_table(runs_dir, dataset, split) for dataset, split in datasets
     ]
-    markdown = to_markdown(tables)
+    markdown = introduced(to_markdown(tables), about)
     write_files(
         output_dir,
         {
             "table2.md": markdown,
             "table2.csv": to_csv(tables),
             "table2.tex": to_latex(tables),
-            "table2.html": table2_page.to_html(tables),
+            "table2.html": table2_page.to_html(tables, about),
         },
     )
     return markdown

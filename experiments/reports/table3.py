@@ -8,12 +8,14 @@ from pathlib import Path
 from data.errors import UserError
 from experiments.reports.text import (
     csv_row,
+    introduced,
     latex_row,
     latex_table,
     markdown_cell,
     markdown_head,
     markdown_row,
     markdown_text,
+    seeds_text,
     write_files,
 )
 from experiments.results import comparison, finished_runs, paper, significance, variants
@@ -56,10 +58,15 @@ class Table:
     cells: dict[str, dict[str, Cell]]
 
 
-def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
-    """Writes table3.md, .csv and .tex; returns the Markdown."""
+def write(
+    output_dir: Path,
+    runs_dir: Path,
+    datasets: list[tuple[str, str]],
+    about: str = "",
+) -> str:
+    """Writes table3.md, .csv and .tex; returns the Markdown, which begins `about`."""
     tables = [make_table(runs_dir, name, split) for name, split in datasets]
-    text = to_markdown(tables)
+    text = introduced(to_markdown(tables), about)
     write_files(
         output_dir,
         {
@@ -115,14 +122,14 @@ def caption(table: Table) -> str:
     """What was measured, on what, by which code."""
     first = table.by_model[variants.FULL_NAME][0].passport
     data, machine = first["data"], first["machine"]
-    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
+    seeds = {run.seed for runs in table.by_model.values() for run in runs}
     text = (
-        f"{data['test']:,} test instances, uni1000, by instance; seeds "
-        f"{', '.join(map(str, seeds))}; mean ± standard deviation over seeds. MGNM has "
-        "L = 3 and K = 4, as in Section 4.3; every other row is that model with one "
-        "switch set otherwise. Bold: best, underlined: second. Differs from MGNM, in "
-        "either direction: * by a paired t-test over seeds, † by a paired bootstrap "
-        "over users (both p < 0.05, Holm-corrected over the rows of the column). "
+        f"{data['test']:,} test instances, uni1000, by instance; {seeds_text(seeds)}. "
+        "MGNM has L = 3 and K = 4, as in Section 4.3; every other row is that model "
+        "with one switch set otherwise. Bold: best, underlined: second. Differs from "
+        "MGNM, in either direction: * by a paired t-test over seeds, † by a paired "
+        "bootstrap over users (both p < 0.05, Holm-corrected over the rows of the "
+        "column). "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
         f"{machine['cores']} cores."
     )

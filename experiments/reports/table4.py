@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.reports.text import (
     csv_row,
+    introduced,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -31,10 +32,15 @@ _COLUMNS = {
 }
 
 
-def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
-    """Writes table4.md and .csv; returns the Markdown."""
+def write(
+    output_dir: Path,
+    runs_dir: Path,
+    datasets: list[tuple[str, str]],
+    about: str = "",
+) -> str:
+    """Writes table4.md and .csv; returns the Markdown, which begins with `about`."""
     tables = {pair: finished_runs.models_runs(runs_dir, *pair) for pair in datasets}
-    text = to_markdown(tables)
+    text = introduced(to_markdown(tables), about)
     write_files(output_dir, {"table4.md": text, "table4.csv": to_csv(tables)})
     return text
 

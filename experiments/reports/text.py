@@ -93,6 +93,27 @@ def mean_text(mean: float, sd: float | None) -> str:
     return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
 
 
+def introduced(markdown: str, about: str) -> str:
+    """A report with a sentence on it between its title and the rest."""
+    if not about:
+        return markdown
+    title, rest = markdown.split("\n", 1)
+    return f"{title}\n\n{markdown_text(about)}\n{rest}"
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Which seeds, and what a cell then is: one seed has no mean and no spread."""
+    found = sorted({*seeds})
+    if len(found) == 1:
+        return f"seed {found[0]}"
+    return f"seeds {', '.join(map(str, found))}; mean ± standard deviation over seeds"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 epoch", "4 epochs"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def cell_text(cell: Cell) -> str:
     """Mean, spread and marks: "0.0612 ± 0.0010 *†"."""
     text = mean_text(cell.mean, cell.sd)

@@ -55,6 +55,13 @@ class Options:
             return range(1, self.num_seeds + 1)
         return profiles.PROFILES[self.profile].seeds
 
+    @property
+    def about(self) -> str:
+        """What a table says of its runs, and of what its numbers are for."""
+        return profiles.about(
+            self.profile, self.recipe, self.max_epochs, len([*self.seeds])
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class GridRun:

@@ -11,6 +11,7 @@ from absl import logging
 
 from data import names
 from data.errors import UserError
+from experiments.reports.text import counted
 from harness.defaults import BEST_READING, KNOWN_FILES
 
 
@@ -79,22 +80,24 @@ _LOGS = ("csv", "tsv", "inter", "jsonl", "parquet")
 _ENDING = re.compile(rf"\.({'|'.join(_LOGS)})(\.gz|\.zip)?$", re.IGNORECASE)
 
 
-def about(name: str, max_epochs: int | None, seeds: int) -> str:
+def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
     """What a table says of a profile: its bounds, and what its numbers are for.
 
     Args:
         name: of `PROFILES`.
+        recipe: of the runs.
         max_epochs: instead of the profile's, if one was asked for.
         seeds: how many ran.
     """
     profile = PROFILES[name]
     epochs = max_epochs or profile.changes.get("max_epochs")
-    bounds = [f"{seeds} seed" + ("s" if seeds > 1 else "")]
+    bounds = [counted(seeds, "seed")]
     if epochs:
-        bounds.insert(0, f"at most {epochs} epoch" + ("s" if epochs > 1 else ""))
+        bounds.insert(0, f"at most {counted(epochs, 'epoch')}")
     bounded = epochs and epochs < 10 and name != "quick"
     purpose = PROFILES["quick"].purpose if bounded else profile.purpose
-    return f"Profile {name}: {', '.join(bounds)}. {purpose}".strip()
+    shown = "folder" if profile.reads_folder else name
+    return f"Profile {shown}, recipe {recipe}: {', '.join(bounds)}. {purpose}"
 
 
 def log_files(folder: str | None) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,14 +31,22 @@ def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
     failed = _make_table2_s_runs(options, datasets)
     from experiments.reports import table2_text
 
-    table = table2_text.write(options.reports_dir, options.runs_dir, datasets)
+    table = table2_text.write(
+        options.reports_dir, options.runs_dir, datasets, options.about
+    )
     import tensorflow as tf
 
     folder = str(options.runs_dir / "table2")
     with tf.summary.create_file_writer(folder).as_default():
-        tf.summary.text("table2", table, step=0)
+        tf.summary.text("table2", _without_html(table), step=0)
     _show(options, "table2", table)
     return failed
+
+
+def _without_html(table: str) -> str:
+    """TensorBoard's Markdown has no underline: italics take its place."""
+    text = re.sub(r"</?u>", "_", table)
+    return text.replace("underlined: second", "in italics: second")
 
 
 def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
@@ -46,7 +55,7 @@ def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
     )
     from experiments.reports import table3
 
-    text = table3.write(options.reports_dir, options.runs_dir, datasets)
+    text = table3.write(options.reports_dir, options.runs_dir, datasets, options.about)
     _show(options, "table3", text)
     return failed
 
@@ -55,7 +64,7 @@ def _table4(options: grid.Options, datasets: Datasets) -> list[str]:
     failed = _make_table2_s_runs(options, datasets)
     from experiments.reports import table4
 
-    text = table4.write(options.reports_dir, options.runs_dir, datasets)
+    text = table4.write(options.reports_dir, options.runs_dir, datasets, options.about)
     _show(options, "table4", text)
     return failed
 
@@ -83,7 +92,9 @@ def _protocols(options: grid.Options, datasets: Datasets) -> list[str]:
     failed = _make_table2_s_runs(options, datasets)
     from experiments.reports.protocols import text as report_protocols
 
-    text = report_protocols.write(options.reports_dir, options.runs_dir, datasets)
+    text = report_protocols.write(
+        options.reports_dir, options.runs_dir, datasets, options.about
+    )
     _show(options, "protocols", text)
     return failed
 
@@ -101,7 +112,7 @@ def _fragility(options: grid.Options, datasets: Datasets) -> list[str]:
         "experiments.fragility",
         lambda run_dir: measure.read_results(run_dir) is not None,
     )
-    text = report.write(options.reports_dir, options.runs_dir, datasets)
+    text = report.write(options.reports_dir, options.runs_dir, datasets, options.about)
     _show(options, "fragility", text)
     return failed
 

@@ -9,24 +9,33 @@ from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols.orders import METRICS, places
 from experiments.reports.protocols.table import Table
 from experiments.reports.text import (
+    introduced,
     markdown_head,
     markdown_row,
     markdown_text,
     mean_text,
+    seeds_text,
     write_files,
 )
 from experiments.results.model_names import marked_name
 from harness import provenance
 
 
-def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
+def write(
+    output_dir: Path,
+    runs_dir: Path,
+    datasets: list[tuple[str, str]],
+    about: str = "",
+) -> str:
     """Writes protocols.md, .csv, .png and .svg; returns the Markdown.
+
+    It begins with `about`, a sentence on the runs.
 
     Raises:
         ValueError: if there is no run, or runs cannot share a table.
     """
     tables = [protocol_table.make_table(runs_dir, *pair) for pair in datasets]
-    text = to_markdown(tables)
+    text = introduced(to_markdown(tables), about)
     write_files(output_dir, {"protocols.md": text})
     figure.draw(output_dir, tables)
     return text
@@ -58,16 +67,15 @@ def caption(table: Table) -> str:
     """What was measured, on what."""
     run = next(iter(table.by_model.values()))[0]
     first = run.passport
-    seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
+    seeds = {run.seed for runs in table.by_model.values() for run in runs}
     sizes = ", ".join(
         f"{name} {len(rows):,} test instances with {rows.mean():,.0f} candidates each"
         for name, rows in protocol_table.candidates(run).items()
     )
     return (
-        "Mean ± standard deviation over seeds, by test instance; in brackets the "
-        f"model's place under the protocol. On average: {sizes}. Seeds "
-        f"{', '.join(map(str, seeds))}. Split: {first['config']['split_rule']}. Commit "
-        f"{provenance.short(first['commit'])}. ‡ Not in the paper's Table 2."
+        f"By test instance, {seeds_text(seeds)}; in brackets the model's place under "
+        f"the protocol. On average: {sizes}. Split: {first['config']['split_rule']}. "
+        f"Commit {provenance.short(first['commit'])}. ‡ Not in the paper's Table 2."
     )
 
 

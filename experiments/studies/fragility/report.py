@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.reports.text import (
     csv_row,
+    introduced,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -34,14 +35,19 @@ from harness import provenance
 from harness.metrics import METRICS
 
 
-def write(output_dir: Path, runs_dir: Path, datasets: list[tuple[str, str]]) -> str:
-    """Writes fragility.md and .csv; returns the Markdown.
+def write(
+    output_dir: Path,
+    runs_dir: Path,
+    datasets: list[tuple[str, str]],
+    about: str = "",
+) -> str:
+    """Writes fragility.md and .csv; returns the Markdown, which begins with `about`.
 
     Raises:
         ValueError: if a data set has no run that was looked into.
     """
     tables = [make_table(runs_dir, *pair) for pair in datasets]
-    text = to_markdown(tables)
+    text = introduced(to_markdown(tables), about)
     write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
     return text
 
