@@ -48,6 +48,12 @@ _MAX_EPOCHS = flags.DEFINE_integer(
 _RATING_ABOVE = flags.DEFINE_float(
     "rating_above", None, "Keep ratings above this. Default: all."
 )
+_KEEP_PAST = flags.DEFINE_bool(
+    "keep_past",
+    False,
+    "People take an item again, as in music: what they have had stays among what is "
+    "ranked and recommended.",
+)
 _SEED = flags.DEFINE_integer("seed", 1, "Of the training.", lower_bound=0)
 
 SIMPLE = ("popularity", "item_knn")
@@ -189,11 +195,12 @@ def _prepared(source: Path, folder: Path) -> PreparedData:
     if (place / name / split / "meta.json").exists():
         data = prepared.load(place, name, split)
         same = data.meta["source"]["sha256"] == file_hash(source)
-        if same and data.meta["rating_above"] == _RATING_ABOVE.value:
+        same &= data.meta["rating_above"] == _RATING_ABOVE.value
+        if same and data.keeps_past == _KEEP_PAST.value:
             return data
         raise UserError(
-            f"{folder} was made from another log, or with another --rating_above. "
-            "Choose another --output_dir, or delete that folder."
+            f"{folder} was made from another log, or with another --rating_above or "
+            "--keep_past. Choose another --output_dir, or delete that folder."
         )
     data = prepare(
         "csv",
@@ -202,6 +209,7 @@ def _prepared(source: Path, folder: Path) -> PreparedData:
         name=name,
         split=split,
         rating_above=_RATING_ABOVE.value,
+        keeps_past=_KEEP_PAST.value,
     )
     sys.stdout.write(describe(data) + "\n\n")
     return data

@@ -40,7 +40,10 @@ _HISTORIES_FILE = flags.DEFINE_string(
 )
 _K = flags.DEFINE_integer("k", 10, "How many items each.", lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
-    "exclude_seen", True, "Leave out what a person has had."
+    "exclude_seen",
+    None,
+    "Leave out what a person has had. Default: as the run was measured, so yes unless "
+    "its data were prepared with --keep_past.",
 )
 _CANDIDATES = flags.DEFINE_string(
     "candidates", None, "A file with an item id a line: choose from these alone."

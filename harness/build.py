@@ -10,10 +10,10 @@ import tensorflow as tf
 from data.errors import UserError
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from harness import distribution, own_model
+from harness import distribution
 from harness.config import Config
 from harness.defaults import NO_TIMES, WITHOUT_TIMES
-from harness.models import model_class
+from harness.models import construct, model_class
 from harness.ranker import Ranker
 from mgnm_tf import objectives
 from mgnm_tf.keras2 import keras
@@ -52,24 +52,7 @@ def build_model(
         ValueError: if the model does not take the configuration or the data.
     """
     kind = kind or model_class(config.model, config.variant)
-    arguments = {**config.arguments}
-    _check_names(config.model, kind, arguments)
-    if "seed" in own_model.argument_names(kind):
-        arguments["seed"] = seed
-    try:
-        model = kind(
-            num_users=data.num_users,
-            num_items=data.num_items,
-            max_history=config.max_history,
-            l2=config.l2,
-            **arguments,
-        )
-    except (TypeError, ValueError) as error:
-        if not config.arguments:
-            raise
-        raise UserError(
-            f"{config.model} does not take {config.arguments}: {error}"
-        ) from error
+    model = construct(kind, config, data.num_users, data.num_items, seed)
     if model.needs_times and not data.has_times:
         raise UserError(_needs_times(config.model, data.name))
     if config.jit_compile and not model.fits_xla:
@@ -88,22 +71,6 @@ def build_model(
     _make_slots(model)
     model.adapt(data.train_events())
     return model
-
-
-def _check_names(model: str, kind: Any, arguments: dict[str, Any]) -> None:
-    """Refuses names that the constructor, its bases included, does not have.
-
-    Raises:
-        UserError: with the names that there are.
-    """
-    names = own_model.argument_names(kind) | {"l2_scope"}
-    names -= {"num_users", "num_items", "max_history", "l2", "seed", "self"}
-    unknown = sorted(arguments.keys() - names)
-    if unknown:
-        raise UserError(
-            f"{model} has no setting {', '.join(unknown)} (`--set`). It has "
-            f"{', '.join(sorted(names))}."
-        )
 
 
 def _make_slots(model: SequentialRecommender) -> None:

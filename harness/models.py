@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from baselines import BASELINES
 from baselines.released.model import ReleasedMGNM
+from data.errors import UserError
 from harness import own_model
-from harness.config import is_own
+from harness.config import Config, is_own
 from harness.defaults import RELEASED
 from mgnm_tf.model import MGNM
 from mgnm_tf.recommender import SequentialRecommender
@@ -24,3 +27,59 @@ def model_class(model: str, variant: str) -> type[SequentialRecommender]:
     if is_own(model):
         return own_model.find(model)
     return MODELS[model]
+
+
+def construct(
+    kind: type[SequentialRecommender],
+    config: Config,
+    num_users: int,
+    num_items: int,
+    seed: int,
+) -> SequentialRecommender:
+    """A model as its configuration says, whose weights may not be made yet.
+
+    Args:
+        kind: its class.
+        config: the configuration.
+        num_users: size of the user vocabulary, the unknown user included.
+        num_items: size of the item vocabulary, padding included.
+        seed: of what the model draws by itself.
+
+    Raises:
+        UserError: if the class does not take the configuration.
+    """
+    arguments = {**config.arguments}
+    names = own_model.argument_names(kind)
+    _check_names(config.model, names, arguments)
+    if "seed" in names:
+        arguments["seed"] = seed
+    try:
+        return kind(
+            num_users=num_users,
+            num_items=num_items,
+            max_history=config.max_history,
+            l2=config.l2,
+            **arguments,
+        )
+    except (TypeError, ValueError) as error:
+        if not config.arguments:
+            raise
+        raise UserError(
+            f"{config.model} does not take {config.arguments}: {error}"
+        ) from error
+
+
+def _check_names(model: str, names: set[str], arguments: dict[str, Any]) -> None:
+    """Refuses names that the constructor, its bases included, does not have.
+
+    Raises:
+        UserError: with the names that there are.
+    """
+    known = names | {"l2_scope"}
+    known -= {"num_users", "num_items", "max_history", "l2", "seed", "self"}
+    unknown = sorted(arguments.keys() - known)
+    if unknown:
+        raise UserError(
+            f"{model} has no setting {', '.join(unknown)} (`--set`). It has "
+            f"{', '.join(sorted(known))}."
+        )

@@ -1,18 +1,20 @@
-"""Opens a finished run again: its model with its weights, its data, its ranker."""
+"""Opens a finished run again on its data: its model, compiled, and its ranker.
+
+`harness.standalone` opens a run from its folder alone.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from data import prepared
-from data.errors import UserError
 from data.prepared import PreparedData
 from harness import passport, run_folder
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
 from harness.passport import Run
 from harness.ranker import Ranker
+from harness.standalone import data_of, load_weights
 from mgnm_tf.recommender import SequentialRecommender
 
 
@@ -59,12 +61,8 @@ def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
     run = passport.read(run_dir)
     config = run_folder.read_config(run_dir)
     run_folder.warn_of_edited_class(run_dir, config.model)
-    data = prepared.load(data_dir, run.passport["dataset"], run.passport["split"])
-    if data.meta["sha256"] != run.passport["data"]["sha256"]:
-        raise UserError(
-            f"The data prepared in {data.folder} are not those of the run {run_dir}."
-        )
+    data = data_of(run, data_dir)
     set_up_tensorflow(dataclasses.replace(config, strategy="none"), run.seed)
     model = build_model(config, data, run.seed)
-    model.load_weights(run_dir / run_folder.WEIGHTS)
+    load_weights(model, run_dir / run_folder.WEIGHTS)
     return OpenedRun(run, config, model, data, make_ranker(model, data, config))

@@ -11,9 +11,9 @@ import tensorflow as tf
 from data import prepared
 from data.errors import UserError
 from data.prepared import PreparedData
-from harness import own_model, passport, run_folder, vocabulary
+from harness import passport, run_folder, vocabulary
 from harness.config import Config
-from harness.models import model_class
+from harness.models import construct, model_class
 from harness.passport import Run
 from harness.vocabulary import Vocabulary
 from mgnm_tf.keras2 import keras
@@ -57,7 +57,7 @@ def open_run(run_dir: Path) -> StandaloneRun:
         events = vocabulary.read_events(run_dir)
     try:
         model = build(config, names.num_users, names.num_items, run.seed)
-    except TypeError as error:
+    except (TypeError, UserError) as error:
         raise UserError(
             f"{run_dir} is a run of another version: {config.model} is not built with "
             f"{config.arguments} any more ({error}). Open it with the version that "
@@ -108,21 +108,12 @@ def build(
         seed: of what the model draws by itself.
     """
     kind = model_class(config.model, config.variant)
-    arguments = {**config.arguments}
-    if "seed" in own_model.argument_names(kind):
-        arguments["seed"] = seed
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(
         "mixed_float16" if config.mixed_precision else "float32"
     )
     try:
-        model = kind(
-            num_users=num_users,
-            num_items=num_items,
-            max_history=config.max_history,
-            l2=config.l2,
-            **arguments,
-        )
+        model = construct(kind, config, num_users, num_items, seed)
         make_weights(model)
     finally:
         keras.mixed_precision.set_global_policy(before)

@@ -27,7 +27,7 @@ def answer(
     asked: Requests,
     output: Path | None,
     k: int = 10,
-    exclude_seen: bool = True,
+    exclude_seen: bool | None = None,
     candidates: list[str] | None = None,
     at: float | None = None,
     explain: bool = False,
@@ -75,7 +75,7 @@ def recall(
     asked: Requests,
     index: Index,
     k: int,
-    exclude_seen: bool = True,
+    exclude_seen: bool | None = None,
 ) -> tuple[int, float]:
     """How many people were drawn, and the share of exact answers that an index finds.
 

@@ -59,6 +59,7 @@ def _fill(folder: Path, run_dir: Path, recommender: Recommender) -> None:
         "variant": recommender.config.variant,
         "items": recommender.vocabulary.num_items - 1,
         "users": recommender.vocabulary.num_users - 1,
+        "exclude_seen": not recommender.keeps_past,  # as the run was measured
         "signatures": signatures,
     }
     bundle.write_manifest(folder, about)

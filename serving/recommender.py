@@ -46,6 +46,9 @@ class Recommender:
         self.vocabulary = run.vocabulary
         self.config = run.config
         self.model = run.model
+        # Old passports, and those of benchmarks, say nothing of it.
+        about_data = run.run.passport.get("data", {})
+        self.keeps_past = bool(about_data.get("keeps_past", False))
         if self.model.stateful_scoring:
             raise UserError(
                 f"{run.folder}: scores of {run.config.model}, variant "
@@ -111,7 +114,7 @@ class Recommender:
         history: Iterable[Any] | pd.DataFrame | None = None,
         users: Iterable[Any] | None = None,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         candidates: Iterable[Any] | None = None,
         at: float | None = None,
         times: Iterable[float] | None = None,
@@ -126,7 +129,9 @@ class Recommender:
                 times, timestamp in seconds since the epoch.
             users: people of the run's own log instead, by their ids.
             k: how many.
-            exclude_seen: leave out what is in the history, the whole of it.
+            exclude_seen: leave out what is in the history, the whole of it. None: as
+                the run was measured, so not where its data were prepared with
+                `--keep_past`.
             candidates: the only items to choose from; None: all.
             at: when it is asked, seconds since the epoch, for a model that reads
                 times. None: the newest time of the log or, if it is later, of the
@@ -188,7 +193,7 @@ class Recommender:
         self,
         asked: Requests,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         candidates: Iterable[Any] | None = None,
         at: float | None = None,
         index: Index | None = None,
@@ -207,6 +212,8 @@ class Recommender:
         when = None if at is None else int(requests.seconds_of([at], "at")[0])
         if when is not None and not self._reads_times:
             logging.info("`at` is not read: %s reads no times.", self.config.model)
+        if exclude_seen is None:
+            exclude_seen = not self.keeps_past
         return self._stream(asked, int(k), exclude_seen, items, when, index)
 
     def _stream(

@@ -185,6 +185,21 @@ def test_what_was_seen_may_be_recommended_again(recommender):
     assert {*found["item"]} == {f"i{item}" for item in range(1, NUM_ITEMS + 1)}
 
 
+def test_what_was_had_is_left_out_as_the_run_was_measured(
+    recommender, run_dir, tmp_path
+):
+    assert "i3" not in set(recommender.recommend(history=["i3"], k=29)["item"])
+    kept = tmp_path / "kept"
+    shutil.copytree(run_dir, kept)
+    passport = json.loads((kept / "passport.json").read_text())
+    passport["data"]["keeps_past"] = True
+    (kept / "passport.json").write_text(json.dumps(passport))
+    again = Recommender.load(kept)
+    assert "i3" in set(again.recommend(history=["i3"], k=NUM_ITEMS)["item"])
+    few = again.recommend(history=["i3"], k=29, exclude_seen=True)
+    assert "i3" not in set(few["item"])
+
+
 def test_what_was_seen_long_ago_is_left_out_too(recommender):
     older = [f"i{item}" for item in range(1, 20)]
     assert len(older) > SIZES["max_history"]
