@@ -36,7 +36,7 @@ def check(folder: Path) -> None:
                 f"{folder} is a bundle of format {content.get('format')}; this version "
                 f"reads format {FORMAT}. Export the run again."
             )
-        for name, expected in content["files"].items():
+        for name, expected in _entries(manifest, content, "files")["files"].items():
             vocabulary.check_hash(folder / name, expected)
         return
     if not (folder / PASSPORT).exists():
@@ -49,9 +49,23 @@ def check(folder: Path) -> None:
         raise UserError(
             f"{folder} has no {SEAL}, so its weights are not proven. Train again."
         )
-    found = read_json(seal)
+    found = _entries(seal, read_json(seal), "config_sha256", "weights_sha256")
     vocabulary.check_hash(folder / CONFIG, found["config_sha256"])
     vocabulary.check_hash(folder / WEIGHTS, found["weights_sha256"])
+
+
+def _entries(path: Path, content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The content of a file that must have some entries.
+
+    Raises:
+        UserError: if it lacks one.
+    """
+    missing = sorted({*names} - content.keys())
+    if missing:
+        raise UserError(
+            f"{path} is damaged: it lacks {', '.join(missing)}. Copy the folder again."
+        )
+    return content
 
 
 def write_manifest(folder: Path, about: dict[str, Any]) -> None:

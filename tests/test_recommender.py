@@ -445,6 +445,14 @@ def _of_another_version(folder):
             lambda f: (f / "vocabulary.json").write_text("{}"),
             "vocabulary.json is damaged",
         ),
+        (
+            lambda f: (f / "seal.json").write_text("{}"),
+            "seal.json is damaged: it lacks",
+        ),
+        (
+            lambda f: (f / "manifest.json").write_text('{"format": 1}'),
+            "manifest.json is damaged: it lacks files",
+        ),
         (lambda f: (f / "model.weights.h5").unlink(), "model.weights.h5 is missing"),
         (lambda f: shutil.rmtree(f), "There is no folder"),
     ],
