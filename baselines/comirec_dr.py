@@ -20,7 +20,7 @@ from baselines.layers import (
     read_positives_interest,
 )
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.counted_draws import CountedDropout
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender

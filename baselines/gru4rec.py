@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from baselines.layers import MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.counted_draws import CountedDropout
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender

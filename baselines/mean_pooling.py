@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.counted_draws import CountedDropout
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products
 from mgnm_tf.recommender import SequentialRecommender

@@ -9,6 +9,7 @@ softmax; MGNM's own code does as we do. There are no profile features.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -19,10 +20,12 @@ from baselines.layers import (
     read_positives_interest,
 )
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.counted_draws import CountedDropout, add_count, next_draw, seed_pair
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import squash
 from mgnm_tf.recommender import SequentialRecommender
+
+_normal = tf.random.stateless_truncated_normal
 
 
 class MIND(SequentialRecommender):
@@ -101,18 +104,11 @@ class MIND(SequentialRecommender):
         self.inference_draw = self.add_weight(
             "inference_draw",
             (num_interests, max_history),
-            initializer=lambda shape, dtype: self._draw(shape, -1),
+            initializer=lambda shape, dtype: _normal(shape, seed_pair(seed, -1)),
             trainable=False,
             experimental_autocast=False,
         )
-        self.draws = self.add_weight(
-            "draws",
-            (),
-            dtype=tf.int64,
-            initializer="zeros",
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.draws = add_count(self)
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """As ever `score` of `encode`, but "positive" trains otherwise."""
@@ -204,12 +200,5 @@ class MIND(SequentialRecommender):
     def _initial_logits(self, length: tf.Tensor, training: bool | None) -> tf.Tensor:
         if not training:
             return self.inference_draw[:, self.max_history - length :]
-        draw = self._draw([self.num_interests, length], self.draws)
-        with tf.control_dependencies([draw]):
-            self.draws.assign_add(1)
-        return draw
-
-    def _draw(self, shape: Any, number: Any) -> tf.Tensor:
-        """Draw `number` of this model's seed: the same on any device, in any mode."""
-        seed = tf.stack([tf.cast(self.seed, tf.int64), tf.cast(number, tf.int64)])
-        return tf.random.stateless_truncated_normal(shape, seed)
+        shape = [self.num_interests, length]
+        return next_draw(functools.partial(_normal, shape), self.seed, self.draws)

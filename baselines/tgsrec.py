@@ -31,6 +31,7 @@ import tensorflow as tf
 
 from baselines.layers import MLPHead
 from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents
+from mgnm_tf.counted_draws import add_count, next_draw
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products, masked_softmax, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
@@ -166,14 +167,7 @@ class TGSRec(SequentialRecommender):
             layer.build(None)
         if head == "mlp":
             self.mlp = MLPHead(units=(embedding_dim,))
-        self.draws = self.add_weight(
-            "draws",
-            (),
-            dtype=tf.int64,
-            initializer="zeros",
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.draws = add_count(self)
         sizes = (embedding_dim, self.time_encoding.size)
         self._widest = max(num_neighbors * max(sizes), num_heads * sum(sizes))
         self._graph = TemporalGraph(num_users, num_items, embedding_dim, num_layers)
@@ -364,10 +358,7 @@ class TGSRec(SequentialRecommender):
 
     def _next_seed(self) -> tf.Tensor:
         """Another seed each time, that goes on where a checkpoint was."""
-        seed = tf.stack([tf.cast(self.seed, tf.int64), self.draws.read_value()])
-        with tf.control_dependencies([seed]):
-            self.draws.assign_add(1)
-        return seed
+        return next_draw(tf.identity, self.seed, self.draws)
 
 
 class TimeEncoding(keras.layers.Layer):

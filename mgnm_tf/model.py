@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.counted_dropout import CountedDropout
+from mgnm_tf.counted_draws import CountedDropout
 from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.gap_embedding import GapEmbedding
 from mgnm_tf.layers.interest_extractors import (

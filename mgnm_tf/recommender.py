@@ -60,6 +60,10 @@ class SequentialRecommender(keras.Model):
             and no table of results takes such a run.
         stateful_scoring: whether scoring changes the model, so that batches must be
             scored one after the other.
+        item_embedding: the table [num_items, D] that histories and candidates are
+            looked up in, or None for a model without one.
+        user_embedding: the table [num_users, D] of a model that reads the user, or
+            None.
     """
 
     objective: Objective = CrossEntropy()
@@ -69,6 +73,8 @@ class SequentialRecommender(keras.Model):
     fits_xla = True
     leaky = False
     stateful_scoring = False
+    item_embedding: keras.layers.Embedding | None = None
+    user_embedding: keras.layers.Embedding | None = None
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)
@@ -143,11 +149,11 @@ class SequentialRecommender(keras.Model):
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Tables, each with the ids that a batch looks up, for the L2 penalty."""
         rows = []
-        if hasattr(self, "item_embedding"):
+        if self.item_embedding is not None:
             history = tf.reshape(batch["history"], [-1])
             items = tf.concat([history, self.scored_items(batch)], axis=0)
             rows.append((self.item_embedding.embeddings, items))
-        if hasattr(self, "user_embedding"):
+        if self.user_embedding is not None:
             rows.append((self.user_embedding.embeddings, batch["user"]))
         return rows
 

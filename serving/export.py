@@ -92,7 +92,7 @@ class _Served:
         self._model = recommender.model
         self._max_history = recommender.config.max_history
         self._reads_times = self._model.needs_times
-        self._reads_user = hasattr(self._model, "user_embedding")
+        self._reads_user = self._model.user_embedding is not None
         names = recommender.vocabulary
         self._last_time = names.last_time or 0
         self._popularity = recommender.popularity

@@ -136,10 +136,7 @@ class ReleasedCapsule(SequentialCapsule):
         if "routing_draw" in self.paper:
             drawn = self._initial_logits(length, num_levels, training)
             return tf.reshape(drawn, [length, 1, count])
-        drawn = self._draw([length, rows, count], self.draws)
-        with tf.control_dependencies([drawn]):
-            self.draws.assign_add(1)
-        return drawn
+        return self._next_logits([length, rows, count])
 
     def _encode(
         self,

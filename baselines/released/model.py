@@ -8,6 +8,7 @@ worth; `docs/released_code.md` tells the whole.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 from baselines.released.layers import ReleasedCapsule, ReleasedGCN, UserlessGraph
 from baselines.released.switches import check_switches
 from mgnm_tf.batch import PADDING_ID, Batch
+from mgnm_tf.counted_draws import add_count, next_draw
 from mgnm_tf.keras2 import keras
 from mgnm_tf.model import MGNM
 from mgnm_tf.recommender import SequentialRecommender
@@ -113,9 +115,7 @@ class ReleasedMGNM(MGNM):
             sequence_encoder="bilstm" if "encoder" in paper else "none",
             seed=seed,
         )
-        self.shuffles = self.add_weight(
-            "shuffles", (), dtype=tf.int64, initializer="zeros", trainable=False
-        )
+        self.shuffles = add_count(self, "shuffles")
 
     def encode(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         if self.by_rows:
@@ -200,8 +200,6 @@ class ReleasedMGNM(MGNM):
         order = tf.boolean_mask(order, tf.not_equal(ids, PADDING_ID))
         if "row_order" not in self.at_paper:
             return order
-        seed = tf.stack([tf.constant(self.seed, tf.int64), self.shuffles])
-        keys = tf.random.stateless_uniform(tf.shape(order), seed)
-        with tf.control_dependencies([keys]):
-            self.shuffles.assign_add(1)
+        draw = functools.partial(tf.random.stateless_uniform, tf.shape(order))
+        keys = next_draw(draw, self.seed, self.shuffles)
         return tf.gather(order, tf.argsort(keys))

@@ -47,7 +47,7 @@ def write_finished(
         for protocol, groupings in run.passport["metrics"]["test"].items():
             for key, value in groupings["instance"].items():
                 tf.summary.scalar(f"test/{protocol}/{key}", value, step=0)
-    if hasattr(model, "item_embedding"):
+    if model.item_embedding is not None:
         table = model.item_embedding.embeddings.numpy()[1:]  # Without padding.
         write_projector(folder, table, data)
 

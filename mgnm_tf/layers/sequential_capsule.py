@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import tensorflow as tf
 
+from mgnm_tf.counted_draws import add_count, next_draw, seed_pair
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import MAP_INITIALIZATIONS, masked_softmax, square_maps, squash
 from mgnm_tf.sequence_encoders import SEQUENCE_ENCODERS, make_encoder
@@ -16,6 +18,8 @@ ROUTING_INITS = ("drawn", "learned", "recency", "zero")
 # the last interest; for the first it does not fall.
 _STEEPEST = 0.5
 INTEREST_ACTIVATIONS = ("relu", "linear")
+
+_normal = tf.random.stateless_truncated_normal
 
 
 @keras.saving.register_keras_serializable(package="mgnm_tf")
@@ -136,7 +140,7 @@ class SequentialCapsule(keras.layers.Layer):
         start: dict[str, Any] = {
             "initializer": _by_age
             if recency
-            else lambda shape, dtype: self._draw(shape, -1),
+            else lambda shape, dtype: _normal(shape, seed_pair(self.seed, -1)),
             "dtype": tf.float32,
             "experimental_autocast": False,
         }
@@ -146,15 +150,7 @@ class SequentialCapsule(keras.layers.Layer):
             self.inference_draw = self.add_weight(
                 "inference_draw", shape, trainable=False, **start
             )
-            self.draws = self.add_weight(
-                "draws",
-                (),
-                dtype=tf.int64,
-                initializer="zeros",
-                trainable=False,
-                # Replicas draw alike, so the count is the same on each.
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            self.draws = add_count(self)
         self.encoder = make_encoder(self.sequence_encoder, size, self.max_history)
         super().build(levels_shape)
 
@@ -252,15 +248,10 @@ class SequentialCapsule(keras.layers.Layer):
             return self.first_logits[self.max_history - length :]
         if not training:
             return self.inference_draw[self.max_history - length :]
-        draw = self._draw([length, num_levels, self.num_interests], self.draws)
-        with tf.control_dependencies([draw]):
-            self.draws.assign_add(1)
-        return draw
+        return self._next_logits([length, num_levels, self.num_interests])
 
-    def _draw(self, shape: Any, number: Any) -> tf.Tensor:
-        """Draw `number` of this layer's seed: the same on any device, in any mode."""
-        seed = tf.stack([tf.cast(self.seed, tf.int64), tf.cast(number, tf.int64)])
-        return tf.random.stateless_truncated_normal(shape, seed)
+    def _next_logits(self, shape: Any) -> tf.Tensor:
+        return next_draw(functools.partial(_normal, shape), self.seed, self.draws)
 
     def _encode(
         self,
