@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from data import atomic
-from experiments.reports.text import write_files
+from experiments.reports.text import CsvValue, csv_text, write_files
 from experiments.results import significance
 from harness.metrics import METRICS
 from harness.passport import Metrics
@@ -80,30 +81,24 @@ def save(
     name: str,
     figure: Any,
     titles: tuple[str, str],
-    heads: str,
-    rows: list[str],
+    heads: Sequence[str],
+    rows: Iterable[Sequence[CsvValue]],
 ) -> list[Path]:
     """Writes `<name>.csv`, `.png` and `.svg` to the folder; returns the paths.
 
     Each file is there whole or not at all; the same input gives the same bytes.
-    `titles` are a title and a note below it, `heads` and `rows` the lines of the CSV.
+    `titles` are a title and a note below it, `heads` and `rows` the fields of the CSV.
     """
     from matplotlib import pyplot
 
     title, note = titles
     figure.suptitle("\n".join([title, *textwrap.wrap(note, 100)]), fontsize=9)
-    write_files(folder, {f"{name}.csv": "\n".join([heads, *rows]) + "\n"})
+    write_files(folder, {f"{name}.csv": csv_text(heads, rows)})
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         with atomic.whole_file(folder / f"{name}.{kind}") as partial:
             figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
     pyplot.close(figure)
     return [folder / f"{name}.{kind}" for kind in ("csv", "png", "svg")]
-
-
-def fields(cell: tuple[float, float | None]) -> list[str]:
-    """Mean and spread as the CSV has them."""
-    mean, sd = cell
-    return [f"{mean:.6f}", "" if sd is None else f"{sd:.6f}"]
 
 
 def seeds_note(points: dict[tuple[str, str], list[Point]]) -> str:

@@ -8,13 +8,11 @@ from pathlib import Path
 from experiments.reports.drawing import (
     COLOURS,
     error_bars,
-    fields,
     panels,
     point,
     save,
     seeds_note,
 )
-from experiments.reports.text import csv_row
 from experiments.results import variants
 from harness.metrics import METRICS
 from harness.passport import Runs
@@ -62,15 +60,9 @@ def draw_sweep(
             axis.set_xticks([point.x for point in points])
             axis.grid(axis="y", color="#dddddd")
         row[0].set_ylabel(dataset)
-    heads = "dataset,split,x,metric,mean,sd,seeds"
+    heads = ("dataset", "split", "x", "metric", "mean", "sd", "seeds")
     rows = [
-        csv_row(
-            [
-                *(dataset, split, str(point.x), metric),
-                *fields(point.metrics[metric]),
-                str(point.seeds),
-            ]
-        )
+        (dataset, split, point.x, metric, *point.metrics[metric], point.seeds)
         for (dataset, split), points in lines.items()
         for point in points
         for metric in METRICS

@@ -8,7 +8,8 @@ from typing import Any
 
 from data.registry import DATASETS
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -79,16 +80,17 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
 
 def to_csv(metas: list[dict[str, Any]]) -> str:
     """Ours and the paper's, one row a data set; empty where nothing is known."""
-    lines = ["source,data,split,users,items,interactions,train,valid,test,implied"]
+    heads = ("source", "data", "split", *_COUNTS, "implied")
+    rows: list[tuple[CsvValue, ...]] = []
     for meta in metas:
-        counts = [str(meta["statistics"][key]) for key in _COUNTS]
-        lines.append(csv_row(["prepared", meta["name"], meta["split"], *counts, ""]))
+        counts = [meta["statistics"][key] for key in _COUNTS]
+        rows.append(("prepared", meta["name"], meta["split"], *counts, None))
     for name in paper.DATASET_NAMES:
         spec = DATASETS[name]
-        counts = [str(count) for count in spec.table1 or ()]
-        implied = str(implied_interactions(name) or "")
-        lines.append(csv_row(["paper", name, spec.split, *counts, "", "", "", implied]))
-    return "\n".join(lines) + "\n"
+        counts = [*(spec.table1 or ()), None, None, None]
+        implied = implied_interactions(name) or None
+        rows.append(("paper", name, spec.split, *counts, implied))
+    return csv_text(heads, rows)
 
 
 def _meta(prepared_dir: Path, name: str, split: str) -> dict[str, Any]:

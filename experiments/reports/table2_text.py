@@ -7,7 +7,8 @@ from pathlib import Path
 from experiments.reports import table2, table2_page
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     introduced,
     latex_row,
     latex_table,
@@ -77,20 +78,26 @@ def to_markdown(tables: list[DatasetTable]) -> str:
 
 
 def to_csv(tables: list[DatasetTable]) -> str:
-    lines = ["dataset,split,model,metric,mean,sd,seeds,place,by_seeds,by_users,paper"]
+    heads = (
+        *("dataset", "split", "model", "metric", "mean", "sd", "seeds", "place"),
+        *("by_seeds", "by_users", "paper"),
+    )
+    rows: list[tuple[CsvValue, ...]] = []
     for table in tables:
         for model in ordered(table.cells):
             for number, metric in enumerate(METRICS):
                 cell = table.cells[model][metric]
                 printed = TABLE2.get(table.dataset, {}).get(model)
-                paper = printed[number] if printed and table.is_papers_data else ""
-                sd = "" if cell.sd is None else f"{cell.sd:.6f}"
-                values = [table.dataset, table.split, model, metric]
-                values += [f"{cell.mean:.6f}", sd, str(len(table.by_model[model]))]
-                values += [str(cell.place), str(int(cell.by_seeds))]
-                values += [str(int(cell.by_users)), str(paper)]
-                lines.append(csv_row(values))
-    return "\n".join(lines) + "\n"
+                # As printed: with four decimals.
+                paper = str(printed[number]) if printed and table.is_papers_data else ""
+                rows.append(
+                    (
+                        *(table.dataset, table.split, model, metric),
+                        *(cell.mean, cell.sd, len(table.by_model[model])),
+                        *(cell.place, int(cell.by_seeds), int(cell.by_users), paper),
+                    )
+                )
+    return csv_text(heads, rows)
 
 
 def to_latex(tables: list[DatasetTable]) -> str:

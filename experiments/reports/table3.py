@@ -7,7 +7,8 @@ from pathlib import Path
 
 from data.errors import UserError
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     introduced,
     latex_row,
     latex_table,
@@ -171,19 +172,25 @@ def to_markdown(tables: list[Table]) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
-    lines = ["dataset,split,row,metric,mean,sd,seeds,by_seeds,by_users,paper_toys"]
+    heads = (
+        *("dataset", "split", "row", "metric", "mean", "sd", "seeds"),
+        *("by_seeds", "by_users", "paper_toys"),
+    )
+    rows: list[tuple[CsvValue, ...]] = []
     for table in tables:
         for name, cells in table.cells.items():
             for number, metric in enumerate(METRICS):
                 cell = cells[metric]
-                values = [table.dataset, table.split, name, metric, f"{cell.mean:.6f}"]
-                values.append("" if cell.sd is None else f"{cell.sd:.6f}")
-                values.append(str(len(table.by_model[name])))
-                values += [str(int(cell.by_seeds)), str(int(cell.by_users))]
                 printed = paper.TABLE3.get(name)
-                values.append(str(printed[number]) if printed else "")
-                lines.append(csv_row(values))
-    return "\n".join(lines) + "\n"
+                rows.append(
+                    (
+                        *(table.dataset, table.split, name, metric),
+                        *(cell.mean, cell.sd, len(table.by_model[name])),
+                        *(int(cell.by_seeds), int(cell.by_users)),
+                        str(printed[number]) if printed else "",
+                    )
+                )
+    return csv_text(heads, rows)
 
 
 def to_latex(tables: list[Table]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     introduced,
     markdown_head,
     markdown_row,
@@ -106,18 +107,18 @@ def to_markdown(tables: Tables) -> str:
 
 
 def to_csv(tables: Tables) -> str:
-    lines = [csv_row(["dataset", "split", "model", "seeds", *_COLUMNS])]
+    rows: list[list[CsvValue]] = []
     for (dataset, split), by_model in tables.items():
         for model in ordered(by_model):
             runs = by_model[model]
             found = _means(runs) or {}
-            row = [dataset, split, model, str(len(runs))]
-            row += [f"{found[key]:.6g}" if found else "" for key in _COLUMNS]
-            lines.append(csv_row(row))
+            costs = [f"{found[key]:.6g}" if found else "" for key in _COLUMNS]
+            rows.append([dataset, split, model, len(runs), *costs])
     for name, (seconds, iterations, minutes) in paper.TABLE4.items():
-        row = [name, "paper", "mgnm", "", str(seconds), str(iterations), str(minutes)]
-        lines.append(csv_row([*row, *[""] * (len(_COLUMNS) - 3)]))
-    return "\n".join(lines) + "\n"
+        printed = [str(seconds), str(iterations), str(minutes)]
+        unknown = [None] * (len(_COLUMNS) - len(printed))
+        rows.append([name, "paper", "mgnm", None, *printed, *unknown])
+    return csv_text(["dataset", "split", "model", "seeds", *_COLUMNS], rows)
 
 
 def _means(runs: list[Run]) -> dict[str, float] | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Union
 
 from data import atomic
 from experiments.results.comparison import Cell
 from harness.metrics import METRICS
+
+CsvValue = Union[str, int, float, None]
 
 _TEX = {letter: rf"\{letter}" for letter in "_%&#${}"} | {
     "\\": r"\textbackslash{}",
@@ -52,22 +57,27 @@ def one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
-def csv_row(values: Iterable[str]) -> str:
-    """A line of a CSV file: quoted where it has to be.
+def csv_text(heads: Iterable[str], rows: Iterable[Iterable[CsvValue]]) -> str:
+    """A CSV file: a line of heads, then a line for each row.
 
-    Text that a spreadsheet would run as a formula (`=`, `+`, `-`, `@` in front) gets
-    an apostrophe before it; numbers stay numbers.
+    A float is written with six decimals, None as an empty field. Text that a
+    spreadsheet would run as a formula (`=`, `+`, `-`, `@` in front) gets an apostrophe
+    before it; numbers that come as text stay numbers.
     """
-    return ",".join(map(_csv_field, values))
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(map(_csv_field, row) for row in rows)
+    return lines.getvalue()
 
 
-def _csv_field(value: str) -> str:
-    value = one_line(value)
-    if value.lstrip()[:1] in ("=", "+", "-", "@") and not _is_number(value):
-        value = f"'{value}"
-    if '"' in value or "," in value:
-        value = '"' + value.replace('"', '""') + '"'
-    return value
+def _csv_field(value: CsvValue) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6f}" if isinstance(value, float) else one_line(str(value))
+    if text.lstrip()[:1] in ("=", "+", "-", "@") and not _is_number(text):
+        return f"'{text}"
+    return text
 
 
 def _is_number(text: str) -> bool:

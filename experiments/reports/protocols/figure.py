@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from data.candidates import PROTOCOLS
 from experiments.reports import drawing
 from experiments.reports.protocols.orders import METRICS, Cell, Column, places
 from experiments.reports.protocols.table import Table
-from experiments.reports.text import csv_row
+from experiments.reports.text import CsvValue
 from experiments.results.model_names import display_name
 
 # What the figure draws, by its label.
@@ -47,7 +48,11 @@ def draw(folder: Path, tables: list[Table]) -> list[Path]:
         "Places of means over seeds, by test instance but where it says otherwise. A "
         "line joins a model's places: none, no change."
     )
-    heads, rows = to_csv_rows(tables)
+    heads = (
+        *("dataset", "split", "model", "protocol", "grouping"),
+        *("metric", "mean", "sd", "seeds", "place"),
+    )
+    rows = _csv_rows(tables)
     return drawing.save(folder, "protocols", figure, (title, note), heads, rows)
 
 
@@ -76,16 +81,14 @@ def _draw_places(
     axis.grid(axis="x", color="#dddddd")
 
 
-def to_csv_rows(tables: list[Table]) -> tuple[str, list[str]]:
-    """The head and the rows of protocols.csv."""
-    rows = []
+def _csv_rows(tables: list[Table]) -> Iterator[tuple[CsvValue, ...]]:
     for table in tables:
         for metric, columns in table.cells.items():
             for (protocol, grouping), cells in columns.items():
                 place = places(cells)
-                for model, (mean, sd) in cells.items():
-                    values = [table.dataset, table.split, model, protocol, grouping]
-                    values += [metric, f"{mean:.6f}", "" if sd is None else f"{sd:.6f}"]
-                    values += [str(len(table.by_model[model])), str(place[model])]
-                    rows.append(csv_row(values))
-    return "dataset,split,model,protocol,grouping,metric,mean,sd,seeds,place", rows
+                for model, mean_and_sd in cells.items():
+                    yield (
+                        *(table.dataset, table.split, model, protocol, grouping),
+                        *(metric, *mean_and_sd),
+                        *(len(table.by_model[model]), place[model]),
+                    )

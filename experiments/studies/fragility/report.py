@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     introduced,
     markdown_head,
     markdown_row,
@@ -109,20 +110,26 @@ def caption(table: Table) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
-    lines = ["dataset,split,model,seeds,order,grouping,metric,draws,mean,sd,min,max"]
+    heads = (
+        *("dataset", "split", "model", "seeds", "order", "grouping", "metric"),
+        *("draws", "mean", "sd", "min", "max"),
+    )
+    rows: list[tuple[CsvValue, ...]] = []
     for table in tables:
         for model, by_order in table.values.items():
             for order, by_grouping in by_order.items():
                 for grouping, by_metric in by_grouping.items():
                     for metric, found in by_metric.items():
-                        mean, sd = significance.mean_and_sd(found.tolist())
-                        values = [table.dataset, table.split, model]
-                        values += [str(len(table.by_model[model])), order, grouping]
-                        values += [metric, str(len(found)), f"{mean:.6f}"]
-                        values += ["" if sd is None else f"{sd:.6f}"]
-                        values += [f"{found.min():.6f}", f"{found.max():.6f}"]
-                        lines.append(csv_row(values))
-    return "\n".join(lines) + "\n"
+                        seeds = len(table.by_model[model])
+                        spread = significance.mean_and_sd(found.tolist())
+                        rows.append(
+                            (
+                                *(table.dataset, table.split, model, seeds),
+                                *(order, grouping, metric, len(found), *spread),
+                                *(float(found.min()), float(found.max())),
+                            )
+                        )
+    return csv_text(heads, rows)
 
 
 def _model_lines(table: Table, model: str) -> list[str]:

@@ -12,13 +12,11 @@ from experiments.reports.drawing import (
     COLOURS,
     HATCHES,
     error_bars,
-    fields,
     panels,
     point,
     save,
     seeds_note,
 )
-from experiments.reports.text import csv_row
 from experiments.results import variants
 from experiments.studies.levels import look
 from harness import defaults
@@ -57,15 +55,9 @@ def wins(folder: Path, name: str, found: dict[tuple[str, str], Runs]) -> list[Pa
         key=lambda pair: len(pair[1]),
     )
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    heads = "dataset,split,seed,user,kind,level,wins"
+    heads = ("dataset", "split", "seed", "user", "kind", "level", "wins")
     rows = [
-        csv_row(
-            [dataset, split]
-            + [
-                str(value)
-                for value in (line.seed, line.user, line.kind, line.level, line.wins)
-            ]
-        )
+        (dataset, split, line.seed, line.user, line.kind, line.level, line.wins)
         for (dataset, split), table in tables.items()
         for line in table.itertuples()
     ]
@@ -139,15 +131,9 @@ def poolings(folder: Path, found: dict[tuple[str, str], Runs]) -> list[Path]:
             axis.set_title(metric.upper())
             _zoom(axis, means, sds, chance=0.5 if metric == "gauc" else 0.0)
         row[0].set_ylabel(dataset)
-    heads = "dataset,split,pooling,metric,mean,sd,seeds"
+    heads = ("dataset", "split", "pooling", "metric", "mean", "sd", "seeds")
     rows = [
-        csv_row(
-            [
-                *(dataset, split, str(point.x), metric),
-                *fields(point.metrics[metric]),
-                str(point.seeds),
-            ]
-        )
+        (dataset, split, point.x, metric, *point.metrics[metric], point.seeds)
         for (dataset, split), points in bars.items()
         for point in points
         for metric in METRICS

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reports.text import (
-    csv_row,
+    CsvValue,
+    csv_text,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -102,22 +103,27 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
 
 
 def to_csv(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
-    rows = ["dataset,table,line,metric,mean,sd,seeds,change,change_sd"]
+    heads = (
+        *("dataset", "table", "line", "metric", "mean", "sd", "seeds"),
+        *("change", "change_sd"),
+    )
+    rows: list[tuple[CsvValue, ...]] = []
     tables = {"rows": views(runs, popularity), "steps": waterfall(runs)}
     for table, lines in tables.items():
         before: dict[int, Metrics] | None = None
         for name, found in lines:
             for metric in METRICS:
-                mean, sd = over_seeds(found, metric)
                 change = before and change_between(before, found, metric)
-                numbers = [_number(mean), _number(sd), str(len(found))]
-                numbers += [_number(x) for x in change or (None, None)]
                 plain = name.replace("*", "").replace(",", ";")
                 rows.append(
-                    csv_row([runs[0]["dataset"], table, plain, metric, *numbers])
+                    (
+                        *(runs[0]["dataset"], table, plain, metric),
+                        *(*over_seeds(found, metric), len(found)),
+                        *(change or (None, None)),
+                    )
                 )
             before = found if table == "steps" else None
-    return "\n".join(rows) + "\n"
+    return csv_text(heads, rows)
 
 
 def caption(runs: list[dict[str, Any]]) -> str:
@@ -150,7 +156,3 @@ def _text(found: dict[int, Metrics], metric: str) -> str:
 def _signed(change: tuple[float, float | None]) -> str:
     mean, sd = change
     return f"{mean:+.4f}" + ("" if sd is None else f" ± {sd:.4f}")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
