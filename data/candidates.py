@@ -9,8 +9,8 @@ import numpy as np
 from absl import logging
 
 from data import atomic, caches, manifest
+from data.altered_histories import Reordered, has_simultaneous
 from data.errors import UserError
-from data.orders import Reordered, has_simultaneous
 from data.prepared import PreparedData
 from data.store import SequenceStore
 

@@ -11,12 +11,13 @@ import pytest
 
 from experiments.results import paper
 from experiments.results.model_names import ADDED_NAMES, MODEL_NAMES
+from harness.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NAMES = {name: model for model, name in {**MODEL_NAMES, **ADDED_NAMES}.items()}
-METRICS = ("gauc", "ndcg@5", "hit@5", "mrr@5")
+
 STORES = {
     "toys": "toys_5core_order-leave_one_out",
     "sports": "sports_5core-global_time",

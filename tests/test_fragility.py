@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.orders import reorder_simultaneous
+from data.altered_histories import reorder_simultaneous
 from experiments.studies.fragility import measure, report
 from experiments.studies.fragility import table as fragility_table
 from harness import defaults, ledger, run_folder, runner

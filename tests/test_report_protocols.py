@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments.reports import table2
-from experiments.reports.protocols import orders
+from experiments.reports.protocols import agreement
 from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols import text as report_protocols
 from harness import metrics
@@ -132,10 +132,10 @@ def test_groupings_stand_beside_each_other_with_their_difference(runs):
 
 
 def test_models_of_one_mean_share_a_place():
-    found = orders.places({"a": (0.2, None), "b": (0.3, None)})
+    found = agreement.places({"a": (0.2, None), "b": (0.3, None)})
     assert found == {"a": 2, "b": 1}
     cells = {"a": (0.2, None), "b": (0.2, None), "c": (0.1, None)}
-    assert orders.places(cells) == {"a": 1, "b": 1, "c": 3}
+    assert agreement.places(cells) == {"a": 1, "b": 1, "c": 3}
 
 
 def test_a_catalogue_below_a_thousand_makes_two_protocols_one(tmp_path):

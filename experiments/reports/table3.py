@@ -45,7 +45,7 @@ _NOTES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class AblationTable:
     """The rows of one data set, by the names of Table 3.
 
     Attributes:
@@ -79,7 +79,7 @@ def write(
     return text
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
     """Reads the finished runs of the study.
 
     Raises:
@@ -112,14 +112,14 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
             )
             for metric in METRICS
         }
-    return Table(dataset, split, by_model, cells)
+    return AblationTable(dataset, split, by_model, cells)
 
 
-def _title(table: Table) -> str:
+def _title(table: AblationTable) -> str:
     return f"{table.dataset}, {table.split}, uni1000"
 
 
-def caption(table: Table) -> str:
+def caption(table: AblationTable) -> str:
     """What was measured, on what, by which code."""
     first = table.by_model[variants.FULL_NAME][0].passport
     data, machine = first["data"], first["machine"]
@@ -143,7 +143,7 @@ def caption(table: Table) -> str:
     return text
 
 
-def to_markdown(tables: list[Table]) -> str:
+def to_markdown(tables: list[AblationTable]) -> str:
     heads = ["model", *(metric.upper() for metric in METRICS)]
     lines = ["# Table 3, ablations of MGNM", ""]
     for table in tables:
@@ -171,7 +171,7 @@ def to_markdown(tables: list[Table]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_csv(tables: list[Table]) -> str:
+def to_csv(tables: list[AblationTable]) -> str:
     heads = (
         *("dataset", "split", "row", "metric", "mean", "sd", "seeds"),
         *("by_seeds", "by_users", "paper_toys"),
@@ -193,7 +193,7 @@ def to_csv(tables: list[Table]) -> str:
     return csv_text(heads, rows)
 
 
-def to_latex(tables: list[Table]) -> str:
+def to_latex(tables: list[AblationTable]) -> str:
     """A `booktabs` table for each data set."""
     parts = []
     for table in tables:
@@ -203,7 +203,7 @@ def to_latex(tables: list[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _missing(table: Table) -> list[str]:
+def _missing(table: AblationTable) -> list[str]:
     seeds = {run.seed for run in table.by_model[variants.FULL_NAME]}
     found = []
     for name in variants.table3(table.dataset):

@@ -8,8 +8,13 @@ from typing import Any
 
 from data.candidates import PROTOCOLS
 from experiments.reports import drawing
-from experiments.reports.protocols.orders import METRICS, Cell, Column, places
-from experiments.reports.protocols.table import Table
+from experiments.reports.protocols.agreement import (
+    COMPARED_METRICS,
+    Column,
+    MeanAndSd,
+    places,
+)
+from experiments.reports.protocols.table import ProtocolTable
 from experiments.reports.text import CsvValue
 from experiments.results.model_names import display_name
 
@@ -23,14 +28,16 @@ _DRAWN: dict[str, tuple[Column, str]] = {
 }
 
 
-def draw(folder: Path, tables: list[Table]) -> list[Path]:
+def draw(folder: Path, tables: list[ProtocolTable]) -> list[Path]:
     """Draws the places of the models: a row of panels a data set."""
     most = max(len(table.by_model) for table in tables)
-    figure, axes = drawing.panels(len(tables), len(METRICS), height=0.5 + 0.22 * most)
+    figure, axes = drawing.panels(
+        len(tables), len(COMPARED_METRICS), height=0.5 + 0.22 * most
+    )
     for row, table in zip(axes, tables):
         models = list(table.by_model)
         heights = {model: -float(number) for number, model in enumerate(models)}
-        for axis, metric in zip(row, METRICS):
+        for axis, metric in zip(row, COMPARED_METRICS):
             _draw_places(axis, table.cells[metric], heights)
             axis.set_title(metric.upper())
             axis.set_xlabel("place (1: best)")
@@ -57,7 +64,7 @@ def draw(folder: Path, tables: list[Table]) -> list[Path]:
 
 
 def _draw_places(
-    axis: Any, columns: dict[Column, dict[str, Cell]], heights: dict[str, float]
+    axis: Any, columns: dict[Column, dict[str, MeanAndSd]], heights: dict[str, float]
 ) -> None:
     drawn = {
         label: places(columns.get(column, {})) for label, (column, _) in _DRAWN.items()
@@ -81,7 +88,7 @@ def _draw_places(
     axis.grid(axis="x", color="#dddddd")
 
 
-def _csv_rows(tables: list[Table]) -> Iterator[tuple[CsvValue, ...]]:
+def _csv_rows(tables: list[ProtocolTable]) -> Iterator[tuple[CsvValue, ...]]:
     for table in tables:
         for metric, columns in table.cells.items():
             for (protocol, grouping), cells in columns.items():

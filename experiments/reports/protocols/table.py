@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from data.candidates import PROTOCOLS
-from experiments.reports.protocols import orders
-from experiments.reports.protocols.orders import METRICS, Cell, Column
+from experiments.reports.protocols import agreement
+from experiments.reports.protocols.agreement import COMPARED_METRICS, Column, MeanAndSd
 from experiments.results import finished_runs, significance
 from experiments.results.model_names import display_name, ordered
 from harness import run_folder
@@ -19,7 +19,7 @@ from harness.passport import Run, Runs
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class ProtocolTable:
     """What the protocols say of the models of one data set.
 
     Attributes:
@@ -33,12 +33,12 @@ class Table:
     dataset: str
     split: str
     by_model: Runs
-    cells: dict[str, dict[Column, dict[str, Cell]]]
+    cells: dict[str, dict[Column, dict[str, MeanAndSd]]]
     taus: dict[str, dict[tuple[Column, Column], float | None]]
     notes: list[str]
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+def make_table(runs_dir: Path, dataset: str, split: str) -> ProtocolTable:
     """Reads the passports and the ranks of Table 2's models.
 
     Raises:
@@ -46,32 +46,32 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     """
     by_model = finished_runs.models_runs(runs_dir, dataset, split)
     by_model = {model: by_model[model] for model in ordered(by_model)}
-    cells = {metric: _cells(by_model, metric) for metric in METRICS}
-    columns = cells[METRICS[0]]
-    own = [key for key in columns if orders.is_own(key)]
+    cells = {metric: _cells(by_model, metric) for metric in COMPARED_METRICS}
+    columns = cells[COMPARED_METRICS[0]]
+    own = [key for key in columns if agreement.is_own(key)]
     pairs = [*itertools.combinations(own, 2)]
     pairs += [((name, "instance"), (name, "user")) for name, _ in pooled(columns)]
     taus = {
-        metric: {pair: orders.tau(cells[metric], pair) for pair in pairs}
-        for metric in METRICS
+        metric: {pair: agreement.tau(cells[metric], pair) for pair in pairs}
+        for metric in COMPARED_METRICS
     }
     whole = _whole_catalogue(by_model)
     # Where one of the sampled protocols is `full`, that would repeat its sentences.
     told = [pair for pair in pairs if not (whole and ("full", "instance") in pair)]
     notes = [
         *_one_protocol(whole),
-        *orders.order_changes(by_model, cells, told),
+        *agreement.order_changes(by_model, cells, told),
         *_missing(by_model, columns),
         *finished_runs.run_warnings(by_model),
         *finished_runs.left_out(runs_dir, dataset, split),
     ]
-    return Table(dataset, split, by_model, cells, taus, notes)
+    return ProtocolTable(dataset, split, by_model, cells, taus, notes)
 
 
-def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, Cell]]:
+def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, MeanAndSd]]:
     columns = [(name, "instance") for name in PROTOCOLS]
     columns += [(name, "user") for name in PROTOCOLS]
-    cells: dict[Column, dict[str, Cell]] = {}
+    cells: dict[Column, dict[str, MeanAndSd]] = {}
     for protocol, grouping in columns:
         for model, runs in by_model.items():
             found = [
@@ -87,7 +87,7 @@ def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, Cell]]:
 
 def pooled(columns: Any) -> list[Column]:
     """The columns that pool a user's instances into one list."""
-    return [column for column in columns if not orders.is_own(column)]
+    return [column for column in columns if not agreement.is_own(column)]
 
 
 def candidates(run: Run) -> dict[str, np.ndarray]:

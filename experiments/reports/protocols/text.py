@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.reports.protocols import figure, orders
+from experiments.reports.protocols import agreement, figure
 from experiments.reports.protocols import table as protocol_table
-from experiments.reports.protocols.orders import METRICS, places
-from experiments.reports.protocols.table import Table
+from experiments.reports.protocols.agreement import COMPARED_METRICS, places
+from experiments.reports.protocols.table import ProtocolTable
 from experiments.reports.text import (
     introduced,
     markdown_head,
@@ -41,14 +41,14 @@ def write(
     return text
 
 
-def to_markdown(tables: list[Table]) -> str:
+def to_markdown(tables: list[ProtocolTable]) -> str:
     lines = ["# Protocols side by side", "", *_READING, ""]
     for table in tables:
         lines += [f"## {markdown_text(f'{table.dataset}, {table.split}')}", ""]
-        for metric in METRICS:
+        for metric in COMPARED_METRICS:
             lines += _metric_lines(table, metric)
         lines += [markdown_text(caption(table)), "", *_tau_lines(table), ""]
-        for name, _ in protocol_table.pooled(table.cells[METRICS[0]]):
+        for name, _ in protocol_table.pooled(table.cells[COMPARED_METRICS[0]]):
             lines += _grouping_lines(table, name)
         for note in table.notes:
             lines += [f"**Note:** {markdown_text(note)}", ""]
@@ -63,7 +63,7 @@ _READING = (
 )
 
 
-def caption(table: Table) -> str:
+def caption(table: ProtocolTable) -> str:
     """What was measured, on what."""
     run = next(iter(table.by_model.values()))[0]
     first = run.passport
@@ -79,8 +79,10 @@ def caption(table: Table) -> str:
     )
 
 
-def _metric_lines(table: Table, metric: str) -> list[str]:
-    columns = {key: v for key, v in table.cells[metric].items() if orders.is_own(key)}
+def _metric_lines(table: ProtocolTable, metric: str) -> list[str]:
+    columns = {
+        key: v for key, v in table.cells[metric].items() if agreement.is_own(key)
+    }
     place = {key: places(cells) for key, cells in columns.items()}
     heads = [metric.upper(), *(protocol for protocol, _ in columns)]
     lines = markdown_head(heads)
@@ -95,34 +97,36 @@ def _metric_lines(table: Table, metric: str) -> list[str]:
     return [*lines, ""]
 
 
-def _tau_lines(table: Table) -> list[str]:
-    pairs = table.taus[METRICS[0]]
+def _tau_lines(table: ProtocolTable) -> list[str]:
+    pairs = table.taus[COMPARED_METRICS[0]]
     if not pairs:
         return ["One protocol: nothing to compare."]
     count = len(table.by_model)
-    lines = markdown_head(["Kendall's tau", *(metric.upper() for metric in METRICS)])
+    lines = markdown_head(
+        ["Kendall's tau", *(metric.upper() for metric in COMPARED_METRICS)]
+    )
     for pair in pairs:
-        taus = [table.taus[metric][pair] for metric in METRICS]
+        taus = [table.taus[metric][pair] for metric in COMPARED_METRICS]
         cells = ["–" if tau is None else f"{tau:.2f}" for tau in taus]
-        lines.append(markdown_row([orders.pair_name(pair), *cells]))
+        lines.append(markdown_row([agreement.pair_name(pair), *cells]))
     return [
         *lines,
         "",
         f"Over {count} models, of means over seeds: 1 for one order, 0 for unrelated "
         "ones, -1 for its reverse. tau-b: a pair of models that is tied in either "
         "column counts neither for nor against, out of the geometric mean of how many "
-        "pairs each column orders.",
+        "pairs each column agreement.",
     ]
 
 
-def _grouping_lines(table: Table, protocol: str) -> list[str]:
+def _grouping_lines(table: ProtocolTable, protocol: str) -> list[str]:
     heads = [f"{protocol}, by"]
-    for metric in METRICS:
+    for metric in COMPARED_METRICS:
         heads += [f"{metric.upper()} instance", "user", "difference"]
     lines = markdown_head(heads)
     for model in table.by_model:
         row = [markdown_text(marked_name(model))]
-        for metric in METRICS:
+        for metric in COMPARED_METRICS:
             by_instance, by_user = (
                 table.cells[metric].get((protocol, key), {})
                 for key in ("instance", "user")

@@ -14,7 +14,7 @@ from absl import logging
 from data import atomic
 
 if TYPE_CHECKING:
-    from data.orders import Reordered
+    from data.altered_histories import Reordered
     from data.prepared import PreparedData
     from harness.ranker import Ranker
     from harness.rankings import Ranking
@@ -69,7 +69,7 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
         return folder
     import pandas as pd
 
-    from data.orders import has_simultaneous
+    from data.altered_histories import has_simultaneous
     from harness import provenance, rankings, reopen, run_folder
 
     opened = reopen.open_run(run_dir, data_dir)
@@ -114,7 +114,11 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
 
 def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
     """Ranks the test instances in each draw of an order: a key of `DRAWS`."""
-    from data.orders import gather_of_others, gather_shuffled, reorder_simultaneous
+    from data.altered_histories import (
+        gather_of_others,
+        gather_shuffled,
+        reorder_simultaneous,
+    )
 
     gathers = {SHUFFLED: gather_shuffled, ANOTHER_USER: gather_of_others}
     for number in range(DRAWS[order]):

@@ -27,7 +27,7 @@ from experiments.studies.fragility.measure import (
 )
 from experiments.studies.fragility.table import (
     ALTERED,
-    Table,
+    FragilityTable,
     make_table,
     outside,
     taus,
@@ -53,7 +53,7 @@ def write(
     return text
 
 
-def to_markdown(tables: list[Table]) -> str:
+def to_markdown(tables: list[FragilityTable]) -> str:
     lines = ["# Fragility: other histories, the same weights", ""]
     for table in tables:
         heads = ["model", "order", *(metric.upper() for metric in METRICS)]
@@ -70,11 +70,11 @@ def to_markdown(tables: list[Table]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _title(table: Table) -> str:
+def _title(table: FragilityTable) -> str:
     return f"{table.dataset}, {table.split}, {measure.PROTOCOL}"
 
 
-def caption(table: Table) -> str:
+def caption(table: FragilityTable) -> str:
     """What was measured, on what, by which code."""
     results = next(iter(table.by_model.values()))[0].fragility
     seeds = sorted({run.seed for runs in table.by_model.values() for run in runs})
@@ -109,7 +109,7 @@ def caption(table: Table) -> str:
     )
 
 
-def to_csv(tables: list[Table]) -> str:
+def to_csv(tables: list[FragilityTable]) -> str:
     heads = (
         *("dataset", "split", "model", "seeds", "order", "grouping", "metric"),
         *("draws", "mean", "sd", "min", "max"),
@@ -132,7 +132,7 @@ def to_csv(tables: list[Table]) -> str:
     return csv_text(heads, rows)
 
 
-def _model_lines(table: Table, model: str) -> list[str]:
+def _model_lines(table: FragilityTable, model: str) -> list[str]:
     by_order = {
         order: by_grouping["instance"]
         for order, by_grouping in table.values[model].items()
@@ -157,7 +157,7 @@ def _model_lines(table: Table, model: str) -> list[str]:
     return list(map(markdown_row, rows))
 
 
-def _tau_lines(table: Table) -> list[str]:
+def _tau_lines(table: FragilityTable) -> list[str]:
     if len(table.values) < 2:
         return []
     heads = ["Kendall's tau with the stored order", *(m.upper() for m in METRICS)]

@@ -35,7 +35,7 @@ class LookedInto(Run):
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class FragilityTable:
     """The models of one data set that `experiments.fragility` has looked into.
 
     Attributes:
@@ -74,7 +74,7 @@ def measured(runs_dir: Path, dataset: str, split: str) -> dict[str, list[LookedI
     return found
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
+def make_table(runs_dir: Path, dataset: str, split: str) -> FragilityTable:
     """Reads what `experiments.fragility` left.
 
     Raises:
@@ -92,10 +92,10 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> Table:
     notes.append(_order_s_worth(by_users[SHUFFLED]))
     notes.append(_user_s_worth(by_users[ANOTHER_USER]))
     notes += finished_runs.run_warnings(by_model)
-    return Table(dataset, split, by_model, values, by_users, notes)
+    return FragilityTable(dataset, split, by_model, values, by_users, notes)
 
 
-def outside(table: Table, model: str, metric: str) -> bool:
+def outside(table: FragilityTable, model: str, metric: str) -> bool:
     """Whether the stored order's value is beyond those of all redrawn orders."""
     by_order = table.values[model]
     redrawn = by_order[REDRAWN]["instance"][metric]
@@ -103,7 +103,7 @@ def outside(table: Table, model: str, metric: str) -> bool:
     return bool(stored < redrawn.min() or stored > redrawn.max())
 
 
-def taus(table: Table, order: str, metric: str) -> list[float]:
+def taus(table: FragilityTable, order: str, metric: str) -> list[float]:
     """Kendall's tau of the models' order in each draw with the stored one."""
     stored = [by[STORED]["instance"][metric][0] for by in table.values.values()]
     draws = np.stack(

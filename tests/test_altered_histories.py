@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.candidates import candidate_negatives
-from data.orders import (
+from data.altered_histories import (
     gather_of_others,
     gather_shuffled,
     has_simultaneous,
     reorder_simultaneous,
 )
+from data.candidates import candidate_negatives
 from data.pipeline import gather_histories, targets
 from data.store import SequenceStore
 from tests.datasets import NUM_ITEMS, make_days

@@ -11,13 +11,13 @@ from experiments.results.model_names import display_name
 from harness.passport import Runs
 
 # What the protocols are compared by.
-METRICS = ("ndcg@5", "hit@5", "gauc")
+COMPARED_METRICS = ("ndcg@5", "hit@5", "gauc")
 _MOST_PAIRS = 10  # named in a sentence; all follow from the places.
 
 # A protocol and a grouping, the key of a column.
 Column = tuple[str, str]
 # Mean and standard deviation over seeds.
-Cell = tuple[float, "float | None"]
+MeanAndSd = tuple[float, "float | None"]
 
 
 def is_own(column: Column) -> bool:
@@ -33,7 +33,7 @@ def pair_name(pair: tuple[Column, Column]) -> str:
     return f"{one} and {other}"
 
 
-def places(cells: dict[str, Cell]) -> dict[str, int]:
+def places(cells: dict[str, MeanAndSd]) -> dict[str, int]:
     """1 for the highest mean; models of one mean share the better place."""
     return {
         model: 1 + sum(other > mean for other, _ in cells.values())
@@ -42,7 +42,7 @@ def places(cells: dict[str, Cell]) -> dict[str, int]:
 
 
 def tau(
-    columns: dict[Column, dict[str, Cell]], pair: tuple[Column, Column]
+    columns: dict[Column, dict[str, MeanAndSd]], pair: tuple[Column, Column]
 ) -> float | None:
     """Kendall's tau of two columns, over the models that both have."""
     _, ours, theirs = _both(columns, pair)
@@ -50,7 +50,7 @@ def tau(
 
 
 def _both(
-    columns: dict[Column, dict[str, Cell]], pair: tuple[Column, Column]
+    columns: dict[Column, dict[str, MeanAndSd]], pair: tuple[Column, Column]
 ) -> tuple[list[str], list[float], list[float]]:
     """The models that two columns have, and their means under each."""
     one, other = (columns[column] for column in pair)
@@ -60,13 +60,13 @@ def _both(
 
 def order_changes(
     by_model: Runs,
-    cells: dict[str, dict[Column, dict[str, Cell]]],
+    cells: dict[str, dict[Column, dict[str, MeanAndSd]]],
     pairs: list[tuple[Column, Column]],
 ) -> list[str]:
     """A sentence for each metric and pair of columns that disagree on an order."""
     sentences = []
     known: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    for metric, pair in itertools.product(METRICS, pairs):
+    for metric, pair in itertools.product(COMPARED_METRICS, pairs):
         models, ours, theirs = _both(cells[metric], pair)
         swaps = significance.swapped(ours, theirs)
         if not swaps:
