@@ -73,8 +73,6 @@ class SequentialRecommender(keras.Model):
     fits_xla = True
     leaky = False
     stateful_scoring = False
-    item_embedding: keras.layers.Embedding | None = None
-    user_embedding: keras.layers.Embedding | None = None
 
     def __init__(self, l2: float = 1e-5, l2_scope: str = "batch", **kwargs: Any):
         super().__init__(**kwargs)
@@ -87,6 +85,9 @@ class SequentialRecommender(keras.Model):
         self.l2 = l2
         self.l2_scope = l2_scope
         self.loss_tracker = _RunningMean(name="loss")
+        # Not on the class: Keras tracks no attribute whose name the class has.
+        self.item_embedding: keras.layers.Embedding = None
+        self.user_embedding: keras.layers.Embedding = None
 
     def encode(self, batch: Batch, training: bool | None = None) -> Any:
         """Reads the histories [B, T]; everything that no candidate changes."""

@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from harness import provenance
+from harness import provenance, runner
 from mgnm_tf.keras2 import keras
+from tests import runs
 from tests.datasets import make_prepared
 
 
@@ -53,6 +54,14 @@ def pytest_runtest_setup():
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
     return make_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="session")
+def mgnm_run(tiny_data, tmp_path_factory):
+    """A finished run of `runs.small_config()`, and its passport; to be read only."""
+    run_dir = tmp_path_factory.mktemp("runs") / "mgnm"
+    passport = runner.run(runs.small_config(), tiny_data, run_dir, runs.SEED)
+    return run_dir, passport
 
 
 @pytest.fixture

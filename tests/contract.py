@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
@@ -38,9 +36,22 @@ def score(model, batch):
     return model(tensors(batch), training=False).numpy()
 
 
-def check_alone(model, batch, name):
-    """What a request stands among, its padding or its row change no score."""
-    found = checks.compare(name, functools.partial(score, model), batch)
+def traced(model, batch):
+    """The scores of any batch, by one graph for all sizes, as ranking has them."""
+    spec = {
+        key: tf.TensorSpec([None] * value.ndim, value.dtype)
+        for key, value in batch.items()
+    }
+    graph = tf.function(lambda given: model(given, training=False), [spec])
+    return lambda given: graph(tensors(given)).numpy()
+
+
+def check_alone(score_of, batch, name):
+    """What a request stands among, its padding or its row change no score.
+
+    `score_of` gives the scores of a batch.
+    """
+    found = checks.compare(name, score_of, batch)
     assert found.verdict == findings.OK
 
 

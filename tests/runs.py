@@ -10,13 +10,13 @@ import pandas as pd
 from harness import metrics, run_folder
 from harness.config import Config
 
-SEED = 3
+SEED, EPOCHS = 3, 5
 NUM_INSTANCES = 200
 
 
 def small_config(**changes):
     arguments = {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}
-    given = {"batch_size": 16, "max_epochs": 3, "max_history": 8, **changes}
+    given = {"batch_size": 16, "max_epochs": EPOCHS, "max_history": 8, **changes}
     return Config(model="mgnm", arguments=arguments, **given)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,9 +15,8 @@ from serving import files, recommender
 from serving.answer import answer
 from serving.index import Index
 from serving.recommender import Recommender
+from tests.commands import run
 from tests.datasets import NUM_USERS
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -168,16 +164,6 @@ def test_lines_are_ids(tmp_path):
     assert files.read_ids(str(tmp_path / "ids.txt")) == ["a", "b c", "007"]
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.recommend", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -190,14 +176,15 @@ def run(*arguments):
     ],
 )
 def test_the_command_refuses_in_one_sentence(arguments, message):
-    done = run("--run_dir=nowhere", *arguments)
+    done = run("experiments.recommend", "--run_dir=nowhere", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_the_command_answers_on_standard_output(run_dir, loaded):
-    done = run(f"--run_dir={run_dir}", "--history=i1,i2", "--k=3")
+    asked = (f"--run_dir={run_dir}", "--history=i1,i2", "--k=3")
+    done = run("experiments.recommend", *asked)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     expected = loaded.recommend(history=["i1", "i2"], k=3)

@@ -161,6 +161,7 @@ def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):
         runs.audit(subjects.find("gru4rec", None, []), ground, 1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_sentence_and_leaves_no_file(tmp_path):
     output = tmp_path / "audit.md"
     command = ["experiments.audit", "--model=mgnm", f"--output={output}"]

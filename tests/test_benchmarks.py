@@ -51,6 +51,7 @@ def test_a_loop_counts_for_each_step_of_the_history():
     assert found.flops == 11 * 2 * 3 * (5 * 4 + 4 * 4)
 
 
+@pytest.mark.slow
 def test_the_recurrent_steps_of_mgnm_dominate_its_count(tiny_data):
     batch_size, length, size = 4, 7, 8
     model = MGNM(30, 40, embedding_dim=size, num_layers=1, num_interests=2)
@@ -133,6 +134,7 @@ def test_nothing_is_traced_again_after_the_first_step(tiny_data):
     assert ranker._scoring._lists.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.slow
 def test_the_first_step_comes_soon_after_the_start(tiny_data, tmp_path):
     """Idle, start and end take about 10 s of the processor; on a busy machine more."""
     command = [

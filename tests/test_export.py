@@ -22,7 +22,6 @@ from serving.recommender import Recommender
 DOC = Path(__file__).parent.parent / "docs/serve.md"
 ALONE = Path(__file__).with_name("served_alone.py")
 SMALL = {
-    "mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1},
     "sli_rec": {"embedding_dim": 4},
     "tgsrec": {"embedding_dim": 4},
     "item_knn": {},
@@ -30,23 +29,27 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_data, tmp_path_factory):
+def exported(tiny_data, mgnm_run, tmp_path_factory):
     made = {}
     prepared = tiny_data.folder.parent.parent
+
+    def train(name, run_dir):
+        config = Config(
+            model=name,
+            arguments=SMALL[name],
+            max_history=6,
+            max_epochs=1,
+            batch_size=64,
+        )
+        runner.run(config, tiny_data, run_dir, seed=1)
+        return run_dir
 
     def export_one(name):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            config = Config(
-                model=name,
-                arguments=SMALL[name],
-                max_history=6,
-                max_epochs=1,
-                batch_size=64,
-            )
-            runner.run(config, tiny_data, folder / "run", seed=1)
-            export(folder / "run", folder / "bundle", prepared)
-            made[name] = folder / "run", folder / "bundle"
+            run_dir = mgnm_run[0] if name == "mgnm" else train(name, folder / "run")
+            export(run_dir, folder / "bundle", prepared)
+            made[name] = run_dir, folder / "bundle"
         return made[name]
 
     return export_one

@@ -74,24 +74,28 @@ def test_a_call_is_a_score_of_what_was_encoded_without_candidates(model, batch):
     assert found.verdict == findings.OK
 
 
+@pytest.fixture(scope="module")
+def score_of(model, batch):
+    return contract.traced(model, batch)
+
+
 @pytest.mark.parametrize("name", sorted(checks.COMPARISONS))
-def test_what_a_request_stands_among_changes_no_score(model, batch, name):
-    contract.check_alone(model, batch, name)
+def test_what_a_request_stands_among_changes_no_score(score_of, batch, name):
+    contract.check_alone(score_of, batch, name)
 
 
 @pytest.mark.parametrize("length", [1, MAX_HISTORY])
 def test_a_batch_of_the_shortest_and_the_longest_history_is_scored(
-    model, batch, length
+    score_of, batch, length
 ):
     history = np.arange(5 * length).reshape(5, length) % (M - 1) + 1
     times = np.tile(np.arange(length), (5, 1)) + 1_000_000
-    found = score(
-        model,
+    found = score_of(
         {
             **batch,
             "history": history.astype(np.int32),
             "history_times": times.astype(np.int64),
-        },
+        }
     )
     assert found.shape == (5, 6)
     assert np.isfinite(found).all()
@@ -103,7 +107,7 @@ def test_the_same_request_has_the_same_score(model, batch):
 
 
 def test_what_the_padding_row_holds_changes_nothing(model, batch):
-    if not hasattr(model, "item_embedding"):
+    if model.item_embedding is None:
         pytest.skip("it has no item table")
     contract.check_padding(model, batch)
 

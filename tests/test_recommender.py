@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 from data.manifest import file_hash
 from data.pipeline import targets
-from harness import runner, standalone, vocabulary
+from harness import standalone, vocabulary
 from harness.build import build_model, make_ranker
 from harness.defaults import get_config
 from harness.passport import Run
@@ -68,10 +68,8 @@ def opened(tiny_data, names, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_dir(tiny_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "mgnm"
-    runner.run(small_config("mgnm"), tiny_data, folder, seed=1)
-    return folder
+def run_dir(mgnm_run):
+    return mgnm_run[0]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +200,7 @@ def test_what_was_had_is_left_out_as_the_run_was_measured(
 
 def test_what_was_seen_long_ago_is_left_out_too(recommender):
     older = [f"i{item}" for item in range(1, 20)]
-    assert len(older) > SIZES["max_history"]
+    assert len(older) > recommender.config.max_history
     found = recommender.recommend(history=older, k=NUM_ITEMS)
     assert {*found["item"]} == {f"i{item}" for item in range(20, NUM_ITEMS + 1)}
 

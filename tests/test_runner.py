@@ -27,14 +27,12 @@ from harness import (
 )
 from harness.config import with_arguments
 from tests.commands import Running, run
-from tests.runs import SEED, assert_same_weights, small_config, weights_of
+from tests.runs import EPOCHS, SEED, assert_same_weights, small_config, weights_of
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_data, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    passport = runner.run(small_config(), tiny_data, run_dir, SEED)
-    return run_dir, passport
+@pytest.fixture
+def finished(mgnm_run):
+    return mgnm_run
 
 
 def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
@@ -63,13 +61,15 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
     assert_same_weights(tmp_path, finished[0])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
     run_dir = tmp_path / "killed"
     data_dir = tiny_data.folder.parent.parent
     running = Running(
         *("experiments.train", "--model=mgnm"),
         *("--set=embedding_dim=4", "--set=num_interests=2", "--set=num_layers=1"),
-        *("--batch_size=16", "--max_history=8", "--max_epochs=3", f"--seed={SEED}"),
+        *("--batch_size=16", "--max_history=8"),
+        *(f"--max_epochs={EPOCHS}", f"--seed={SEED}"),
         *(f"--dataset={tiny_data.name}", f"--data_dir={data_dir}"),
         f"--run_dir={run_dir}",
     )
@@ -84,6 +84,7 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
     assert_same_weights(run_dir, finished[0])
 
 
+@pytest.mark.slow
 def test_the_same_steps_give_the_same_bits_each_time(tiny_data):
     # Four threads share an operation: the order of a sum is theirs to decide.
     folder = tiny_data.folder.parent.parent
@@ -92,10 +93,9 @@ def test_the_same_steps_give_the_same_bits_each_time(tiny_data):
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-def test_another_seed_gives_other_weights(tiny_data, tmp_path):
-    for seed in (1, 2):
-        runner.run(small_config(max_epochs=1), tiny_data, tmp_path / str(seed), seed)
-    ours, theirs = (weights_of(tmp_path / str(seed)) for seed in (1, 2))
+def test_another_seed_gives_other_weights(finished, tiny_data, tmp_path):
+    runner.run(small_config(), tiny_data, tmp_path, SEED + 1)
+    ours, theirs = weights_of(finished[0]), weights_of(tmp_path)
     differ = {key for key in ours if not np.array_equal(ours[key], theirs[key])}
     # All but the zeros that biases and counters start from may differ; these must.
     assert {name for name in ours if "embedding" in name or "kernel" in name} <= differ
@@ -129,8 +129,8 @@ def test_the_passport_holds_what_other_programs_read(finished, tiny_data):
     assert passport["status"] == "complete"
     assert passport["data"]["sha256"] == tiny_data.meta["sha256"]
     assert passport["data"]["test"] == len(tiny_data.instances["test"])
-    assert passport["training"]["epochs"] == 3
-    assert passport["training"]["steps"] == 3 * -(-passport["data"]["train"] // 16)
+    assert passport["training"]["epochs"] == EPOCHS
+    assert passport["training"]["steps"] == EPOCHS * -(-passport["data"]["train"] // 16)
     assert {"gauc", "hit@5", "ndcg@5", "mrr@5"} <= {
         *passport["metrics"]["test"]["uni1000"]["instance"]
     }

@@ -340,6 +340,7 @@ def shop(tmp_path_factory):
     return folder, arguments
 
 
+@pytest.mark.slow
 def test_the_run_of_a_study_is_made_and_looked_into(shop):
     folder, arguments = shop
     variant = variants.table3("shop")["SCN → SumPool"]

@@ -14,22 +14,24 @@ from harness.board.finished import write_projector
 from harness.board.heat_maps import HistoryPicture
 from harness.config import Config
 from mgnm_tf.model import MGNM
-from tests.runs import SEED, assert_same_weights, small_config
+from tests.runs import EPOCHS, SEED, assert_same_weights, small_config
 
-EPOCHS = 5
 LEVELS = [f"level_{number}" for number in range(2)]
 
 
 def run(config, data, run_dir):
-    passport = runner.run(config, data, run_dir, SEED)
+    return runner.run(config, data, run_dir, SEED), events_of(run_dir)
+
+
+def events_of(run_dir):
     events = EventAccumulator(str(run_dir / "tensorboard"), {"tensors": 0})
-    return passport, events.Reload()
+    return events.Reload()
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_data, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "mgnm"
-    return run_dir, *run(small_config(max_epochs=EPOCHS), tiny_data, run_dir)
+def finished(mgnm_run):
+    run_dir, passport = mgnm_run
+    return run_dir, passport, events_of(run_dir)
 
 
 def scalars(events, tag):
@@ -54,7 +56,7 @@ def steps(events, tag):
 )
 def test_each_level_has_its_numbers_after_each_epoch(finished, level, name, low, high):
     events = finished[2]
-    assert steps(events, f"{name}/{level}") == [1, 2, 3, 4, 5]
+    assert steps(events, f"{name}/{level}") == [*range(1, EPOCHS + 1)]
     found = scalars(events, f"{name}/{level}")
     assert low <= min(found)
     assert max(found) <= high
@@ -105,6 +107,7 @@ def test_pictures_are_of_epochs_ever_farther_apart_and_of_the_last(finished, tin
     assert len(tags) == 3
     for tag in tags:
         assert tag.removeprefix("history/user_") in tiny_data.keys("users")
+        assert EPOCHS == 5
         assert steps(events, tag) == [1, 4, 5]
         width, height, png = tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto)
         pixels = tf.io.decode_png(png).numpy()
@@ -115,14 +118,14 @@ def test_pictures_are_of_epochs_ever_farther_apart_and_of_the_last(finished, tin
 def test_looking_changes_no_bit_of_a_run(finished, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(epochs.Board, "write", lambda *_, **__: None)
     run_dir, passport, _ = finished
-    unseen, events = run(small_config(max_epochs=EPOCHS), tiny_data, tmp_path)
+    unseen, events = run(small_config(), tiny_data, tmp_path)
     assert "levels/valid_loss/level_0" not in events.Tags()["tensors"]
     assert unseen["metrics"] == passport["metrics"]
     assert_same_weights(tmp_path, run_dir)
 
 
 def test_a_model_without_interests_is_not_looked_into(tiny_data, tmp_path):
-    config = Config(model="gru4rec", arguments={}, max_epochs=1, max_history=8)
+    config = Config(model="mean_pooling", arguments={}, max_epochs=1, max_history=8)
     events = run(config, tiny_data, tmp_path)[1]
     groups = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
     assert groups == {"train", "valid", "test", "_hparams_"}
@@ -176,7 +179,7 @@ def test_the_projector_reads_the_finished_weights_and_the_items_keys(
 ):
     folder = finished[0] / "tensorboard"
     table = np.loadtxt(folder / "item_embedding.tsv", delimiter="\t")
-    config = small_config(max_epochs=EPOCHS)
+    config = small_config()
     model = build.build_model(config, tiny_data, SEED)
     model.load_weights(finished[0] / run_folder.WEIGHTS)
     expected = model.item_embedding.embeddings.numpy()[1:]

@@ -21,7 +21,7 @@ def small_config(model="mgnm", **changes):
         "mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1},
         "caser": {"embedding_dim": 4},
     }.get(model, {})
-    given = {"batch_size": 64, "max_epochs": 1, "max_history": 6, **changes}
+    given = {"batch_size": 64, "max_epochs": 1, "max_history": 8, **changes}
     return Config(model=model, arguments=arguments, **given)
 
 
@@ -61,11 +61,9 @@ def later(tiny_data, tmp_path_factory):
     return later_log(tmp_path_factory.mktemp("later"), tiny_data)
 
 
-@pytest.fixture(scope="module")
-def first_run(tiny_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    runner.run(small_config(), tiny_data, folder, seed=1)
-    return folder
+@pytest.fixture
+def first_run(mgnm_run):
+    return mgnm_run[0]
 
 
 def row(model, table, data, vocabulary, key):
