@@ -21,7 +21,7 @@ from data import given_split, locks, manifest, names, oddities, prepared, releas
 from data.errors import UserError
 from data.filters import Filters
 from data.log_file import Log
-from data.log_forms import LogOptions
+from data.log_options import LogOptions
 from data.prepared import PreparedData
 from data.registry import DATASETS, DatasetSpec
 from data.releases import Release

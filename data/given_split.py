@@ -13,7 +13,7 @@ from pandas.api.types import union_categoricals
 from data import log_file, times
 from data.errors import UserError
 from data.log_file import Log
-from data.log_forms import LogOptions
+from data.log_options import LogOptions
 from data.prepared import PARTS
 
 SPLIT = "given"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from data.columns import Columns
 from data.errors import UserError
-from data.log_forms import Form, LogOptions, ask_for_columns, recognise_header
+from data.log_forms import Form, ask_for_columns, recognise_header
+from data.log_options import LogOptions
 from data.raw_file import RawFile, not_utf8
 
 if TYPE_CHECKING:

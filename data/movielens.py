@@ -14,7 +14,7 @@ from data import checksums, log_file, raw_file
 from data.archives import extract_member
 from data.download import UnreachableError, download
 from data.errors import UserError
-from data.log_forms import LogOptions
+from data.log_options import LogOptions
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 CHECKSUM = "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"

@@ -8,7 +8,8 @@ import numpy as np
 
 from data.columns import Columns
 from data.errors import UserError
-from data.log_forms import Form, LogOptions, ask_for_columns, recognise_header
+from data.log_forms import Form, ask_for_columns, recognise_header
+from data.log_options import LogOptions
 from data.raw_file import RawFile
 
 if TYPE_CHECKING:

@@ -132,7 +132,7 @@ def _request() -> Request:
     from data import times
     from data.build import Request
     from data.filters import Filters
-    from data.log_forms import (
+    from data.log_options import (
         LogOptions,
         parse_columns,
         parse_separator,

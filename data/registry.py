@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data.log_file import Log
-    from data.log_forms import LogOptions
+    from data.log_options import LogOptions
 
 _SNAP = "https://snap.stanford.edu/data/"
 _AMAZON_2014 = f"{_SNAP}amazon/productGraph/categoryFiles/"

@@ -12,7 +12,7 @@ import pytest
 
 from data import log_file
 from data.errors import UserError
-from data.log_forms import LogOptions, parse_columns, parse_separator, parse_where
+from data.log_options import LogOptions, parse_columns, parse_separator, parse_where
 from tests import logs
 from tests.understood_logs import UNDERSTOOD, options
 

@@ -18,7 +18,7 @@ from data.build import prepare
 from data.describe import describe
 from data.errors import UserError
 from data.filters import Filters
-from data.log_forms import LogOptions
+from data.log_options import LogOptions
 from tests import logs
 from tests.datasets import sequences
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.log_forms import LogOptions, parse_columns
+from data.log_options import LogOptions, parse_columns
 from tests import logs
 
 

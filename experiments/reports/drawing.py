@@ -16,8 +16,6 @@ from harness.passport import Metrics
 
 # Okabe & Ito's palette, told apart by the colour-blind; hatches for print.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-
-
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
 
 
@@ -31,8 +29,6 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-
-
 _WIDTH, _ROW_HEIGHT = 7.2, 1.9  # inches; the width of a page of two columns
 
 

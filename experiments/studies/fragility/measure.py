@@ -21,20 +21,14 @@ if TYPE_CHECKING:
 
 
 PROTOCOL = "uni1000"
-
-
 FOLDER, RESULTS = "fragility", "fragility.json"
 
 
 STORED, REDRAWN, SHUFFLED = "stored", "redrawn", "shuffled"
-
-
 ANOTHER_USER = "another_user"
 
 
 DRAWS = {STORED: 1, REDRAWN: 10, SHUFFLED: 3, ANOTHER_USER: 3}
-
-
 _SEED = 29  # The same draws for every model and seed.
 
 

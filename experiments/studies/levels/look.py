@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 from harness.board.diagnostics import wins_by_instance
 
 NUM_USERS = 50  # as in the paper
-
-
 _SEED = 56
 
 

@@ -1,0 +1,120 @@
+"""Reads a text file row by row: slow, and only to say what is wrong, and where."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from absl import logging
+
+from data.columns import Columns
+from data.errors import UserError
+from data.layout import Layout
+from data.raw_file import RawFile, Scan, not_utf8
+
+
+def _records(raw: RawFile, layout: Layout) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and fields of each row below the header; slow.
+
+    Raises:
+        UserError: naming the row where a quote does not end as it should.
+    """
+    start = 0
+    with raw.lines() as lines:
+        if not layout.quoted:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, number, line.rstrip("\r\n").split(layout.separator)
+            return
+        reader = csv.reader(lines, delimiter=layout.separator, strict=True)
+        try:
+            for fields in reader:
+                if any(field.strip() for field in fields) or len(fields) > 1:
+                    yield start + 1, reader.line_num, fields
+                start = reader.line_num
+        except csv.Error as error:
+            raise UserError(
+                f"{raw.path}: row {start + 1} opens a quote that does not end as it "
+                f"should, up to row {reader.line_num} ({error}). Double a quote that "
+                "belongs to a field and quote that field, or remove the quote."
+            ) from error
+
+
+def _rows(raw: RawFile, layout: Layout) -> Iterator[tuple[int, int, list[str]]]:
+    records = _records(raw, layout)
+    if layout.has_header:
+        next(records, None)
+    return records
+
+
+def line_of(raw: RawFile, layout: Layout, row: int) -> int:
+    """The file's own number of the line on which a row stands, both from 0 / 1."""
+    for number, (line, _, _) in enumerate(_rows(raw, layout)):
+        if number == row:
+            return line
+    raise IndexError(row)
+
+
+def what_is_wrong(raw: RawFile, layout: Layout, error: Exception) -> str:
+    """The row that Arrow could not read, found by reading slowly."""
+    width = len(layout.names)
+    for line, _, fields in _rows(raw, layout):
+        if len(fields) != width:
+            return (
+                f"{raw.path}: row {line} has {len(fields)} fields, and row 1 has "
+                f"{width}. Mend that row; a field that holds the separator has to "
+                "stand in quotes."
+            )
+    with raw.opened() as file:
+        for number, raw_line in enumerate(file, start=1):
+            try:
+                raw_line.decode()
+            except UnicodeDecodeError:
+                return not_utf8(raw.path, number)
+    return f"{raw.path} is not a table: {str(error).strip()}."
+
+
+def check_quotes(raw: RawFile, layout: Layout) -> int:
+    """Counts the lines that continue a quoted field of the line before.
+
+    Raises:
+        UserError: if a quote is not closed as it should be, or closed so late that it
+            swallows what look like rows.
+    """
+    swallowed = 0
+    for first, last, fields in _rows(raw, layout):
+        swallowed += last - first
+        if last == first:
+            continue
+        for text in fields:
+            inner = text.splitlines()[1:-1]
+            if any(line.count(layout.separator) == len(fields) - 1 for line in inner):
+                raise UserError(
+                    f"{raw.path}: row {first} opens a quote that ends in row {last} "
+                    f"only, and what it swallows looks like rows. Remove that quote."
+                )
+    return swallowed
+
+
+def check_line_ends(
+    raw: RawFile, layout: Layout, scan: Scan, columns: Columns, multi_line: int
+) -> None:
+    """Says what stands on several lines; refuses ids and times that do."""
+    if not multi_line:
+        return
+    for first, last, fields in _rows(raw, layout):
+        if last > first:
+            for name in columns.values:
+                text = fields[layout.names.index(name)]
+                if "\n" in text or "\r" in text:
+                    raise UserError(
+                        f"{raw.path}: row {first}: `{name}` goes on over the end of "
+                        "the line, within quotes. Remove a quote that is too many, or "
+                        "the line end."
+                    )
+    logging.warning(
+        "%s: %d of %d lines continue a quoted field of the line before.",
+        raw.path,
+        multi_line,
+        scan.lines,
+    )
