@@ -35,9 +35,13 @@ _NOT_FINITE = (
 )
 
 
+class NotFinite(UserError):
+    """Scores that are not finite numbers: the training has diverged."""
+
+
 def _check_finite(scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
-        raise UserError(_NOT_FINITE)
+        raise NotFinite(_NOT_FINITE)
 
 
 def _tensors(batch: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
@@ -185,7 +189,7 @@ class Scoring:
 
         self._for_batches(instances, fill)
         if (above < 0).any():
-            raise UserError(_NOT_FINITE)
+            raise NotFinite(_NOT_FINITE)
         return above, negatives
 
     def _for_batches(

@@ -81,7 +81,7 @@ def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
     """Validation metrics of the best epoch; none if the training diverged."""
     import tempfile
 
-    from harness import build, epoch, training
+    from harness import build, epoch, scoring, training
     from mgnm_tf.keras2 import keras
 
     keras.backend.clear_session()
@@ -95,7 +95,7 @@ def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
             )
         except training.Interrupted as stop:
             raise KeyboardInterrupt from stop
-        except epoch.Diverged as error:
+        except (epoch.Diverged, scoring.NotFinite) as error:
             logging.warning("%s", error)
             return {"ndcg@5": None, "gauc": None}
     return {

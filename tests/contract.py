@@ -7,15 +7,15 @@ import tensorflow as tf
 
 from experiments.studies.audit import checks, findings
 
-N, M, T, MAX_HISTORY = 9, 31, 12, 20
+N, M, T, MAX_HISTORY = 9, 31, 8, 20
 
 
 def make_batch():
-    """Five requests of histories of 3, 12, 1, 7 and 0 items, of six candidates each."""
+    """Five requests of histories of 3, 8, 1, 5 and 0 items, of six candidates each."""
     rng = np.random.default_rng(0)
     history = rng.integers(1, M, (5, T)).astype(np.int32)
-    # Lengths 3, 12 (all), 1, 7 and 0: nothing known of a user is a request too.
-    for row, length in enumerate([3, T, 1, 7, 0]):
+    # Nothing known of a user is a request too.
+    for row, length in enumerate([3, T, 1, 5, 0]):
         history[row, : T - length] = 0
     candidates = np.stack([rng.permutation(np.arange(1, M))[:6] for _ in range(5)])
     times = np.where(history > 0, 1_000_000 + 5_000 * np.arange(T), 0)

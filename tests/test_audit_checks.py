@@ -41,7 +41,10 @@ def subject_of(name, **changes):
 
 
 # Each training takes some seconds: the others' are tested with the slow ones.
-QUICK = ("gru4rec", "item_knn", "mean_pooling", "mgnm", "popularity")
+QUICK = ("item_knn", "mean_pooling", "mgnm", "popularity")
+SMALL = {
+    "mgnm": {"arguments": {"embedding_dim": 8, "num_interests": 2, "num_layers": 1}}
+}
 
 
 @pytest.fixture(
@@ -52,7 +55,8 @@ QUICK = ("gru4rec", "item_knn", "mean_pooling", "mgnm", "popularity")
     ],
 )
 def scorer(request, ground):
-    subject = subject_of(request.param, max_epochs=2)
+    changes = {"max_epochs": 2, **SMALL.get(request.param, {})}
+    subject = subject_of(request.param, **changes)
     return runs.trained(subject, ground, ground.world.data, SEED)
 
 

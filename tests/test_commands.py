@@ -243,6 +243,7 @@ def grid(tmp_path_factory):
     return folder, arguments, run("experiments.reproduce_table2", *arguments)
 
 
+@pytest.mark.slow
 def test_the_grid_ends_in_a_table(grid):
     folder, _, done = grid
     assert done.returncode == 0, done.stderr
@@ -251,6 +252,7 @@ def test_the_grid_ends_in_a_table(grid):
     assert (folder / "reports/table2.md").read_text() in done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_times_is_left_out_of_a_table_without(grid):
     folder, _, done = grid
     assert "shop has no times, which tgsrec need" in done.stderr
@@ -260,6 +262,7 @@ def test_a_model_that_needs_times_is_left_out_of_a_table_without(grid):
     assert not list(folder.glob("runs/**/tgsrec*"))
 
 
+@pytest.mark.slow
 def test_a_finished_grid_runs_nothing_again(grid):
     folder, arguments, _ = grid
     passports = sorted(folder.glob("runs/**/passport.json"))
@@ -270,9 +273,8 @@ def test_a_finished_grid_runs_nothing_again(grid):
     assert [path.stat().st_mtime_ns for path in passports] == before
 
 
-@pytest.mark.parametrize(
-    "what", ["protocols", pytest.param("fragility", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["protocols", "fragility"])
 def test_a_report_of_finished_runs_makes_what_it_lacks_and_goes_on(grid, what):
     folder, arguments, _ = grid
     models = "--models=gru4rec,item_knn"
@@ -299,6 +301,7 @@ def test_a_report_of_finished_runs_makes_what_it_lacks_and_goes_on(grid, what):
         assert [other.stat().st_mtime_ns for other in made[1:]] == stamps[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["full", "pop1000"])
 def test_evaluate_ranks_again_to_the_same_metrics(grid, protocol):
     folder, _, _ = grid
@@ -318,6 +321,7 @@ def test_evaluate_ranks_again_to_the_same_metrics(grid, protocol):
     assert ranks.groupby("protocol").size().nunique() == 1
 
 
+@pytest.mark.slow
 def test_under_a_small_catalogue_full_and_uniform_ranks_agree(grid):
     # 22 items: the thousand negatives are all that there are.
     folder, _, _ = grid

@@ -164,6 +164,7 @@ def test_times_are_read_by_models_that_read_them(name, exported, tmp_path):
         np.testing.assert_allclose(answer["scores"], [scores], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_table_of_neighbours_is_exported_as_it_is(exported, tmp_path):
     run, bundle = exported("item_knn")
     asked = {"history": [["i4", "i9"]], "k": 3, "exclude_seen": True}

@@ -168,7 +168,7 @@ def test_a_diverging_loss_is_said(tiny_data, tmp_path):
     [
         pytest.param("mixed_precision", marks=pytest.mark.slow),
         pytest.param("jit_compile", marks=pytest.mark.slow),
-        "deterministic",
+        pytest.param("deterministic", marks=pytest.mark.slow),
     ],
 )
 def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mgnm_tf.counted_draws import seed_pair
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from tests import reference
 
@@ -189,7 +190,8 @@ def test_a_training_step_draws_the_next_number_in_eager_and_graph(levels):
     layer(levels, mask=REAL)
     graph = tf.function(lambda: layer(levels, mask=REAL, training=True))
     for number in range(3):
-        draw = layer._draw([T, L, K], number)
+        seed = seed_pair(layer.seed, number)
+        draw = tf.random.stateless_truncated_normal([T, L, K], seed)
         expected = layer(levels, mask=REAL, routing_logits=draw)
         np.testing.assert_allclose(graph(), expected, rtol=1e-5, atol=1e-6)
     assert int(layer.draws) == 3

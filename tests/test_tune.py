@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness import build, defaults, search_space
+from harness import build, defaults, epoch, search_space, training
 from harness import search as searching
 from harness.config import Config, with_settings
 from harness.models import MODELS
@@ -110,6 +110,21 @@ def test_a_trial_that_diverges_is_logged_and_not_chosen(
     monkeypatch.setattr(search_space, "draw", lambda *_: settings)
     assert search(tiny_data, tmp_path)["settings"] == settings[1]
     assert lines_of(tmp_path)[0]["ndcg@5"] is None
+
+
+def test_a_loss_that_diverges_ends_its_trial_alone(tiny_data, tmp_path, monkeypatch):
+    train, calls = training.train, []
+
+    def diverging_first(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise epoch.Diverged("The loss is not a finite number.")
+        return train(*arguments)
+
+    monkeypatch.setattr(training, "train", diverging_first)
+    found = search(tiny_data, tmp_path, trials=2, max_epochs=1)
+    first, second = lines_of(tmp_path)
+    assert (first["ndcg@5"], found["trial"]) == (None, second["trial"])
 
 
 def test_training_uses_the_best_trial_of_its_data_set(monkeypatch, tmp_path):
