@@ -54,7 +54,8 @@ class MIND(SequentialRecommender):
             in training all candidates meet the positive's interest.
         dropout: of the history's embeddings.
         embedding_stddev: of the table's normal initialisation.
-        seed: of the routing draws and of dropout.
+        seed: of the random first routing logits and of dropout; the same seed and step
+            draw the same numbers.
     """
 
     shares_items = True

@@ -83,7 +83,8 @@ class TGSRec(SequentialRecommender):
         negative_slope: of the layers' perceptrons; 0 is the ReLU of paper and code.
         head: "dot", the paper's, or "mlp", the released code's.
         embedding_stddev: of the tables' normal initialisation.
-        seed: of dropout and sampling.
+        seed: of dropout and of the neighbours that training samples; the same seed and
+            step draw the same ones.
     """
 
     needs_times = True

@@ -50,7 +50,9 @@ if __name__ == "__main__":
         None,
         "Also written there: Markdown (.md) or, with more, JSON (.json).",
     )
-    flags.DEFINE_integer("seed", 1, "Of the data and of the training.", lower_bound=0)
+    flags.DEFINE_integer(
+        "seed", 1, "Seeds the made data and the training.", lower_bound=0
+    )
 
 LEAKY, WRONG_USE = 1, 2
 ALL = "all"

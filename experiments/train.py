@@ -71,7 +71,10 @@ _PATIENCE = flags.DEFINE_integer(
     "patience", None, "Epochs without a better validation metric.", lower_bound=1
 )
 _LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", None, "Of LazyAdam, at the start.", lower_bound=1e-9
+    "learning_rate",
+    None,
+    "The learning rate of LazyAdam at the first step.",
+    lower_bound=1e-9,
 )
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",

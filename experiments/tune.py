@@ -53,9 +53,15 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "another recipe than the paper's to <output_dir>/<recipe>/...; training on those "
     "data reads the default.",
 )
-_TRIALS = flags.DEFINE_integer("trials", 8, "How many, the first included.", 1)
-_MAX_EPOCHS = flags.DEFINE_integer("max_epochs", 12, "Epochs of a trial.", 1)
-_SEED = flags.DEFINE_integer("seed", 1, "Of the draws and of the training.", 0)
+_TRIALS = flags.DEFINE_integer(
+    "trials", 8, "How many configurations are tried, the default one included.", 1
+)
+_MAX_EPOCHS = flags.DEFINE_integer(
+    "max_epochs", 12, "Most epochs that a configuration is trained for.", 1
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 1, "Seeds the draw of the configurations, and their training.", 0
+)
 
 
 def main() -> None:

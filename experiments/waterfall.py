@@ -38,7 +38,12 @@ _STEPS = flags.DEFINE_list(
     "Which steps to train, by comma, e.g. released,row_order,reshape. Default: all. "
     "Tables hold whatever steps are stored.",
 )
-_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds: 1, 2, ...", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds",
+    3,
+    "How many times each step is trained, with the seeds 1, 2, ...",
+    lower_bound=1,
+)
 _EPOCHS = flags.DEFINE_integer(
     "epochs", 1, "Passes over the training instances.", lower_bound=1
 )

@@ -43,8 +43,9 @@ def build_model(
     """A model with its weights made, compiled, and adapted to the training events.
 
     Args:
-        config: the configuration.
-        data: whose vocabularies and training events.
+        config: the configuration of the run, which names the model and its arguments.
+        data: the prepared data: its vocabularies give the sizes of the tables, and
+            `adapt` learns from its training events.
         seed: of what the model draws by itself.
         kind: what to build, if not the configured model's class.
 

@@ -42,7 +42,8 @@ class Cluster:
     """Who takes part.
 
     Attributes:
-        workers: "host:port" of each.
+        workers: the address of each worker, as "host:port", in the order of their
+            numbers.
         index: of this process; worker 0 is the chief.
     """
 
@@ -138,7 +139,7 @@ def joined(cluster: Cluster, claims: dict[str, Any], timeout: float) -> Iterator
     """Begins when all workers are here and agree; ends the process if one is lost.
 
     Args:
-        cluster: who takes part.
+        cluster: the workers that train together, and which of them this process is.
         claims: by name, what must be the same for all: JSON values.
         timeout: seconds to wait for the others to come, and for a sign of life later.
 

@@ -37,11 +37,11 @@ def run_epoch(
     """Runs an epoch from a step on, to its end or until someone asks to stop.
 
     Args:
-        model: what is trained.
-        data: whose training instances.
-        config: of the run.
+        model: the compiled model that is trained.
+        data: the prepared data whose training instances are the batches.
+        config: the configuration of the run: batch size, negatives, history length.
         seed: of the run; with `epoch` and the step it fixes all that is drawn.
-        epoch: counted from 0.
+        epoch: the number of this epoch, counted from 0.
         first_step: of the epoch, counted from 0; those before it are done.
         stopping: whether to stop after the step under way.
 

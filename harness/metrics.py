@@ -19,7 +19,7 @@ class Ranks:
     Attributes:
         pessimistic: int [n], negatives with at least the positive's score.
         optimistic: int [n], negatives with more than the positive's score.
-        negatives: int [n], how many there are.
+        negatives: int [n], how many negatives each list has.
     """
 
     pessimistic: np.ndarray
@@ -49,7 +49,7 @@ class UserRanks:
         pessimistic: int [u], negatives with at least the best positive's score.
         optimistic: int [u], negatives with more than it.
         auc: float [u], over all pairs of a positive and a negative, ties half.
-        size: int [u], rows of the list.
+        size: int [u], how many positives and negatives each user's list has.
     """
 
     pessimistic: np.ndarray

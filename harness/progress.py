@@ -20,8 +20,8 @@ class Steps:
     """Some steps of one epoch, run one after the other.
 
     Attributes:
-        done: how many.
-        seconds: what they took.
+        done: how many steps were taken.
+        seconds: how long these steps took.
         first_step_s: seconds of the first one, which traces; None if there was none.
         losses: means over the steps, by the name that the train step gives them.
         stopped: whether someone asked to stop before the epoch's end.
@@ -39,14 +39,14 @@ class Progress:
     """Where training stands.
 
     Attributes:
-        epoch: epochs finished.
+        epoch: how many epochs are finished.
         step: steps done of the epoch under way.
-        steps: of all epochs.
+        steps: how many training steps were taken, over all epochs.
         seconds: of training steps, validation apart.
         timed_positives: of all steps but each process's first, which traces.
         timed_seconds: of the same steps.
         best_epoch: the one with the best validation metric; 0 before the first.
-        best_metrics: its validation metrics.
+        best_metrics: the validation metrics after the best epoch, by name.
         stopped_because: a reason, once training is over.
         commits: of the code, another one where a stopped run went on.
         tensorflow: its versions, likewise.

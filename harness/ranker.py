@@ -37,8 +37,8 @@ class Ranker:
     """Ranks instances with one model, under every protocol.
 
     Args:
-        model: any model of the contract.
-        data: the prepared data.
+        model: any model that follows `SequentialRecommender`'s contract.
+        data: the prepared data whose instances are ranked.
         max_history: the newest events shown to the model.
         candidate_seed: of the candidate sets, one for all models of a table.
         batch_size: instances encoded at a time, in each of two threads; no score

@@ -18,7 +18,7 @@ class Ranking:
 
     Attributes:
         instances: int32 [n, 2] of `(user, end)`.
-        ranks: 0-based, by instance.
+        ranks: where each instance's positive stands, counted from 0.
         users: the same by user, as the authors' code pools them; None for "full",
             and where not asked for.
         seconds: that this worker took; of all protocols where one pass ranked them.

@@ -97,8 +97,8 @@ class Scoring:
     """Scores with one model; traced once, whatever the lengths and the catalogue.
 
     Args:
-        model: any model of the contract.
-        data: the prepared data.
+        model: any model that follows `SequentialRecommender`'s contract.
+        data: the prepared data whose histories are scored.
         max_history: the newest events shown to the model.
         batch_size: instances encoded at a time, in each of two threads; no score
             depends on it.
@@ -135,8 +135,8 @@ class Scoring:
 
         Args:
             data: with the vocabularies, and times or none, of the data before.
-            gather: makes the batches.
-            batch_size: instances encoded at a time.
+            gather: the function that makes batches of histories from instances.
+            batch_size: how many instances are encoded at a time.
             threads: how many batches are scored at a time.
         """
         other = copy.copy(self)

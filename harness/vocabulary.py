@@ -33,8 +33,8 @@ class Vocabulary:
         counts: training events of items 1, 2, ..., int64 [M].
         last_time: of the newest event of the log, seconds since the epoch; None where
             the data have no times.
-        data_sha256: of the prepared data.
-        sha256: of each file.
+        data_sha256: the SHA-256 of the prepared data that the ids belong to.
+        sha256: the SHA-256 of each file of ids, by its name.
     """
 
     users: np.ndarray
@@ -63,8 +63,8 @@ def write(run_dir: Path, data: PreparedData, with_events: bool = False) -> None:
     """Writes raw ids, training counts and hashes; the summary comes last.
 
     Args:
-        run_dir: the run's folder.
-        data: that the run was trained on.
+        run_dir: the folder of the run that gets the files.
+        data: the prepared data that the run was trained on.
         with_events: also writes the training events, for a model whose `adapt` makes
             what is not among its weights.
     """

@@ -28,10 +28,10 @@ def start_from(
     its own initial row. All else is copied as it is.
 
     Args:
-        model: built for `data`.
-        config: of the model.
-        data: that it will be trained on.
-        source: folder of the finished run.
+        model: a new model, built for the vocabularies of `data`.
+        config: the configuration of the new model.
+        data: the prepared data that the new model will be trained on.
+        source: the folder of the finished run whose weights are taken.
 
     Returns:
         What the passport says: where from, and how many ids were kept and are new.

@@ -92,7 +92,8 @@ class MGNM(SequentialRecommender):
             events.
         level_pooling: Eq. 15, or the sum over levels of Figure 7; inference only.
         embedding_stddev: of the normal initialisation of both tables.
-        seed: of the routing draws and of dropout.
+        seed: of the random first routing logits and of dropout; the same seed and step
+            draw the same numbers.
         l2: theta_2.
     """
 

@@ -32,10 +32,10 @@ class DatasetTable:
 
     Attributes:
         dataset, split: which.
-        by_model: by model, one a seed.
-        cells: by model and metric.
+        by_model: the finished runs of each model, one run for each seed.
+        cells: for each model and metric its mean, its spread and its marks.
         is_papers_data: whether users and items are Table 1's.
-        warnings: what a reader has to know.
+        warnings: sentences that stand below the table, e.g. that seeds are missing.
     """
 
     dataset: str

@@ -49,7 +49,7 @@ class AblationTable:
     """The rows of one data set, by the names of Table 3.
 
     Attributes:
-        by_model: of each row, one a seed.
+        by_model: the finished runs behind each row, one run for each seed.
         cells: by row and metric, each tested against the full model.
     """
 

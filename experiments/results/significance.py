@@ -56,10 +56,11 @@ def paired_bootstraps(
     Args:
         differences: of metrics between two models, by instance, one comparison a
             column, float [n, k]. All see the same resamples.
-        users: whose instance it is, int [n].
+        users: the user of each instance, int [n]; equal numbers are one user.
         weights: of the instances in the mean, float [n, k]; equal without.
-        resamples: how often.
-        seed: of the resampling.
+        resamples: how often users are drawn with replacement.
+        seed: of the generator that draws the users; the same seed gives the same
+            intervals.
 
     Returns:
         One `Difference` a column.

@@ -53,8 +53,8 @@ def attainable(row: Row, metric: str) -> tuple[float, float] | None:
     changes nothing in that. Roundings count in favour of the row.
 
     Args:
-        row: GAUC, NDCG@5, HIT@5, MRR@5.
-        metric: one of the three at 5.
+        row: four printed values, in the order GAUC, NDCG@5, HIT@5, MRR@5.
+        metric: which bound is asked for: `ndcg@5`, `hit@5` or `mrr@5`.
 
     Returns:
         The least and the greatest value; None where no ranking has the two others.

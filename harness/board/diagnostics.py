@@ -19,7 +19,7 @@ def routing_entropy(couplings: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
     Args:
         couplings: [B, L, K, T], zero at padding.
-        lengths: of the histories, [B].
+        lengths: int [B], how many events each history has.
     """
     couplings = couplings[lengths > 1]
     scale = np.log(lengths[lengths > 1])[:, None, None]
@@ -47,7 +47,7 @@ def dead_share(interests: np.ndarray, active: np.ndarray | None = None) -> np.nd
     """The share of the interests in use that are all zero, by level: [L].
 
     Args:
-        interests: [B, L, K, D].
+        interests: float [B, L, K, D], the interest vectors of each history and level.
         active: [B, L, K], which of them their history uses; None for all.
     """
     dead = ~interests.any(axis=-1)

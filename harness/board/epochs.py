@@ -49,9 +49,9 @@ class Board:
     model that explains nothing (`SequentialRecommender.explain`) costs nothing.
 
     Args:
-        model: the model in training.
-        data: the prepared data.
-        config: of the run.
+        model: the model that is being trained; its present weights are shown.
+        data: the prepared data whose validation instances are looked at.
+        config: the configuration of the run that is shown.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class Board:
         """Writes to the default summary writer what the model explains now.
 
         Args:
-            epoch: how many are finished.
-            last: whether training stops here.
+            epoch: how many epochs are finished, which is the step in TensorBoard.
+            last: whether training stops after this epoch, so that its pictures are
+                kept.
         """
         if self._silent:
             return

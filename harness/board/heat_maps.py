@@ -20,10 +20,10 @@ class HistoryPicture:
     distance from 0.5, which an untrained one has everywhere.
 
     Args:
-        title: above the picture.
-        items: labels, oldest first.
-        num_levels: L.
-        num_interests: K.
+        title: the text above the picture, e.g. whose history it shows.
+        items: the label of each item of the history, the oldest first.
+        num_levels: L, how many levels the model has, depth 0 included.
+        num_interests: K, how many interests each level has.
         with_adjacency: whether there is an adjacency to draw.
     """
 
@@ -84,7 +84,7 @@ class HistoryPicture:
         """The picture, uint8 [height, width, 3].
 
         Args:
-            couplings: [L, K, T].
+            couplings: float [L, K, T], how much of each item is in each interest.
             adjacency: [T, T], or None where there is none to draw.
         """
         panels = [] if adjacency is None else [adjacency]

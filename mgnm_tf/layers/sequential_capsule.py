@@ -72,7 +72,8 @@ class SequentialCapsule(keras.layers.Layer):
         routing_init: see above.
         squash_last: Eq. 7 in the last iteration too, as printed; without it the length
             of an interest is free.
-        seed: of the routing draws.
+        seed: of the random first routing logits; the same seed and the same count of
+            draws give the same ones.
     """
 
     def __init__(

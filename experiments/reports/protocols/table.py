@@ -23,7 +23,7 @@ class ProtocolTable:
     """What the protocols say of the models of one data set.
 
     Attributes:
-        by_model: by model, one a seed.
+        by_model: the finished runs of each model, one run for each seed.
         cells: by metric, column and model; a model is in a column if all of its runs
             are.
         taus: by metric and pair of columns, over the models that both have.

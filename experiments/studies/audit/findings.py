@@ -39,12 +39,12 @@ class Finding:
     """What a check found.
 
     Attributes:
-        verdict: `OK`, `LEAK` or `NOT_APPLICABLE`.
+        verdict: one of `OK`, `LEAK` and `NOT_APPLICABLE`.
         value: a GAUC, the largest change of a score in standard deviations of the
             scores, or a share of ranks; None where not applicable.
         bound: how far the value may be from `expected`.
-        expected: 0.5 for a GAUC, else 0.
-        reason: why a check is not applicable.
+        expected: what an honest model gives: 0.5 for a GAUC, 0 for a difference.
+        reason: a sentence that says why the check is not applicable.
     """
 
     verdict: str

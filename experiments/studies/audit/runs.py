@@ -43,12 +43,12 @@ class Audit:
     """What all checks found of one model.
 
     Attributes:
-        name: of the subject.
+        name: the name of the model that was audited, as tables show it.
         arguments: of its constructor, beyond the shared ones.
         findings: by a name of `sentinels.CHECKS`, in that order.
         planted: GAUC over the users with planted interests.
         planted_bound: how far from 0.5 chance could have put it.
-        seconds: that it took.
+        seconds: how long the whole audit took, its trainings included.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Grounds:
     """The data of an audit, one for all models.
 
     Attributes:
-        world: what is learned and ranked.
+        world: the made data that models are trained on and ranked on.
         later: with other items from the validation targets on.
-        tested: with other test events.
-        folder: to train in.
+        tested: the same data with other test events; training must not notice.
+        folder: the temporary folder that trainings write to.
     """
 
     world: worlds.World

@@ -27,9 +27,9 @@ class Subject:
     """A model to audit.
 
     Attributes:
-        name: of tables.
-        kind: what `runner.build_model` calls.
-        config: how it is trained.
+        name: what tables call the model, e.g. `gru4rec` or `package.module:Class`.
+        kind: the class that `build.build_model` calls to make the model.
+        config: the configuration that the model is trained with.
     """
 
     name: str

@@ -45,7 +45,7 @@ class FragilityTable:
         by_users: by order, model and metric, whether shuffled histories, or another
             user's, give another value than stored ones: paired bootstrap over users,
             Holm-corrected over models.
-        notes: what a reader has to know.
+        notes: sentences that stand below the table, on what its numbers mean.
     """
 
     dataset: str

@@ -36,7 +36,7 @@ class Lists:
 
     Attributes:
         instances: int32 [n, 2] of `(user, end)`, each user's together.
-        candidates: int32 [n, C].
+        candidates: int32 [n, C], ids of items: the target first, then its negatives.
     """
 
     instances: np.ndarray

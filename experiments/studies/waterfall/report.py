@@ -42,10 +42,10 @@ def write(
     The JSON lines are the runs: what the tables can be traced to.
 
     Args:
-        folder: where they go.
+        folder: the folder that the files are written to.
         runs: of `waterfall_runs.run_step`, all of one data set and budget. A step
             that has none is left out.
-        popularity: the metrics of counting, by grouping.
+        popularity: the metrics of the model that ranks by popularity, by grouping.
     """
     markdown = to_markdown(runs, popularity)
     texts = {

@@ -39,9 +39,9 @@ class Budget:
     """What bounds the work of each run.
 
     Attributes:
-        epochs: passes over the training instances.
+        epochs: how many passes over the training instances each step makes.
         train_instances: a fixed sample of them at most; None trains on all.
-        max_history: T.
+        max_history: T, how many of the newest events the model is shown.
         checks: evenly spaced; the best of them is evaluated.
         instances: of test, and of validation, at least this many are ranked: all those
             of users drawn with a fixed seed.
