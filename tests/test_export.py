@@ -238,6 +238,7 @@ def served(exported):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_documented_request_is_answered_over_http(served, exported):
     run, _ = exported("mgnm")
     (body,) = re.findall(

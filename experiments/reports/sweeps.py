@@ -22,7 +22,7 @@ def draw_sweep(
     folder: Path,
     name: str,
     variant: Callable[[str, int], variants.Variant],
-    found: dict[tuple[str, str], Runs],
+    runs: dict[tuple[str, str], Runs],
 ) -> list[Path]:
     """A metric over L or K: a row of panels a data set."""
     label, full = {
@@ -30,7 +30,7 @@ def draw_sweep(
         "fig4": ("interests K", variants.FULL["num_interests"]),
     }[name]
     lines = {}
-    for (dataset, split), by_model in found.items():
+    for (dataset, split), by_model in runs.items():
         points = [
             point(x, [run.test_metrics() for run in by_model[folder_name]])
             for x in range(9)

@@ -79,12 +79,12 @@ def to_markdown(tables: Tables) -> str:
         lines += markdown_head(heads)
         counted = []
         for model in ordered(by_model):
-            found = _means(by_model[model])
+            means = _means(by_model[model])
             name = display_name(model)
-            if found is None:
+            if means is None:
                 counted.append(name)
                 continue
-            cells = [_cell(key, found[key]) for key in _COLUMNS]
+            cells = [_cell(key, means[key]) for key in _COLUMNS]
             lines.append(markdown_row([markdown_text(name), *cells]))
         lines += ["", markdown_text(_caption(by_model, counted)), ""]
     lines += [
@@ -111,8 +111,8 @@ def to_csv(tables: Tables) -> str:
     for (dataset, split), by_model in tables.items():
         for model in ordered(by_model):
             runs = by_model[model]
-            found = _means(runs) or {}
-            costs = [f"{found[key]:.6g}" if found else "" for key in _COLUMNS]
+            means = _means(runs) or {}
+            costs = [f"{means[key]:.6g}" if means else "" for key in _COLUMNS]
             rows.append([dataset, split, model, len(runs), *costs])
     for name, (seconds, iterations, minutes) in paper.TABLE4.items():
         printed = [str(seconds), str(iterations), str(minutes)]
@@ -122,10 +122,10 @@ def to_csv(tables: Tables) -> str:
 
 
 def _means(runs: list[Run]) -> dict[str, float] | None:
-    found = [one for one in map(took, runs) if one is not None]
-    if not found:
+    means = [one for one in map(took, runs) if one is not None]
+    if not means:
         return None
-    return {key: float(np.mean([one[key] for one in found])) for key in _COLUMNS}
+    return {key: float(np.mean([one[key] for one in means])) for key in _COLUMNS}
 
 
 def _cell(key: str, value: float) -> str:

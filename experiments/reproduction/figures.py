@@ -17,13 +17,13 @@ def write(
     Figure 5 has the micro-video logs, Figure 6 all other data sets, as in the paper.
     """
     folder = output_dir / "figures"
-    found = {pair: finished_runs.read_runs(runs_dir, *pair) for pair in datasets}
+    runs = {pair: finished_runs.read_runs(runs_dir, *pair) for pair in datasets}
     return [
-        *draw_sweep(folder, "fig3", variants.with_layers, found),
-        *draw_sweep(folder, "fig4", variants.with_interests, found),
-        *wins(folder, "fig5", {p: f for p, f in found.items() if is_video(p[0])}),
-        *wins(folder, "fig6", {p: f for p, f in found.items() if not is_video(p[0])}),
-        *poolings(folder, found),
+        *draw_sweep(folder, "fig3", variants.with_layers, runs),
+        *draw_sweep(folder, "fig4", variants.with_interests, runs),
+        *wins(folder, "fig5", {p: f for p, f in runs.items() if is_video(p[0])}),
+        *wins(folder, "fig6", {p: f for p, f in runs.items() if not is_video(p[0])}),
+        *poolings(folder, runs),
     ]
 
 

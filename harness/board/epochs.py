@@ -85,13 +85,13 @@ class Board:
             return
         if epoch == 1:
             tf.summary.experimental.write_raw_pb(_layout(), step=0)
-        found = self._look(self._probe)
+        explained = self._look(self._probe)
         # Written at once: a call of `tf.summary` for each takes ten times as long.
         summary = Summary()
-        if "level_logits" in found:
-            self._add_levels(summary, found["level_logits"])
-        if "interests" in found:
-            self._add_interests(summary, found)
+        if "level_logits" in explained:
+            self._add_levels(summary, explained["level_logits"])
+        if "interests" in explained:
+            self._add_interests(summary, explained)
             if last or epoch in _PICTURED:
                 self._add_pictures(summary)
         tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
@@ -132,33 +132,35 @@ class Board:
             tag = f"levels/win_share_by_user/negative/level_{level}"
             summary.MergeFrom(histogram_pb(tag, shares))
 
-    def _add_interests(self, summary: Any, found: dict[str, np.ndarray]) -> None:
-        entropy = diagnostics.routing_entropy(found["couplings"], _lengths(self._probe))
+    def _add_interests(self, summary: Any, explained: dict[str, np.ndarray]) -> None:
+        entropy = diagnostics.routing_entropy(
+            explained["couplings"], _lengths(self._probe)
+        )
         _add_by_level(summary, "interests/routing_entropy", entropy)
-        cosine = diagnostics.pairwise_cosine(found["interests"])
+        cosine = diagnostics.pairwise_cosine(explained["interests"])
         _add_by_level(summary, "interests/cosine", cosine)
-        dead = diagnostics.dead_share(found["interests"], found.get("active"))
+        dead = diagnostics.dead_share(explained["interests"], explained.get("active"))
         _add_by_level(summary, "interests/dead_share", dead)
 
     def _add_pictures(self, summary: Any) -> None:
-        found = self._look(self._examples)
+        explained = self._look(self._examples)
         lengths = _lengths(self._examples)
         if not self._pictures:
-            self._pictures = self._make_pictures(found, lengths)
+            self._pictures = self._make_pictures(explained, lengths)
         for row, (user, picture) in enumerate(self._pictures.items()):
             newest = slice(-lengths[row], None)
             adjacency = None
-            if "adjacency" in found:
-                adjacency = found["adjacency"][row, newest, newest]
-            drawn = picture.draw(found["couplings"][row, ..., newest], adjacency)
+            if "adjacency" in explained:
+                adjacency = explained["adjacency"][row, newest, newest]
+            drawn = picture.draw(explained["couplings"][row, ..., newest], adjacency)
             _add_image(summary, f"history/user_{user}", drawn)
 
     def _make_pictures(
-        self, found: dict[str, np.ndarray], lengths: np.ndarray
+        self, explained: dict[str, np.ndarray], lengths: np.ndarray
     ) -> dict[str, HistoryPicture]:
         """By the user's key."""
         users, items = self._data.keys("users"), self._data.keys("items")
-        _, num_levels, num_interests, _ = found["couplings"].shape
+        _, num_levels, num_interests, _ = explained["couplings"].shape
         pictures = {}
         for row, length in enumerate(lengths):
             user = str(users[self._examples["user"][row] - 1])
@@ -168,7 +170,7 @@ class Board:
                 [str(key) for key in items[history - 1]],
                 num_levels,
                 num_interests,
-                with_adjacency="adjacency" in found,
+                with_adjacency="adjacency" in explained,
             )
         return pictures
 

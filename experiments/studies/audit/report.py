@@ -33,8 +33,8 @@ def to_json(audits: list[Audit], seed: int) -> dict[str, Any]:
                 "seconds": audit.seconds,
                 "planted": {"gauc": audit.planted, "bound": audit.planted_bound},
                 "checks": {
-                    name: dataclasses.asdict(found)
-                    for name, found in audit.findings.items()
+                    name: dataclasses.asdict(finding)
+                    for name, finding in audit.findings.items()
                 },
             }
             for audit in audits
@@ -60,8 +60,14 @@ def _of_one(audit: Audit) -> list[str]:
         f"| {audit.name} | verdict | found | honest | what is asked |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, found in audit.findings.items():
-        cells = [name, _verdict(found), _value(found), _honest(found), CHECKS[name]]
+    for name, finding in audit.findings.items():
+        cells = [
+            name,
+            _verdict(finding),
+            _value(finding),
+            _honest(finding),
+            CHECKS[name],
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -99,9 +105,9 @@ def _notes(audits: list[Audit], seed: int) -> list[str]:
     ]
     reasons: dict[str, list[str]] = {}
     for audit in audits:
-        for name, found in audit.findings.items():
-            if found.verdict == NOT_APPLICABLE:
-                reasons.setdefault(f"{audit.name}: {found.reason}", []).append(name)
+        for name, finding in audit.findings.items():
+            if finding.verdict == NOT_APPLICABLE:
+                reasons.setdefault(f"{audit.name}: {finding.reason}", []).append(name)
     for reason, names in reasons.items():
         notes.append(f"Not applicable ({', '.join(names)}): {reason}")
     return [line for note in notes for line in (note, "")][:-1]
@@ -123,19 +129,19 @@ def _learned(audits: list[Audit]) -> str:
     return text
 
 
-def _verdict(found: Finding) -> str:
-    return {LEAK: "**LEAK**", NOT_APPLICABLE: "–"}.get(found.verdict, found.verdict)
+def _verdict(finding: Finding) -> str:
+    return {LEAK: "**LEAK**", NOT_APPLICABLE: "–"}.get(finding.verdict, finding.verdict)
 
 
-def _value(found: Finding) -> str:
-    if found.value is None:
+def _value(finding: Finding) -> str:
+    if finding.value is None:
         return ""
-    return f"{found.value:.3f}" if found.expected else f"{found.value:.2g}"
+    return f"{finding.value:.3f}" if finding.expected else f"{finding.value:.2g}"
 
 
-def _honest(found: Finding) -> str:
-    if found.bound is None:
+def _honest(finding: Finding) -> str:
+    if finding.bound is None:
         return ""
-    if found.expected:
-        return f"{found.expected} ± {found.bound:.3f}"
-    return f"≤ {found.bound:g}" if found.bound else "0"
+    if finding.expected:
+        return f"{finding.expected} ± {finding.bound:.3f}"
+    return f"≤ {finding.bound:g}" if finding.bound else "0"

@@ -119,14 +119,14 @@ def to_csv(tables: list[FragilityTable]) -> str:
         for model, by_order in table.values.items():
             for order, by_grouping in by_order.items():
                 for grouping, by_metric in by_grouping.items():
-                    for metric, found in by_metric.items():
+                    for metric, values in by_metric.items():
                         seeds = len(table.by_model[model])
-                        spread = significance.mean_and_sd(found.tolist())
+                        spread = significance.mean_and_sd(values.tolist())
                         rows.append(
                             (
                                 *(table.dataset, table.split, model, seeds),
-                                *(order, grouping, metric, len(found), *spread),
-                                *(float(found.min()), float(found.max())),
+                                *(order, grouping, metric, len(values), *spread),
+                                *(float(values.min()), float(values.max())),
                             )
                         )
     return csv_text(heads, rows)
@@ -143,10 +143,10 @@ def _model_lines(table: FragilityTable, model: str) -> list[str]:
     if REDRAWN in by_order:
         cells = []
         for metric in METRICS:
-            found = by_order[REDRAWN][metric]
+            values = by_order[REDRAWN][metric]
             mark = " §" if outside(table, model, metric) else ""
-            ends = f"[{found.min():.4f}, {found.max():.4f}]"
-            cells.append(f"{_mean_and_sd(found)} {ends}{mark}")
+            ends = f"[{values.min():.4f}, {values.max():.4f}]"
+            cells.append(f"{_mean_and_sd(values)} {ends}{mark}")
         rows.append(["", "redrawn", *cells])
     for order, label in ALTERED.items():
         cells = []
@@ -168,8 +168,10 @@ def _tau_lines(table: FragilityTable) -> list[str]:
             continue
         cells = []
         for metric in METRICS:
-            found = taus(table, order, metric)
-            text = f"{np.mean(found):.2f} (lowest {min(found):.2f})" if found else "–"
+            values = taus(table, order, metric)
+            text = (
+                f"{np.mean(values):.2f} (lowest {min(values):.2f})" if values else "–"
+            )
             cells.append(text)
         lines.append(markdown_row([name, *cells]))
     return [
@@ -181,5 +183,5 @@ def _tau_lines(table: FragilityTable) -> list[str]:
     ]
 
 
-def _mean_and_sd(found: np.ndarray) -> str:
-    return mean_text(*significance.mean_and_sd(found.tolist()))
+def _mean_and_sd(values: np.ndarray) -> str:
+    return mean_text(*significance.mean_and_sd(values.tolist()))

@@ -24,12 +24,14 @@ from harness.metrics import METRICS
 from harness.passport import Runs
 
 
-def wins(folder: Path, name: str, found: dict[tuple[str, str], Runs]) -> list[Path]:
+def wins(
+    folder: Path, name: str, by_dataset: dict[tuple[str, str], Runs]
+) -> list[Path]:
     """Which level wins the maximum, by user: test items, and their negatives."""
     import pandas as pd
 
     tables = {}
-    for (dataset, split), by_model in found.items():
+    for (dataset, split), by_model in by_dataset.items():
         for run in by_model.get(variants.full(dataset).folder, []):
             path = run.folder / look.FOLDER / look.WINS
             if path.exists():  # The first seed is enough: users are drawn alike.
@@ -98,10 +100,10 @@ def _stack(axis: Any, by_level: np.ndarray) -> None:
     axis.set_xticks([])
 
 
-def poolings(folder: Path, found: dict[tuple[str, str], Runs]) -> list[Path]:
+def poolings(folder: Path, by_dataset: dict[tuple[str, str], Runs]) -> list[Path]:
     """The maximum of the levels beside their sum, of the same weights."""
     bars = {}
-    for (dataset, split), by_model in found.items():
+    for (dataset, split), by_model in by_dataset.items():
         runs = by_model.get(variants.full(dataset).folder, [])
         paths = {run.seed: run.folder / look.FOLDER / look.SUM for run in runs}
         runs = [run for run in runs if paths[run.seed].exists()]

@@ -84,12 +84,12 @@ def _view(
     return lambda found: found[selection][name][grouping]
 
 
-def over_seeds(found: dict[int, Metrics], metric: str) -> tuple[float, float | None]:
-    return mean_and_sd([values[metric] for values in found.values()])
+def over_seeds(by_seed: dict[int, Metrics], metric: str) -> tuple[float, float | None]:
+    return mean_and_sd([values[metric] for values in by_seed.values()])
 
 
 def change_between(
-    before: dict[int, Metrics], found: dict[int, Metrics], metric: str
+    before: dict[int, Metrics], by_seed: dict[int, Metrics], metric: str
 ) -> tuple[float, float | None]:
-    seeds = before.keys() & found.keys()
-    return mean_and_sd([found[s][metric] - before[s][metric] for s in sorted(seeds)])
+    seeds = before.keys() & by_seed.keys()
+    return mean_and_sd([by_seed[s][metric] - before[s][metric] for s in sorted(seeds)])

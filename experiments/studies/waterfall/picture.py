@@ -37,14 +37,14 @@ def draw(
     chance, spread = runs[0]["evaluation"]["chance"], chance_deviation(runs)
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 6.2), sharey=True)
     for axis, metric in zip(axes, SHOWN):
-        for place, (step, found) in enumerate(lines):
+        for place, (step, by_seed) in enumerate(lines):
             color, marker, fill = _HONEST, "o", _HONEST
             if step in ("released", "grouping"):
                 color, marker, fill = _LEAKY, "s", _LEAKY
             elif step in mixing:
                 color, marker, fill = _LEAKY, "s", "white"
-            mean, sd = over_seeds(found, metric)
-            seeds = [values[metric] for values in found.values()]
+            mean, sd = over_seeds(by_seed, metric)
+            seeds = [values[metric] for values in by_seed.values()]
             axis.plot(seeds, [place] * len(seeds), "|", color=color, ms=9, mew=1)
             axis.errorbar(
                 mean, place, xerr=sd, fmt=marker, color=color, mfc=fill, ms=6, capsize=3
@@ -56,7 +56,7 @@ def draw(
                 va="center",
                 fontsize=8,
             )
-        means = [over_seeds(found, metric)[0] for _, found in lines]
+        means = [over_seeds(by_seed, metric)[0] for _, by_seed in lines]
         axis.plot(means, range(len(lines)), color="#CCCCCC", lw=1, zorder=0)
         for value, style in ((chance, ":"), (popularity["instance"], "--")):
             axis.axvline(value[metric], color=_REFERENCE, ls=style, lw=1, zorder=0)

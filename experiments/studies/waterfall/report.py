@@ -72,9 +72,9 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
         "",
         *markdown_head(["rows of the batch", *heads, "seeds"]),
     ]
-    for name, found in views(runs, popularity):
-        cells = [_text(found, metric) for metric in METRICS]
-        seeds = "" if name.startswith("*") else str(len(found))
+    for name, by_seed in views(runs, popularity):
+        cells = [_text(by_seed, metric) for metric in METRICS]
+        seeds = "" if name.startswith("*") else str(len(by_seed))
         lines.append(markdown_row([name, *cells, seeds]))
     lines += [
         "",
@@ -87,18 +87,18 @@ def to_markdown(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> s
     heads = ["GAUC", "Δ", "NDCG@5", "Δ", *heads[2:], "seeds"]
     lines += markdown_head(["", "switch", "released → paper", *heads])
     before: dict[int, Metrics] | None = None
-    for step, found in waterfall(runs):
+    for step, by_seed in waterfall(runs):
         cells = []
         for metric in METRICS:
-            cells.append(_text(found, metric))
+            cells.append(_text(by_seed, metric))
             if metric in SHOWN:
-                change = before and change_between(before, found, metric)
+                change = before and change_between(before, by_seed, metric)
                 cells.append(_signed(change) if change else "")
         number = str(STEPS.index(step))
         lines.append(
-            markdown_row([number, step, explain(step), *cells, str(len(found))])
+            markdown_row([number, step, explain(step), *cells, str(len(by_seed))])
         )
-        before = found
+        before = by_seed
     return "\n".join(lines) + "\n"
 
 
@@ -111,18 +111,18 @@ def to_csv(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
     tables = {"rows": views(runs, popularity), "steps": waterfall(runs)}
     for table, lines in tables.items():
         before: dict[int, Metrics] | None = None
-        for name, found in lines:
+        for name, by_seed in lines:
             for metric in METRICS:
-                change = before and change_between(before, found, metric)
+                change = before and change_between(before, by_seed, metric)
                 plain = name.replace("*", "").replace(",", ";")
                 rows.append(
                     (
                         *(runs[0]["dataset"], table, plain, metric),
-                        *(*over_seeds(found, metric), len(found)),
+                        *(*over_seeds(by_seed, metric), len(by_seed)),
                         *(change or (None, None)),
                     )
                 )
-            before = found if table == "steps" else None
+            before = by_seed if table == "steps" else None
     return csv_text(heads, rows)
 
 
@@ -149,8 +149,8 @@ def caption(runs: list[dict[str, Any]]) -> str:
     )
 
 
-def _text(found: dict[int, Metrics], metric: str) -> str:
-    return mean_text(*over_seeds(found, metric))
+def _text(by_seed: dict[int, Metrics], metric: str) -> str:
+    return mean_text(*over_seeds(by_seed, metric))
 
 
 def _signed(change: tuple[float, float | None]) -> str:
