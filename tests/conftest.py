@@ -9,8 +9,7 @@ import threading
 import pytest
 
 from harness import provenance, runner
-from mgnm_tf.keras2 import keras
-from tests import runs
+from tests import runs, seeds
 from tests.datasets import make_prepared
 
 
@@ -48,7 +47,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Weights that a test does not set are drawn alike in every run of it."""
-    keras.utils.set_random_seed(0)
+    seeds.seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 from experiments.studies.audit import checks
-from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
-from tests import contract, reference
+from tests import contract, reference, seeds
 from tests.small_mgnm import CANDIDATES, HISTORY, make_batch, make_model
 
 SWITCHES = [
@@ -167,7 +166,7 @@ def test_an_unknown_extractor_is_named():
 
 
 def make(switch):
-    keras.utils.set_random_seed(1)
+    seeds.seed(1)
     return MGNM(contract.N, contract.M, contract.MAX_HISTORY, **switch)
 
 

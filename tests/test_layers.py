@@ -7,13 +7,12 @@ import pytest
 import tensorflow as tf
 
 from mgnm_tf import ops
-from mgnm_tf.keras2 import keras
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.layers.sequential_capsule import SequentialCapsule
 from mgnm_tf.layers.shared_gcn import SharedGCN
 from mgnm_tf.layers.user_aware_graph import UserAwareGraph
 from mgnm_tf.ops import masked_softmax, score_in_chunks, squash
-from tests import reference
+from tests import reference, seeds
 
 B, L, T, D, K, C = 2, 3, 5, 4, 2, 6
 PADDED = np.array([[False, False, True, True, True], [True] * 5])
@@ -200,7 +199,7 @@ def test_training_draws_anew_and_inference_does_not(levels):
 
 def test_the_seed_decides_the_draws(levels):
     def draw(seed):
-        keras.utils.set_random_seed(0)
+        seeds.seed(0)
         layer = SequentialCapsule(K, T, sequence_encoder="none", seed=seed)
         return layer(levels, mask=PADDED, training=True)
 
@@ -210,7 +209,7 @@ def test_the_seed_decides_the_draws(levels):
 
 def test_routing_gradient_stops_where_asked(levels):
     def gradient(stop):
-        keras.utils.set_random_seed(0)
+        seeds.seed(0)
         layer = SequentialCapsule(
             K, T, sequence_encoder="none", stop_routing_gradient=stop
         )

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from baselines.mgnm_plus import MGNMPlus
 from mgnm_tf.batch import TrainEvents
-from mgnm_tf.keras2 import keras
 from mgnm_tf.model import MGNM
+from tests import seeds
 
 N, M, D, T = 9, 12, 6, 5
 PARTS = (
@@ -147,7 +147,7 @@ def test_the_start_has_the_size_of_the_drawn_one_and_comes_again():
     pairs = sorted({(int(u), int(i)) for u, i in rng.integers(1, (N, M), (60, 2))})
     tables = []
     for _ in range(2):
-        keras.utils.set_random_seed(3)
+        seeds.seed(3)
         model = make(embedding_stddev=0.2)
         model.adapt(events(pairs))
         tables.append(model.item_embedding.embeddings.numpy())
@@ -156,11 +156,11 @@ def test_the_start_has_the_size_of_the_drawn_one_and_comes_again():
 
 
 def test_an_item_without_an_event_starts_as_drawn():
-    keras.utils.set_random_seed(3)
+    seeds.seed(3)
     plain = make(cooccurrence_start=False)
     plain.adapt(events([(1, 1), (1, 2), (2, 1), (2, 3)]))
     plain.item_embedding(tf.constant([0]))
-    keras.utils.set_random_seed(3)
+    seeds.seed(3)
     model = make()
     model.adapt(events([(1, 1), (1, 2), (2, 1), (2, 3)]))
     drawn, found = (m.item_embedding.embeddings.numpy() for m in (plain, model))

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 from baselines.mind import MIND
-from mgnm_tf.keras2 import keras
-from tests import reference
+from tests import reference, seeds
 
 M, D, K, T, MAX_HISTORY = 12, 5, 3, 4, 9
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9]], np.int32)
@@ -142,7 +141,7 @@ def test_inference_has_one_draw_indexed_from_the_newest(batch):
 
 def test_training_draws_anew_as_the_seed_says(batch):
     def draws(seed):
-        keras.utils.set_random_seed(0)
+        seeds.seed(0)
         model = make_model(seed=seed)
         return np.array([model.encode(batch, training=True)[0] for _ in range(2)])
 

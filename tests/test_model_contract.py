@@ -12,9 +12,8 @@ from experiments.studies.audit import checks, findings
 from harness import defaults
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
-from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
-from tests import contract
+from tests import contract, seeds
 from tests.contract import MAX_HISTORY, M, N, T, score, tensors
 
 # These two only count: they have no weight to train, and no gradient to test.
@@ -27,7 +26,7 @@ def batch():
 
 
 def make(name, **arguments):
-    keras.utils.set_random_seed(1)
+    seeds.seed(1)
     model = MODELS[name](N, M, MAX_HISTORY, **arguments)
     rng = np.random.default_rng(2)
     users = np.sort(rng.integers(1, N, 60)).astype(np.int32)
@@ -179,7 +178,7 @@ HEAVY = ("mgnm_plus", "mimn", "sli_rec", "surge", "tgsrec")
     ],
 )
 def test_fifty_users_are_learned_by_heart(name, crowd):
-    keras.utils.set_random_seed(1)
+    seeds.seed(1)
     model = MODELS[name](51, M, MAX_HISTORY, l2=0.0, **LEARNS_BY_HEART.get(name, {}))
     users, places = np.nonzero(crowd["history"])
     events = [crowd[key][users, places] for key in ("history", "history_times")]

@@ -12,7 +12,7 @@ from mgnm_tf.batch import TrainEvents
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.objectives import GeneralizedCrossEntropy, SampledSoftmax
-from tests import reference
+from tests import reference, seeds
 
 N, M, T, D, B = 9, 31, 6, 4, 5
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
@@ -42,7 +42,7 @@ def tensors(batch):
 
 
 def make(name, objective="sampled_softmax", **arguments):
-    keras.utils.set_random_seed(1)
+    seeds.seed(1)
     model = MODELS[name](N, M, 20, embedding_dim=D, **arguments)
     model.objective = objectives.make(objective, M, len(SHARED), calibration=0.75)
     rng = np.random.default_rng(2)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from baselines.layers import read_positives_interest
 from harness.models import MODELS
-from mgnm_tf.keras2 import keras
+from tests import seeds
 
 M, D, T, B = 31, 4, 6, 5
 SHARED = np.array([7, 3, 30, 11], np.int32)
@@ -27,7 +27,7 @@ def batch():
 
 
 def make(name, batch, **arguments):
-    keras.utils.set_random_seed(1)
+    seeds.seed(1)
     model = MODELS[name](
         B + 1, M, T, embedding_dim=D, embedding_stddev=1.0, **arguments
     )

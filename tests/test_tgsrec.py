@@ -10,7 +10,7 @@ from mgnm_tf import ops
 from mgnm_tf.batch import TrainEvents
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
-from tests import reference
+from tests import reference, seeds
 
 N, M, D, S, K, E = 5, 8, 4, 3, 2, 40
 START, TARGET = 1_000, 1_060
@@ -341,7 +341,7 @@ def test_chunks_of_candidates_and_of_events_change_no_score(batch, monkeypatch):
 def test_row_0_of_either_table_has_no_influence(batch):
     model = make_model(batch)
     for training in (False, True):
-        keras.utils.set_random_seed(0)
+        seeds.seed(0)
         model.draws.assign(0)
         before = model(batch, training=training).numpy()
         for table in (model.item_embedding, model.user_embedding):
