@@ -40,35 +40,35 @@ def file_name(model: str) -> str:
 class Config:
     """One run, but for its data and its seed.
 
-        Attributes:
+    Attributes:
         model: which model is trained: a key of `MODEL_SETTINGS`, or a class of one's
             own as "package.module:Class".
-            arguments: of the model's constructor, beyond vocabularies and history.
-            recipe: of `RECIPES`; runs of several never share a folder or a table.
-            variant: "paper", or the name under which departures are kept apart.
-            max_history: m; older events are not shown to the model.
-            batch_size: how many training instances (positives) make a batch.
-            num_negatives: in training; of each positive by itself under the objective
-                "cross_entropy", shared by the positives of a batch under the others.
-            objective: the loss that training minimises: a name of `OBJECTIVES`.
-            calibration: t of the objective "gbce".
-            learning_rate: the learning rate of LazyAdam at the first step.
-            schedule: of the learning rate; "cosine" takes it to zero along half a cosine
-                over the budget, "constant" keeps it.
-            l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16.
-            max_epochs: the budget: training stops after so many epochs at the latest.
-            patience: epochs without a better validation metric before stopping.
-            selection_metric: of validation, under uni1000; the best epoch is kept.
-            valid_instances: a seeded sample of validation instances ranked after each
-                epoch; None ranks all. Final metrics are always over all.
-            candidate_seed: the seed that the candidate sets of a protocol are drawn with.
-            mixed_precision: float16 compute, float32 weights; for GPUs.
-            jit_compile: whether XLA compiles the train step.
-            deterministic: whether TensorFlow takes only kernels that give the same bits
-                each time; matters on GPUs.
-            strategy: of `tf.distribute`; a batch is shared among the replicas.
-            init_from: folder of a finished run whose weights training starts from, matched
-                by raw ids.
+        arguments: of the model's constructor, beyond vocabularies and history.
+        recipe: of `RECIPES`; runs of several never share a folder or a table.
+        variant: "paper", or the name under which departures are kept apart.
+        max_history: m; older events are not shown to the model.
+        batch_size: how many training instances (positives) make a batch.
+        num_negatives: in training; of each positive by itself under the objective
+            "cross_entropy", shared by the positives of a batch under the others.
+        objective: the loss that training minimises: a name of `OBJECTIVES`.
+        calibration: t of the objective "gbce".
+        learning_rate: the learning rate of LazyAdam at the first step.
+        schedule: of the learning rate; "cosine" takes it to zero along half a cosine
+            over the budget, "constant" keeps it.
+        l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16.
+        max_epochs: the budget: training stops after so many epochs at the latest.
+        patience: epochs without a better validation metric before stopping.
+        selection_metric: of validation, under uni1000; the best epoch is kept.
+        valid_instances: a seeded sample of validation instances ranked after each
+            epoch; None ranks all. Final metrics are always over all.
+        candidate_seed: the seed that the candidate sets of a protocol are drawn with.
+        mixed_precision: float16 compute, float32 weights; for GPUs.
+        jit_compile: whether XLA compiles the train step.
+        deterministic: whether TensorFlow takes only kernels that give the same bits
+            each time; matters on GPUs.
+        strategy: of `tf.distribute`; a batch is shared among the replicas.
+        init_from: folder of a finished run whose weights training starts from, matched
+            by raw ids.
     """
 
     model: str
