@@ -138,7 +138,7 @@ def test_the_protocols_of_a_page_are_those_of_the_passports(name):
             assert cells == expected, (metric, columns, model)
 
 
-def test_the_printed_table_2_is_the_paper_s():
+def test_the_printed_table_2_is_that_of_the_paper():
     page = ROOT / "docs/table2_printed.md"
     cells = re.findall(r"0\.\d{4,5}", section(page, "## Micro-video", "Source:"))
     printed = [v for table in paper.TABLE2.values() for r in table.values() for v in r]

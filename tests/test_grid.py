@@ -196,7 +196,7 @@ def test_counts_may_tie_and_scores_may_not():
         rankings.summarise(ranking)
 
 
-def test_the_old_name_of_the_folder_s_profile_still_works(folder, tmp_path):
+def test_the_old_name_of_the_profile_of_a_folder_still_works(folder, tmp_path):
     put(folder, "shop.csv")
     found = [
         grid.prepare(grid.Options(name, str(folder), tmp_path, tmp_path, tmp_path))

@@ -111,7 +111,7 @@ def test_the_second_step_by_hand():
     np.testing.assert_allclose(table, [[1.0], [expected]], rtol=1e-5)
 
 
-def test_dense_gradients_are_adam_s():
+def test_dense_gradients_move_weights_as_adam_does():
     found = []
     for kind in (LazyAdam, keras.optimizers.legacy.Adam):
         matrix = tf.Variable(tf.ones([3, 2]))

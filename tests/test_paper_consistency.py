@@ -43,7 +43,7 @@ def test_an_ndcg_that_no_ranking_has_is_found():
     assert not consistency.is_attainable((0.9, 0.7060, 1.0, 0.6))
 
 
-def test_an_mrr_above_the_hit_is_no_ranking_s():
+def test_no_ranking_has_an_mrr_above_its_hit():
     assert consistency.attainable((0.9, 0.3, 0.2, 0.3), "ndcg@5") is None
 
 

@@ -106,7 +106,7 @@ def test_a_passport_has_the_recipe_and_a_folder_is_of_one(tiny_data, tmp_path, r
         runner.run(config, tiny_data, tmp_path / "run", 1)
 
 
-def test_a_run_of_before_recipes_is_the_paper_s(tiny_data, tmp_path):
+def test_a_run_of_before_recipes_is_of_the_paper(tiny_data, tmp_path):
     config = defaults.get_config("mean_pooling", "tiny", **SMALL)
     passport = runner.run(config, tiny_data, tmp_path, 1)
     for name in (run_folder.CONFIG, run_folder.PASSPORT):

@@ -175,7 +175,7 @@ def test_the_strong_recipe_widens_a_class_that_can_be(folder):
     assert strong.arguments == {"embedding_dim": 64}
 
 
-def test_a_scorer_of_nobody_s_base_class_trains_and_recommends(tiny_data, tmp_path):
+def test_a_scorer_without_our_base_class_trains_and_recommends(tiny_data, tmp_path):
     config = defaults.get_config(f"{HERE}:Bare", tiny_data.name, **SMALL)
     runner.run(config, tiny_data, tmp_path / "run", 2)
     recommender = Recommender.load(tmp_path / "run")
@@ -219,17 +219,17 @@ def test_a_grid_takes_classes_after_the_registered_models():
         grid.chosen_models(["bert"])
 
 
-def test_a_shop_s_own_model_has_a_folder_beside_the_others(tmp_path):
+def test_an_own_model_of_a_shop_has_a_folder_beside_the_others(tmp_path):
     assert from_log._run_dir(tmp_path, MODEL).name == "my_pooling.MyPooling"
 
 
 @pytest.mark.slow
-def test_the_page_s_class_passes_the_page_s_audit(folder):
+def test_the_class_of_the_page_passes_its_audit(folder):
     assert not audit.run(MODEL, output=folder / "audit.json")
 
 
 @pytest.mark.slow
-def test_the_page_s_commands_run_as_they_stand(tmp_path):
+def test_the_commands_of_the_page_run_as_they_stand(tmp_path):
     """As a reader types them, but for a log at hand in place of a download."""
     (tmp_path / "my_pooling.py").write_text(CODE)
     (tmp_path / "logs").mkdir()

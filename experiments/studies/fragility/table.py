@@ -89,8 +89,8 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> FragilityTable:
     values = {model: _values(runs) for model, runs in by_model.items()}
     by_users = _by_users(by_model)
     notes = [*_no_times(by_model), *_seen(by_model)]
-    notes.append(_order_s_worth(by_users[SHUFFLED]))
-    notes.append(_user_s_worth(by_users[ANOTHER_USER]))
+    notes.append(_worth_of_order(by_users[SHUFFLED]))
+    notes.append(_worth_of_user(by_users[ANOTHER_USER]))
     notes += finished_runs.run_warnings(by_model)
     return FragilityTable(dataset, split, by_model, values, by_users, notes)
 
@@ -198,7 +198,7 @@ def _seen(by_model: dict[str, list[LookedInto]]) -> list[str]:
     ]
 
 
-def _order_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
+def _worth_of_order(by_users: dict[str, dict[str, bool]]) -> str:
     """How many models know of an order, as far as the instances can tell."""
     return (
         f"Of {len(by_users)} models, shuffled histories change beyond chance: "
@@ -207,7 +207,7 @@ def _order_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
     )
 
 
-def _user_s_worth(by_users: dict[str, dict[str, bool]]) -> str:
+def _worth_of_user(by_users: dict[str, dict[str, bool]]) -> str:
     """How many models know of a user, as far as the instances can tell."""
     same = [
         display_name(model)
