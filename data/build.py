@@ -7,7 +7,6 @@ import dataclasses
 import errno
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,126 +15,24 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from data import filters as filtering
-from data import given_split, locks, manifest, names, oddities, prepared, releases
+from data import (
+    counts,
+    given_split,
+    locks,
+    manifest,
+    oddities,
+    prepared,
+    releases,
+    source,
+)
 from data.errors import UserError
 from data.filters import Filters
 from data.log_file import Log
 from data.log_options import LogOptions
 from data.prepared import PreparedData
-from data.registry import DATASETS, DatasetSpec
-from data.releases import Release
-from data.split import RULES
+from data.request import Request
 from data.split import split as split_instances
 from data.store import SequenceStore
-from data.synthetic import SyntheticSpec, generate
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is asked of `data.prepare`.
-
-    Attributes:
-        dataset: a name of `DATASETS`.
-        data_dir: the result goes to `<data_dir>/<name>/<split>`.
-        raw_dir: keeps downloads.
-        source: a local file instead of a download, or a folder of three.
-        files: of a log that is split already, by part.
-        name: of the result; None takes the data set's.
-        split: a rule of `data.split`; None takes the data set's.
-        rating_above: positives have more; None takes the data set's rule.
-        allow_mismatch: warn instead of raising where Table 1 disagrees.
-        seed: of synthetic data.
-        utc_offset_hours: of the split by date.
-        options: what the user says about the log.
-        filters: what is dropped, but for ratings.
-        keeps_past: a user's past stays among the candidates and the negatives.
-    """
-
-    dataset: str
-    data_dir: Path
-    raw_dir: Path = Path("data/raw")
-    source: Path | None = None
-    files: dict[str, Path] | None = None
-    name: str | None = None
-    split: str | None = None
-    rating_above: float | None = None
-    allow_mismatch: bool = False
-    seed: int = 0
-    utc_offset_hours: float = 8.0
-    options: LogOptions = dataclasses.field(default_factory=LogOptions)
-    filters: Filters = dataclasses.field(default_factory=Filters)
-    keeps_past: bool = False
-
-    def __post_init__(self) -> None:
-        names.check(self.result, "--name")
-        rules = [*RULES, *([releases.SPLIT] if self.release else [])]
-        if self.split is not None and self.split not in rules:
-            raise UserError(
-                f"`split` must be one of {sorted(rules)}. Received: {self.split}"
-            )
-        if self.split is not None and self.is_split:
-            raise UserError(
-                "--split and a log that is split already do not go together: its "
-                "files say what trains, validates and tests."
-            )
-        if not abs(self.utc_offset_hours) <= 24:  # Also for NaN.
-            raise UserError(
-                f"--utc_offset_hours takes -24 to 24. Received: {self.utc_offset_hours}"
-            )
-        if self.rating_above is not None and not math.isfinite(self.rating_above):
-            raise UserError(
-                f"--rating_above takes a number. Received: {self.rating_above}"
-            )
-
-    @property
-    def spec(self) -> DatasetSpec:
-        return DATASETS[self.dataset]
-
-    @property
-    def release(self) -> Release | None:
-        """The authors' files that are rebuilt; a file given instead is a log."""
-        given = self.files or (self.source is not None and not self.source.is_dir())
-        return None if given else self.spec.release
-
-    @property
-    def result(self) -> str:
-        """The name of the result."""
-        return self.name or self.dataset
-
-    @property
-    def is_split(self) -> bool:
-        """Whether the log is split already."""
-        if self.release is not None:
-            return False  # The folder holds the authors' files.
-        return bool(self.files) or (self.source is not None and self.source.is_dir())
-
-    @property
-    def rule(self) -> str:
-        """How the result is split."""
-        if self.is_split:
-            return given_split.SPLIT
-        of_log = self.spec.release is not None and self.release is None
-        return self.split or ("global_time" if of_log else self.spec.split)
-
-    @property
-    def folder(self) -> Path:
-        return self.data_dir / self.result / self.rule
-
-    def identity(self) -> dict[str, Any]:
-        """What, beside the source's content, tells one result from another."""
-        asked = dataclasses.asdict(self.options)
-        bounds = {key: _finite(asked[key]) for key in ("time_from", "time_until")}
-        return {
-            "dataset": self.dataset,
-            "split": self.rule,
-            "rating_above": self.rating_above,
-            "options": {**asked, **bounds},
-            "filters": dataclasses.asdict(self.filters),
-            "keeps_past": self.keeps_past,
-            "utc_offset_hours": self.utc_offset_hours,
-            "seed": self.seed if self.dataset == "synthetic" else None,
-        }
 
 
 def prepare(dataset: str, data_dir: Path, **options: Any) -> PreparedData:
@@ -199,8 +96,8 @@ class _Made:
 
 
 def _from_log(request: Request) -> _Made:
-    log, origin = read(request)
-    table, log_meta = keep(request, log, origin["name"])
+    log, origin = source.read(request)
+    table, log_meta = source.keep(request, log, origin["name"])
     store, parts, rule, keys = _arrange(request, table, log)
     bar = log_meta.pop("rating_above")
     return _Made(store, parts, rule, keys, origin, bar, log_meta, log.odd)
@@ -233,15 +130,15 @@ def _rebuilt(request: Request) -> _Made:
         "name": f"{', '.join(release.files)} of {releases.URL}",
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
     }
-    counts = found.counts
-    left_out = {name: counts[name] for name in ("not_a_prefix", "repeated")}
+    records = found.counts
+    left_out = {name: records[name] for name in ("not_a_prefix", "repeated")}
     log = {
-        "rows": counts["records"],
-        "kept": counts["records"] - sum(left_out.values()),
+        "rows": records["records"],
+        "kept": records["records"] - sum(left_out.values()),
         "dropped": left_out,
         "duplicates": 0,
         "is_released": is_released,
-        "records": counts,
+        "records": records,
         "compared": raw_comparison.compared(
             release, found, [folder, request.raw_dir], request.spec.rating_above or 2.0
         ),
@@ -273,125 +170,6 @@ def is_current(request: Request) -> bool:
     if not current:
         logging.info("%s is prepared again: its source or flags changed.", path.parent)
     return current
-
-
-def read(request: Request) -> tuple[Log, dict[str, Any]]:
-    """The raw rows as they were understood, and what they were read from.
-
-    Raises:
-        UserError: if they cannot be had or read.
-    """
-    spec = request.spec
-    if request.release is not None:
-        raise UserError(
-            f"{request.dataset} is no log, but rebuilt from its authors' files, whose "
-            "checksums are known: leave --dry_run out."
-        )
-    described = request.options != LogOptions()
-    if (described or request.is_split) and not spec.is_log:
-        raise UserError(
-            f"{request.dataset} has a form of its own: flags that describe a log go "
-            "with --dataset=csv."
-        )
-    if request.dataset == "synthetic":
-        drawn = generate(SyntheticSpec(seed=request.seed))
-        columns = {"user": drawn.users, "item": drawn.items, "timestamp": drawn.times}
-        read_as = {"rows": len(drawn.items), "dropped": {}}
-        origin = {"name": f"synthetic, seed {request.seed}", "sha256": None}
-        return Log(pd.DataFrame(columns), read_as, []), origin
-    with_rating = _bar(request) is not None
-    if request.is_split:
-        files = request.files or given_split.find(request.source or Path())
-        log = given_split.load(files, request.options, with_rating)
-        hashes = [manifest.file_hash(files[part]) for part in prepared.PARTS]
-        sha256 = hashlib.sha256("".join(hashes).encode()).hexdigest()
-        shown = ", ".join(files[part].name for part in prepared.PARTS)
-        return log, {"name": shown, "sha256": sha256}
-    if request.source is None:
-        if spec.fetch is None:
-            raise UserError(spec.missing)
-        path, name = spec.fetch(request.raw_dir)
-        logging.info("Reading %s, from %s", path, name)
-    else:
-        path, name = request.source, request.source.name
-    if spec.is_log:
-        log = spec.load(path, request.options, with_rating)
-    else:
-        table = spec.load(path)
-        log = Log(table, {"rows": len(table), "dropped": {}}, [])
-    _check_shape(request, log)
-    return log, {"name": name, "sha256": manifest.file_hash(path)}
-
-
-def _check_shape(request: Request, log: Log) -> None:
-    """Compares a named log with what is published of it.
-
-    Raises:
-        UserError: if a file of the user's is not that log.
-    """
-    shape = request.spec.shape
-    if shape is None:
-        return
-    found = (
-        log.read["rows"],
-        log.table["user"].nunique(),
-        log.table["item"].nunique(),
-    )
-    if found == shape:
-        return
-    message = (
-        f"{request.source or request.dataset} has {found[0]:,} rows, {found[1]:,} "
-        f"users and {found[2]:,} items; of {request.dataset} {shape[0]:,}, "
-        f"{shape[1]:,} and {shape[2]:,} are published."
-    )
-    if request.source is not None and not request.allow_mismatch:
-        raise UserError(
-            f"{message} --allow_mismatch takes it all the same, --dataset=csv as a log "
-            "of your own."
-        )
-    logging.warning("%s", message)
-
-
-def keep(
-    request: Request, log: Log, origin: str
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows that count, and what was read, dropped and kept.
-
-    Raises:
-        UserError: if there are no ratings to filter by, or too few rows are left.
-    """
-    bar = _bar(request)
-    if bar is not None and "rating" not in log.table:
-        if request.rating_above is not None:
-            raise UserError(
-                f"{origin} has no ratings, which --rating_above={bar:g} needs: leave "
-                "it out, or name their column: --columns=rating=..."
-            )
-        logging.warning(
-            "%s has no ratings: all events count as positive, though %s takes ratings "
-            "above %g.",
-            origin,
-            request.dataset,
-            bar,
-        )
-        bar = None
-    chosen = dataclasses.replace(request.filters, rating_above=bar)
-    table, counts = filtering.apply(log.table, chosen, origin)
-    dropped = {**log.read["dropped"], **counts["dropped"]}
-    return table, {
-        **log.read,
-        "dropped": dropped,
-        "kept": len(table),
-        "duplicates": counts["duplicates"],
-        "rating_above": bar,
-    }
-
-
-def _bar(request: Request) -> float | None:
-    """The rating that a positive is above."""
-    if request.rating_above is not None:
-        return request.rating_above
-    return request.spec.rating_above
 
 
 def _arrange(
@@ -432,8 +210,8 @@ def _described(
     """Instances that have negatives, and the part of meta that tells of the result."""
     store = made.store
     parts, without = oddities.with_negatives(store, made.parts, request.keeps_past)
-    statistics = _statistics(store, parts, made.known_times)
-    statistics["matches_table1"] = _check_table1(
+    statistics = counts.statistics_of(store, parts, made.known_times)
+    statistics["matches_table1"] = counts.is_table1s(
         statistics, request.spec, made.origin["name"], request.allow_mismatch
     ) and made.log.get("is_released", True)
     repeats = oddities.count_repeats(store, parts["test"])
@@ -459,54 +237,6 @@ def _split(
         raise UserError(" ".join([str(error), *log.odd_times])) from error
 
 
-def _statistics(
-    store: SequenceStore,
-    parts: dict[str, np.ndarray],
-    known_times: np.ndarray | None = None,
-) -> dict[str, Any]:
-    lengths = np.diff(store.offsets)[1:]
-    same = None
-    if store.times is not None:
-        users = np.repeat(np.arange(store.num_users), np.diff(store.offsets))
-        within = users[1:] == users[:-1]
-        if known_times is not None:
-            within &= known_times[1:] & known_times[:-1]
-        same = float(np.mean(np.diff(store.times)[within] == 0))
-    return {
-        "users": store.num_users - 1,
-        "items": store.num_items - 1,
-        "interactions": len(store.items),
-        **{name: len(rows) for name, rows in parts.items()},
-        "lengths": {
-            "min": int(lengths.min()),
-            "median": float(np.median(lengths)),
-            "mean": round(float(lengths.mean()), 1),
-            "max": int(lengths.max()),
-        },
-        "same_time_share": same,
-    }
-
-
-def _check_table1(
-    found: dict[str, Any], spec: DatasetSpec, origin: str, allow_mismatch: bool
-) -> bool:
-    """Whether users and items are Table 1's; interactions cannot be checked."""
-    if spec.table1 is None:
-        return False
-    expected = dict(zip(("users", "items"), spec.table1))
-    if all(found[key] == value for key, value in expected.items()):
-        return True
-    message = (
-        f"{origin} gives {found['users']:,} users and {found['items']:,} items, "
-        f"Table 1 has {expected['users']:,} and {expected['items']:,}: these are not "
-        "the paper's data, and results on them are not comparable with Table 2."
-    )
-    if not allow_mismatch:
-        raise UserError(f"{message} --allow_mismatch goes on all the same.")
-    logging.warning("%s", message)
-    return False
-
-
 @contextlib.contextmanager
 def _sentences(request: Request) -> Iterator[None]:
     """What the system refuses, as sentences."""
@@ -527,7 +257,3 @@ def _sentences(request: Request) -> Iterator[None]:
             "There is not enough memory for this log. Drop rows or columns first, or "
             "take a larger machine."
         ) from error
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from data import filters, times
-from data.build import Request, keep, read
 from data.errors import UserError
 from data.prepared import PreparedData
 from data.registry import DATASETS
+from data.request import Request
+from data.source import keep, read
 
 _LENGTHS = ("min", "median", "mean", "max")
 _WIDTH = 100

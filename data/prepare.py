@@ -18,7 +18,7 @@ from data import command_line
 from data.registry import DATASETS
 
 if TYPE_CHECKING:
-    from data.build import Request
+    from data.request import Request
 
 _DATASET = flags.DEFINE_enum(
     "dataset",
@@ -130,7 +130,6 @@ def main() -> None:
 
 def _request() -> Request:
     from data import times
-    from data.build import Request
     from data.filters import Filters
     from data.log_options import (
         LogOptions,
@@ -138,6 +137,7 @@ def _request() -> Request:
         parse_separator,
         parse_where,
     )
+    from data.request import Request
 
     since, until = _TIME_FROM.value, _TIME_UNTIL.value
     return Request(

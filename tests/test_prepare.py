@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import build, locks, prepared
+from data import locks, prepared
 from data.build import prepare
 from data.describe import describe
 from data.errors import UserError
 from data.filters import Filters
 from data.log_options import LogOptions
+from data.registry import DATASETS
 from tests import logs
 from tests.datasets import sequences
 
@@ -477,4 +478,4 @@ def test_numbers_on_disk_are_never_pickled(log, tmp_path):
 def test_a_result_reads_back_memory_mapped(log, tmp_path):
     data = run(log, tmp_path)
     assert isinstance(data.store.items.base, np.memmap)
-    assert build.DATASETS["csv"].split == "global_time"
+    assert DATASETS["csv"].split == "global_time"

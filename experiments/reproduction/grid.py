@@ -182,13 +182,14 @@ def prepare(options: Options) -> list[tuple[str, str]]:
 
 def _is_prepared(options: Options, name: str, split: str, source: Path | None) -> bool:
     from data import build
+    from data.request import Request
 
     arguments: dict[str, Any] = {"dataset": name, "split": split}
     if source is not None:
         known = defaults.KNOWN_FILES.get(name, {})
         arguments = {"dataset": "csv", **known, "source": source, "name": name}
         arguments["split"] = split
-    request = build.Request(**arguments, data_dir=options.prepared_dir)
+    request = Request(**arguments, data_dir=options.prepared_dir)
     if build.is_current(request):
         return True
     try:
