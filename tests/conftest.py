@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from harness import provenance, runner
+from mgnm_tf.keras2 import keras
 from tests import runs, seeds
 from tests.datasets import make_prepared
 
@@ -19,6 +20,12 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _seeded():
+    """TensorFlow's own seed, which operations that keep a state read: once for all."""
+    keras.utils.set_random_seed(0)
 
 
 # Whole files go to one of two processes: those that take longest begin.
