@@ -53,6 +53,13 @@ _PEER_PYTHON = flags.DEFINE_string(
     "Python of an environment with RecBole (make peers), whose full sort is measured "
     "too. Default: not measured.",
 )
+_EVERYONE = flags.DEFINE_integer(
+    "everyone",
+    None,
+    "Instead of all that: 100 recommendations for so many people into one file, of the "
+    "first catalogue of --items, with the time and the peak memory.",
+    lower_bound=1,
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Writes OUTPUT.json and OUTPUT.md; none by default."
 )
@@ -61,7 +68,11 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
     sizes = [_whole(text, "--items") for text in _ITEMS.value]
     with tempfile.TemporaryDirectory() as folder:
-        result = _measure(sizes, Path(folder))
+        if _EVERYONE.value:
+            result = _about_the_machine()
+            result["everyone"] = everyone(sizes[0], _EVERYONE.value, Path(folder))
+        else:
+            result = _measure(sizes, Path(folder))
     text = table(result)
     sys.stdout.write(text)
     if _OUTPUT.value:
@@ -77,6 +88,12 @@ def _whole(text: str, flag: str) -> int:
 
 
 def _measure(sizes: list[int], folder: Path) -> dict[str, Any]:
+    result = _about_the_machine()
+    result["catalogues"] = {data.name: measure(data) for data in _data(sizes, folder)}
+    return result
+
+
+def _about_the_machine() -> dict[str, Any]:
     from harness import provenance
 
     return {
@@ -85,7 +102,33 @@ def _measure(sizes: list[int], folder: Path) -> dict[str, Any]:
         "versions": provenance.versions(),
         "load_average": os.getloadavg()[0],
         "steps": _STEPS.value,
-        "catalogues": {data.name: measure(data) for data in _data(sizes, folder)},
+    }
+
+
+# Of each person in the file for everyone.
+_MANY = 100
+
+
+def everyone(num_items: int, num_users: int, folder: Path) -> dict[str, Any]:
+    """What a file of recommendations for everyone takes."""
+    from harness import provenance
+    from serving.answer import answer
+
+    recommender = trained(planted(num_items, folder, num_users))
+    before = provenance.reset_peak_memory_mb()
+    started = time.perf_counter()
+    output = folder / "everyone.parquet"
+    answer(recommender, recommender.everyone(), output, k=_MANY)
+    seconds = time.perf_counter() - started
+    return {
+        "items": num_items,
+        "users": num_users,
+        "k": _MANY,
+        "seconds": round(seconds, 1),
+        "users_per_s": round(num_users / seconds),
+        "file_mb": round(output.stat().st_size / 2**20),
+        "memory_before_mb": round(before),
+        "peak_memory_mb": round(provenance.peak_memory_mb()),
     }
 
 
@@ -156,14 +199,14 @@ def measure(data: PreparedData) -> dict[str, Any]:
     return {"items": num_items, **result}
 
 
-def planted(num_items: int, folder: Path) -> PreparedData:
+def planted(num_items: int, folder: Path, num_users: int | None = None) -> PreparedData:
     """Fine categories of about 60 items, and histories as long as Toys'."""
     from data import prepared
     from data.store import SequenceStore
     from data.synthetic import SyntheticSpec, generate
 
     spec = SyntheticSpec(
-        num_users=max(20_000, num_items // 4),
+        num_users=num_users or max(20_000, num_items // 4),
         num_items=num_items,
         mean_events=9.0,
         num_coarse=max(5, num_items // 600),
@@ -188,8 +231,8 @@ def trained(data: PreparedData) -> Recommender:
     from harness.defaults import get_config
     from harness.passport import Run
     from harness.standalone import StandaloneRun
+    from serving.histories import Histories
     from serving.recommender import Recommender
-    from serving.requests import Histories
 
     config = get_config("mgnm", data.name)
     build.set_up_tensorflow(config, seed=1)
@@ -313,7 +356,17 @@ def table(result: dict[str, Any]) -> str:
         f"{result['load_average']:.1f}.",
         "",
     ]
-    for name, found in result["catalogues"].items():
+    if "everyone" in result:
+        one = result["everyone"]
+        lines += [
+            f"{one['k']} recommendations for each of {one['users']:,} people, of "
+            f"{one['items']:,} items, into one Parquet file of {one['file_mb']:,} MB: "
+            f"{one['seconds']:,} s, {one['users_per_s']:,} users/s; peak memory "
+            f"{one['peak_memory_mb']:,} MB, of which {one['memory_before_mb']:,} MB "
+            "before.",
+            "",
+        ]
+    for name, found in result.get("catalogues", {}).items():
         lines += [
             f"**{name}**, {found['items']:,} items, mean history "
             f"{found['mean_history']}:",

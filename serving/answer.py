@@ -16,7 +16,7 @@ from tqdm import tqdm
 from serving import writers
 from serving.index import Index
 from serving.recommender import Recommender
-from serving.requests import Requests
+from serving.requests import Requests, say_unknown
 
 # People whose answers by an index are compared with exact ones.
 _SAMPLE, _SEED = 1_000, 3
@@ -49,7 +49,7 @@ def answer(
     Raises:
         UserError: for what is wrong with the request. No file is then written.
     """
-    recommender.say_unknown(asked)
+    say_unknown(asked)
     found = recommender.stream(asked, k, exclude_seen, candidates, at, index)
     certified = 0
     # Silent where there is no terminal.

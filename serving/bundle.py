@@ -13,7 +13,7 @@ from data.manifest import file_hash
 from harness import vocabulary
 from harness.ledger import SEAL
 from harness.run_folder import CONFIG, PASSPORT, WEIGHTS, read_json
-from serving.requests import Histories
+from serving.histories import Histories
 
 MANIFEST, HISTORIES = "manifest.json", "histories"
 # Of what stands in the folder; one of another number is refused.

@@ -18,14 +18,14 @@ from harness.scoring import like_lengths
 from harness.standalone import StandaloneRun
 from serving import bundle, new_items, requests, search
 from serving.answers import Answers, gathered, of_best, replaced
+from serving.histories import Histories, batch_of, no_items, padded, stored
 from serving.index import Index
 from serving.reasons import Reasons
-from serving.requests import Histories, Requests, padded
+from serving.requests import Requests
 
-# People whose answers are in memory at a time, and the most that are encoded at once.
-_SLAB, _ROWS = 8_192, 256
-# Scores of the catalogue that a batch may hold: some models score all items at once.
-_BATCH_SCORES = 2**25
+# People whose answers are in memory at a time, the most that are encoded at once, and
+# scores of the catalogue that a batch may hold: some models score all items at once.
+_SLAB, _ROWS, _BATCH_SCORES = 8_192, 256, 2**25
 HISTORY, POPULAR = "history", "popular"
 
 
@@ -47,8 +47,7 @@ class Recommender:
         self.config = run.config
         self.model = run.model
         # Old passports, and those of benchmarks, say nothing of it.
-        about_data = run.run.passport.get("data", {})
-        self.keeps_past = bool(about_data.get("keeps_past", False))
+        self.keeps_past = run.run.passport.get("data", {}).get("keeps_past", False)
         if self.model.stateful_scoring:
             raise UserError(
                 f"{run.folder}: scores of {run.config.model}, variant "
@@ -150,7 +149,7 @@ class Recommender:
             UserError: in one sentence, for what is wrong with the arguments.
         """
         asked = self.requests(history, users, times)
-        self.say_unknown(asked)
+        requests.say_unknown(asked)
         rows = [
             self.table(asked, answers, explain, at)
             for answers in self.stream(asked, k, exclude_seen, candidates, at, index)
@@ -169,7 +168,7 @@ class Recommender:
         if times is not None and isinstance(history, pd.DataFrame):
             raise UserError("A table has its times in the column `timestamp`.")
         if users is not None:
-            return requests.of_users(users, self.ids, self._stored())
+            return requests.of_users(users, self.ids, stored(self.histories))
         if isinstance(history, pd.DataFrame):
             asked = requests.of_table(history, self.ids)
         else:
@@ -183,11 +182,7 @@ class Recommender:
 
     def everyone(self) -> Requests:
         """All users of the run's log."""
-        users = np.arange(1, self.vocabulary.num_users, dtype=np.int32)
-        stored = self._stored()
-        # Users 1, 2, ... follow on user 0, who owns nothing.
-        histories = Histories(stored.items, stored.offsets[1:], stored.times)
-        return Requests(self.vocabulary.users, users, histories)
+        return requests.of_everyone(self.vocabulary.users, stored(self.histories))
 
     def stream(
         self,
@@ -208,7 +203,7 @@ class Recommender:
         if candidates is not None:
             if index is not None:
                 raise UserError("Candidates are searched exactly: leave out the index.")
-            items = self._candidates(candidates)
+            items = requests.candidates(candidates, self.ids)
         when = None if at is None else int(requests.seconds_of([at], "at")[0])
         if when is not None and not self._reads_times:
             logging.info("`at` is not read: %s reads no times.", self.config.model)
@@ -230,7 +225,7 @@ class Recommender:
         def answer(rows: np.ndarray) -> Answers:
             past = asked.histories.take(rows)
             batch = self.batch(asked.users[rows], past, when)
-            seen = padded(past.items, past.offsets) if exclude_seen else _none(rows)
+            seen = padded(past.items, past.offsets) if exclude_seen else no_items(rows)
             if index is None:
                 best = self._search(batch, chosen, tf.constant(seen), most)
                 return of_best(rows, best, np.ones(len(rows), bool))
@@ -260,17 +255,9 @@ class Recommender:
 
     def batch(self, users: np.ndarray, past: Histories, when: int | None) -> Any:
         """What the model reads of some histories: the newest, padded on the left."""
+        last_time = self.vocabulary.last_time or 0 if self._reads_times else None
         newest = self.config.max_history
-        batch = {
-            "user": users,
-            "history": padded(past.items, past.offsets, newest),
-        }
-        if self._reads_times:
-            batch["history_times"] = padded(past.times, past.offsets, newest)
-            latest = batch["history_times"].max(axis=1)
-            default = np.maximum(latest, self.vocabulary.last_time or 0)
-            asked = default if when is None else np.full(len(users), when)
-            batch["target_time"] = asked.astype(np.int64)
+        batch = batch_of(users, past, newest, last_time, when)
         return {key: tf.constant(value) for key, value in batch.items()}
 
     def table(
@@ -305,60 +292,9 @@ class Recommender:
             columns["because"] = [self._named(few) for few in items[there]]
         return pd.DataFrame(columns)
 
-    def say_unknown(self, asked: Requests) -> None:
-        """Says once, with a count, what is not known, and who gets popular items."""
-        if asked.unknown_items:
-            logging.warning(
-                "%d events are of items that the model does not know; they are left "
-                "out.",
-                asked.unknown_items,
-            )
-        if asked.unknown_users:
-            logging.warning(
-                "%d of %d users are not known to the model.",
-                asked.unknown_users,
-                len(asked),
-            )
-        empty = int((np.diff(asked.histories.offsets) == 0).sum())
-        if empty:
-            logging.warning(
-                "%d of %d histories have no item that the model knows: the answer is "
-                "the popular items.",
-                empty,
-                len(asked),
-            )
-
     def _named(self, ids: np.ndarray) -> list[str]:
         """Raw ids, each once, without padding."""
         return [self._keys[i] for i in dict.fromkeys(ids.tolist()) if i]
 
     def _best_items(self, batch: Any, items: Any, seen: Any, k: Any) -> search.Best:
         return search.best_items(self.model, batch, items, seen, self.popularity, k)
-
-    def _stored(self) -> Histories:
-        if self.histories is None:
-            raise UserError(
-                "The histories of the run's users are in the prepared data, not in "
-                "the run's folder. Give their place as data_dir (--data_dir=...), a "
-                "bundle that was exported with histories, or the histories themselves."
-            )
-        return self.histories
-
-    def _candidates(self, candidates: Iterable[Any]) -> np.ndarray:
-        raw = requests.raw_ids(candidates, "candidates")
-        found = self.ids.items(raw)
-        unknown = int((found == 0).sum())
-        if unknown:
-            logging.warning(
-                "%d of %d candidates are not known to the model; they are left out.",
-                unknown,
-                len(raw),
-            )
-        known = np.unique(found[found > 0])
-        if not len(known):
-            raise UserError("No candidate is an item that the model knows.")
-        return known.astype(np.int32)
-
-
-def _none(rows: np.ndarray) -> np.ndarray:
-    return np.zeros((len(rows), 0), np.int32)

@@ -8,33 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from data.errors import UserError
 from harness.vocabulary import Vocabulary
-
-
-@dataclasses.dataclass(frozen=True)
-class Histories:
-    """Events of many people, person after person, each one's in time order.
-
-    Attributes:
-        items: ids, int32 [E].
-        offsets: int64 [n + 1]; events of row r are `items[offsets[r]:offsets[r + 1]]`.
-        times: seconds since the epoch, int64 [E]; None where they are not known.
-    """
-
-    items: np.ndarray
-    offsets: np.ndarray
-    times: np.ndarray | None
-
-    def take(self, rows: np.ndarray) -> Histories:
-        """The histories of some rows, in their order."""
-        lengths = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        events = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        events += np.arange(offsets[-1])
-        times = None if self.times is None else self.times[events]
-        return Histories(self.items[events], offsets, times)
+from serving.histories import Histories, in_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,29 +124,55 @@ def of_users(users: Iterable[Any], ids: Ids, histories: Histories) -> Requests:
     )
 
 
-def padded(values: Any, offsets: np.ndarray, newest: int | None = None) -> Any:
-    """Rows of flat values, the newest last, 0 on the left: [n, T], T at least 1."""
-    lengths = np.diff(offsets)
-    if newest is not None:
-        lengths = np.minimum(lengths, newest)
-    width = max(1, int(lengths.max(initial=0)))
-    places = offsets[1:, None] - width + np.arange(width)
-    real = places >= (offsets[1:] - lengths)[:, None]
-    if not len(values):
-        return np.zeros(real.shape, values.dtype)
-    return np.where(real, values[np.maximum(places, 0)], 0).astype(values.dtype)
+def of_everyone(users: np.ndarray, histories: Histories) -> Requests:
+    """All users of a run's log, by their raw ids [N]."""
+    numbers = np.arange(1, len(users) + 1, dtype=np.int32)
+    # Users 1, 2, ... follow on user 0, who owns nothing.
+    own = Histories(histories.items, histories.offsets[1:], histories.times)
+    return Requests(users, numbers, own)
 
 
-def in_order(histories: Histories) -> None:
-    """Raises UserError unless each one's times never fall."""
-    if histories.times is None:
-        return
-    steps = np.diff(histories.times)
-    steps[histories.offsets[1:-1] - 1] = 0  # Neighbours across two people.
-    if (steps < 0).any():
-        raise UserError(
-            "`times` must not fall: a history is given oldest first, in seconds since "
-            "the epoch."
+def candidates(raw: Iterable[Any], ids: Ids) -> np.ndarray:
+    """Ids of the items to choose from, int32 [M], ascending; unknown ones are said.
+
+    Raises:
+        UserError: if none is known.
+    """
+    names = raw_ids(raw, "candidates")
+    found = ids.items(names)
+    unknown = int((found == 0).sum())
+    if unknown:
+        logging.warning(
+            "%d of %d candidates are not known to the model; they are left out.",
+            unknown,
+            len(names),
+        )
+    known = np.unique(found[found > 0])
+    if not len(known):
+        raise UserError("No candidate is an item that the model knows.")
+    return known.astype(np.int32)
+
+
+def say_unknown(asked: Requests) -> None:
+    """Says once, with a count, what is not known, and who gets popular items."""
+    if asked.unknown_items:
+        logging.warning(
+            "%d events are of items that the model does not know; they are left out.",
+            asked.unknown_items,
+        )
+    if asked.unknown_users:
+        logging.warning(
+            "%d of %d users are not known to the model.",
+            asked.unknown_users,
+            len(asked),
+        )
+    empty = int((np.diff(asked.histories.offsets) == 0).sum())
+    if empty:
+        logging.warning(
+            "%d of %d histories have no item that the model knows: the answer is the "
+            "popular items.",
+            empty,
+            len(asked),
         )
 
 

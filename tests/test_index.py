@@ -17,8 +17,8 @@ from harness.vocabulary import Vocabulary
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
 from serving import bounds
+from serving.histories import Histories
 from serving.recommender import Recommender
-from serving.requests import Histories
 
 faiss = pytest.importorskip("faiss")
 from serving.index import KINDS, Index  # noqa: E402

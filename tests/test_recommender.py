@@ -20,8 +20,8 @@ from harness.defaults import get_config
 from harness.passport import Run
 from harness.standalone import StandaloneRun
 from serving import search
+from serving.histories import Histories, padded
 from serving.recommender import Recommender
-from serving.requests import Histories, padded
 from tests.datasets import NUM_ITEMS, NUM_USERS
 
 SIZES = {"max_history": 6, "batch_size": 16, "max_epochs": 1}
