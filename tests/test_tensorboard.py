@@ -128,7 +128,7 @@ def test_a_model_without_interests_is_not_looked_into(tiny_data, tmp_path):
     config = Config(model="mean_pooling", arguments={}, max_epochs=1, max_history=8)
     events = run(config, tiny_data, tmp_path)[1]
     groups = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
-    assert groups == {"train", "valid", "test", "_hparams_"}
+    assert groups == {"Loss", "train", "valid", "test", "_hparams_"}
 
 
 def test_a_model_with_one_level_of_interests_has_their_numbers(tiny_data, tmp_path):
