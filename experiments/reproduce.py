@@ -14,8 +14,8 @@ from pathlib import Path
 from absl import flags
 
 from data.errors import UserError
-from experiments.reproduction import grid, profiles
-from experiments.reproduction.stages import STAGES
+from experiments.reproduction import grid, plan, profiles
+from experiments.reproduction.stages import RUNS, STAGES
 from harness import command_line, config, defaults
 
 _PROFILE = flags.DEFINE_enum(
@@ -57,6 +57,13 @@ _MAX_EPOCHS = flags.DEFINE_integer(
     "max_epochs", None, "Most epochs a run. Default: the profile's.", lower_bound=1
 )
 
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Only list the runs, which of them are finished, and what the others are to take "
+    "in time, memory and disk.",
+)
+
 STOPPED = "Stopped. The same command goes on from here."
 
 
@@ -90,6 +97,11 @@ def reproduce(*wanted: str) -> None:
     for model in grid.chosen_models(_MODELS.value):
         if config.is_own(model):  # Before the hours that the others take.
             defaults.get_config(model, "any", recipe=recipe)
+    if _DRY_RUN.value:
+        datasets, _ = grid.wanted_data(options)
+        runs = [run for name in wanted for run in RUNS[name](options, datasets)]
+        sys.stdout.write(plan.text(options, runs))
+        return
     datasets = grid.prepare(options)
     for name in wanted:
         failed += STAGES[name](options, datasets)

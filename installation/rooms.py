@@ -22,7 +22,10 @@ PACKAGE = "mgnm_tf"
 # The packages that a user has a use for; benchmarks and tests stay in the checkout.
 ROOMS = ("baselines", "data", "experiments", "harness", "serving")
 # Files beside the sources that the code reads.
-DATA_FILES = ("harness/tuned/**/*.jsonl", "harness/tuned/*.json")
+DATA_FILES = (
+    *("harness/tuned/**/*.jsonl", "harness/tuned/*.json"),
+    "experiments/reproduction/rates.json",
+)
 # Names the commit that a wheel was built from; passports show it.
 BUILT_FROM = "built_from.txt"
 

@@ -101,7 +101,8 @@ def test_the_page_holds_everything_and_loads_nothing(runs, tmp_path):
     table2_text.write(tmp_path / "out", runs, [("shop", "global_time")])
     page = (tmp_path / "out" / "table2.html").read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("table2.md", "table2.csv", "table2.tex", "table2.html")
+        *("table2.md", "table2.csv", "table2.tex", "table2.html"),
+        "table2.png",
     }
     svg = page[page.index("<svg") : page.index("</svg>") + 6]
     assert len(ElementTree.fromstring(svg)) > 0

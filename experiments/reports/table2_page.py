@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import io
 import re
+from typing import IO, Any
 
-from experiments.reports import table2
+from experiments.reports import drawing, table2
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import cell_text, one_line
 from experiments.results.model_names import is_added, marked_name, ordered
@@ -81,24 +82,67 @@ def _text(text: str) -> str:
 
 def chart(table: DatasetTable) -> str:
     """Bars of the four metrics with standard deviations, as inline SVG."""
+    text = io.StringIO()
+    _draw([table], text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def picture(tables: list[DatasetTable]) -> bytes:
+    """The same bars of all data sets, a row each, as PNG."""
+    image = io.BytesIO()
+    _draw(tables, image, format="png", dpi=110, metadata={"Software": None})
+    return image.getvalue()
+
+
+def _draw(tables: list[DatasetTable], file: IO[Any], **options: Any) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.patches import Patch
 
-    models = ordered(table.cells)
-    height = 1.25 + 0.32 * len(models)
+    heights = [1.25 + 0.32 * len(table.cells) for table in tables]
     # Else ids differ from one drawing to the next.
     matplotlib.rcParams["svg.hashsalt"] = "mgnm"
     matplotlib.rcParams["text.parse_math"] = False  # A name may hold "$".
-    figure, axes = pyplot.subplots(1, 4, figsize=(13, height), sharey=True)
+    figure, rows = pyplot.subplots(
+        len(tables),
+        len(METRICS),
+        figsize=(13, sum(heights)),
+        sharey="row",
+        squeeze=False,
+        height_ratios=heights,
+    )
+    for table, axes in zip(tables, rows):
+        _draw_bars(table, axes)
+        if len(tables) > 1:
+            axes[0].set_ylabel(one_line(f"{table.dataset}, {table.split}"))
+    height = sum(heights)
+    kinds = {_colour(model) for table in tables for model in table.cells}
+    figure.legend(
+        handles=[
+            Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=label)
+            for colour, hatch, label in _LEGEND
+            if colour in kinds
+        ],
+        loc="lower center",
+        ncols=len(_LEGEND),
+        frameon=False,
+    )
+    # The legend has a line of its own below the axes.
+    figure.tight_layout(rect=(0, 0.35 / height, 1, 1))
+    figure.savefig(file, **options)
+    pyplot.close(figure)
+
+
+def _draw_bars(table: DatasetTable, axes: Any) -> None:
+    models = ordered(table.cells)
     for metric, axis in zip(METRICS, axes):
         cells = [table.cells[model][metric] for model in models]
         bars = axis.barh(
             [one_line(marked_name(model)) for model in models],
             [cell.mean for cell in cells],
-            xerr=[cell.sd or 0.0 for cell in cells],
+            xerr=drawing.error_bars([cell.sd for cell in cells]),
             color=[_colour(model) for model in models],
             hatch=["//" if is_added(model) else "" for model in models],
             edgecolor="white",
@@ -112,23 +156,6 @@ def chart(table: DatasetTable) -> str:
             axis.axvline(0.5, color="#444", linestyle=":")
             axis.set_title("GAUC (dotted: chance)")
     axes[0].invert_yaxis()
-    kinds = {_colour(model): model for model in models}
-    figure.legend(
-        handles=[
-            Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=label)
-            for colour, hatch, label in _LEGEND
-            if colour in kinds
-        ],
-        loc="lower center",
-        ncols=len(_LEGEND),
-        frameon=False,
-    )
-    # The legend has a line of its own below the axes.
-    figure.tight_layout(rect=(0, 0.35 / height, 1, 1))
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def _colour(model: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data import atomic
 from experiments.reports import table2, table2_page
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import (
@@ -29,7 +30,7 @@ def write(
     datasets: list[tuple[str, str]],
     about: str = "",
 ) -> str:
-    """Writes table2.md, .csv, .tex and .html; returns the Markdown.
+    """Writes table2.md, .csv, .tex, .html and .png; returns the Markdown.
 
     Args:
         output_dir: where they go.
@@ -50,6 +51,8 @@ def write(
             "table2.html": table2_page.to_html(tables, about),
         },
     )
+    with atomic.whole_file(output_dir / "table2.png") as partial:
+        partial.write_bytes(table2_page.picture(tables))
     return markdown
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from absl import logging
 
 from data.errors import UserError
 from experiments.reproduction import profiles
+from experiments.reproduction.forks import Forks
 from harness import config, defaults, run_folder
 
 
@@ -87,6 +86,7 @@ class GridRun:
         )
 
     def command(self, options: Options) -> list[str]:
+        """The module that makes the run, and its flags."""
         given: dict[str, Any] = {
             "model": self.model,
             "dataset": self.dataset,
@@ -98,18 +98,25 @@ class GridRun:
         }
         flags = [f"--{key}={value}" for key, value in given.items()]
         flags += [f"--set={assignment}" for assignment in self._assignments()]
-        return [sys.executable, "-m", "experiments.train", *flags]
+        return ["experiments.train", *flags]
 
-    def identity(self, options: Options, data_sha256: str) -> dict[str, Any]:
-        """What that command's run is known by, on data of this hash."""
+    def is_finished(self, options: Options) -> bool:
+        return (self.folder(options) / run_folder.PASSPORT).exists()
+
+    def config(self, options: Options, data_sha256: str | None) -> config.Config:
+        """That command's configuration, on data of this hash if it is known."""
         found = defaults.get_config(
             self.model,
             self.dataset,
             data_sha256=data_sha256,
             **self._changes(options),
         )
-        found = config.with_arguments(found, self._assignments())
-        return run_folder.identity(found, self.seed, data_sha256)
+        return config.with_arguments(found, self._assignments())
+
+    def identity(self, options: Options, data_sha256: str) -> dict[str, Any]:
+        """What that command's run is known by, on data of this hash."""
+        own = self.config(options, data_sha256)
+        return run_folder.identity(own, self.seed, data_sha256)
 
     def _changes(self, options: Options) -> dict[str, Any]:
         changes = {**profiles.PROFILES[options.profile].changes}
@@ -159,11 +166,13 @@ def chosen_models(
     return [*chosen(None if wanted is None else registered, known, "models"), *own]
 
 
-def prepare(options: Options) -> list[tuple[str, str]]:
-    """Prepares what is not prepared yet; (name, split) of what is there then.
+def wanted_data(
+    options: Options,
+) -> tuple[list[tuple[str, str]], dict[str, Path]]:
+    """(name, split) of the data that the options ask for, and the logs among them.
 
     Raises:
-        UserError: if nothing is.
+        UserError: if an option names what there is not.
     """
     files: dict[str, Path] = {}
     wanted = list(profiles.PROFILES[options.profile].datasets)
@@ -171,9 +180,19 @@ def prepare(options: Options) -> list[tuple[str, str]]:
         files = profiles.log_files(options.csv_dir)
         wanted = [(name, profiles.folder_split(name, files[name])) for name in files]
     names = chosen(options.datasets, [name for name, _ in wanted], "datasets")
+    return [pair for pair in wanted if pair[0] in names], files
+
+
+def prepare(options: Options) -> list[tuple[str, str]]:
+    """Prepares what is not prepared yet; (name, split) of what is there then.
+
+    Raises:
+        UserError: if nothing is.
+    """
+    wanted, files = wanted_data(options)
     ready = []
     for name, split in wanted:
-        if name in names and _is_prepared(options, name, split, files.get(name)):
+        if _is_prepared(options, name, split, files.get(name)):
             ready.append((name, split))
     if not ready:
         raise UserError("None of the profile's data sets could be prepared.")
@@ -202,20 +221,28 @@ def _is_prepared(options: Options, name: str, split: str, source: Path | None) -
     return True
 
 
+def is_prepared(options: Options, name: str, split: str) -> bool:
+    return (options.prepared_dir / name / split / "meta.json").exists()
+
+
 def with_variants(
     options: Options, models: list[str], name: str, split: str
 ) -> list[tuple[str, str]]:
-    """The models that can run on a data set, with variants; the others are said."""
-    from data import prepared
-    from harness.models import model_class
+    """The models that can run on a data set, with variants; the others are said.
 
-    has_times = prepared.load(options.prepared_dir, name, split).has_times
+    All of them, where the data are not prepared yet.
+    """
+    from data import prepared
+
+    has_times = True
+    if is_prepared(options, name, split):
+        has_times = prepared.load(options.prepared_dir, name, split).has_times
     runs, left_out = [], []
     for model in models:
         base, _, reading = model.partition("-")
         if reading in defaults.READINGS:
             runs.append((base, reading))
-        elif has_times or not model_class(model, "paper").needs_times:
+        elif has_times or not _needs_times(model):
             runs.append((model, "paper"))
         elif model in defaults.WITHOUT_TIMES:
             runs.append((model, defaults.NO_TIMES))
@@ -230,19 +257,42 @@ def with_variants(
     return runs
 
 
-def make(options: Options, runs: list[GridRun]) -> list[str]:
+def _needs_times(model: str) -> bool:
+    from harness.models import model_class  # Late, since it imports TensorFlow.
+
+    return model_class(model, "paper").needs_times
+
+
+def make(
+    options: Options,
+    runs: list[GridRun],
+    expected: dict[str, float] | None = None,
+    after_each: Callable[[int], None] | None = None,
+) -> list[str]:
     """Makes the runs that are not finished; returns the folders that failed.
+
+    Args:
+        options: of the grid.
+        runs: in the order in which they are made.
+        expected: seconds of each, by its folder, as estimated.
+        after_each: is told, after a run that ended well, how many are left.
 
     Raises:
         UserError: if a folder holds a run of other data, or with other settings.
     """
     check_current(options, runs)
-    commands: dict[str, list[str] | None] = {}
-    for run in runs:
-        folder = run.folder(options)
-        finished = (folder / run_folder.PASSPORT).exists()
-        commands[str(folder)] = None if finished else run.command(options)
-    return run_commands(commands)
+    commands = {
+        str(run.folder(options)): run.command(options)
+        for run in runs
+        if not run.is_finished(options)
+    }
+    if len(commands) < len(runs):
+        logging.info(
+            "%d of %d runs are finished already.",
+            len(runs) - len(commands),
+            len(runs),
+        )
+    return run_commands(commands, expected, after_each)
 
 
 def check_current(options: Options, runs: list[GridRun]) -> None:
@@ -275,27 +325,65 @@ def check_current(options: Options, runs: list[GridRun]) -> None:
         )
 
 
-def run_commands(commands: dict[str, list[str] | None]) -> list[str]:
-    """Runs commands one after the other; None is done already.
+def run_commands(
+    commands: dict[str, list[str]],
+    expected: dict[str, float] | None = None,
+    after_each: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Runs commands one after the other, and says how far it has come.
+
+    Args:
+        commands: module and flags, by the name that is shown.
+        expected: seconds of each, as estimated; they are corrected by those that have
+            ended. None: all take as long.
+        after_each: is told, after a command that ended well, how many are left.
 
     Returns:
         The names of those that failed.
     """
-    failed = []
-    started = time.monotonic()
-    for number, (name, command) in enumerate(commands.items(), start=1):
-        minutes = (time.monotonic() - started) / 60
-        logging.info("[%d/%d, %.1f min] %s", number, len(commands), minutes, name)
-        if command is not None and _run_to_end(command):
-            failed.append(name)
+    failed: list[str] = []
+    names = [*commands]
+    clock = Clock({name: (expected or {}).get(name, 1.0) for name in names})
+    with Forks() as forks:
+        for number, name in enumerate(names, start=1):
+            logging.info("Run %d of %d, %s: %s", number, len(names), clock.text(), name)
+            if forks.run(commands[name]):
+                failed.append(name)
+            elif after_each is not None:
+                after_each(len(names) - number)
+            clock.end(name)
     return failed
 
 
-def _run_to_end(command: list[str]) -> int:
-    """The command's exit code. Ctrl-C reaches it too: it is given time to save."""
-    with subprocess.Popen(command) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-            raise
+class Clock:
+    """How long commands have taken, and what is left.
+
+    Args:
+        expected: seconds of each as estimated, by name; only their ratios count once
+            some have ended.
+    """
+
+    def __init__(self, expected: dict[str, float]) -> None:
+        self._left = {**expected}
+        self._done = 0.0  # seconds, as estimated
+        self._started = time.monotonic()
+
+    def end(self, name: str) -> None:
+        self._done += self._left.pop(name)
+
+    def text(self) -> str:
+        """E.g. "2.5 min elapsed, about 7 min left"."""
+        elapsed = time.monotonic() - self._started
+        text = f"{elapsed / 60:.1f} min elapsed"
+        if not self._done:
+            return text
+        left = elapsed / self._done * sum(self._left.values())
+        return f"{text}, about {spell(left)} left"
+
+
+def spell(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for size, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"

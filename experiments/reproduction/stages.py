@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from absl import logging
+
 from data.errors import UserError
-from experiments.reproduction import grid, profiles
+from experiments.reproduction import grid, plan, profiles
 from experiments.results import variants as studies
-from harness import run_folder
 
 Datasets = list[tuple[str, str]]
 
@@ -28,7 +29,11 @@ def _table1(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
-    failed = _make_table2_s_runs(options, datasets)
+    failed = _make(
+        options,
+        table2_s_runs(options, datasets),
+        after_each=lambda left: _grow_table2(options, datasets, left),
+    )
     from experiments.reports import table2_text
 
     table = table2_text.write(
@@ -43,6 +48,22 @@ def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
     return failed
 
 
+def _grow_table2(options: grid.Options, datasets: Datasets, left: int) -> None:
+    """Writes the table of what is there, for whoever looks while the rest runs."""
+    if not left:
+        return
+    from experiments.reports import table2_text
+
+    begun = [
+        (name, split)
+        for name, split in datasets
+        if any((options.runs_dir / name / split).glob("*/seed-*/passport.json"))
+    ]
+    about = f"{options.about} This table grows: {left} runs are still to be made."
+    table2_text.write(options.reports_dir, options.runs_dir, begun, about.strip())
+    logging.info("The table so far: %s", options.reports_dir / "table2.html")
+
+
 def _without_html(table: str) -> str:
     """TensorBoard's Markdown has no underline: italics take its place."""
     text = re.sub(r"</?u>", "_", table)
@@ -50,9 +71,7 @@ def _without_html(table: str) -> str:
 
 
 def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
-    failed = _make_studies(
-        options, datasets, lambda name: [*studies.table3(name).values()]
-    )
+    failed = _make(options, _table3_s_runs(options, datasets))
     from experiments.reports import table3
 
     text = table3.write(options.reports_dir, options.runs_dir, datasets, options.about)
@@ -61,7 +80,7 @@ def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _table4(options: grid.Options, datasets: Datasets) -> list[str]:
-    failed = _make_table2_s_runs(options, datasets)
+    failed = _make(options, table2_s_runs(options, datasets))
     from experiments.reports import table4
 
     text = table4.write(options.reports_dir, options.runs_dir, datasets, options.about)
@@ -70,14 +89,7 @@ def _table4(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
-    profile = profiles.PROFILES[options.profile]
-
-    def variants(name: str) -> list[studies.Variant]:
-        by_layers = [studies.with_layers(name, count) for count in profile.layers]
-        by_interests = [studies.with_interests(name, k) for k in profile.interests]
-        return [studies.full(name), *by_layers, *by_interests]
-
-    failed = _make_studies(options, datasets, variants)
+    failed = _make(options, _figures_runs(options, datasets))
     failed += _look_at_levels(options, datasets)
     from experiments.reproduction import figures
 
@@ -89,7 +101,7 @@ def _figures(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _protocols(options: grid.Options, datasets: Datasets) -> list[str]:
-    failed = _make_table2_s_runs(options, datasets)
+    failed = _make(options, table2_s_runs(options, datasets))
     from experiments.reports.protocols import text as report_protocols
 
     text = report_protocols.write(
@@ -100,12 +112,10 @@ def _protocols(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _fragility(options: grid.Options, datasets: Datasets) -> list[str]:
-    if options.num_seeds is None:  # One seed of each model is enough.
-        options = dataclasses.replace(options, num_seeds=1)
-    failed = _make_table2_s_runs(options, datasets)
+    runs = _fragility_s_runs(options, datasets)
+    failed = _make(options, runs)
     from experiments.studies.fragility import measure, report
 
-    runs = _table2_s_runs(options, datasets)
     failed += _look_into(
         options,
         runs,
@@ -128,12 +138,14 @@ STAGES: dict[str, Callable[[grid.Options, Datasets], list[str]]] = {
 }
 
 
-def _make_table2_s_runs(options: grid.Options, datasets: Datasets) -> list[str]:
-    return grid.make(options, _table2_s_runs(options, datasets))
+# Rows that a reader looks for first; the others follow in the table's order.
+_FIRST = ("mgnm", "popularity", "gru4rec")
 
 
-def _table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+def table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+    """The runs of Table 2 in the order in which they are made."""
     models = grid.chosen_models(options.models, options.readings)
+    models = sorted(models, key=lambda model: (*_FIRST, model).index(model))
     return [
         grid.GridRun(name, split, seed, model, variant)
         for name, split in datasets
@@ -142,18 +154,68 @@ def _table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridR
     ]
 
 
-def _make_studies(
+def _table3_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+    return _studies_runs(
+        options, datasets, lambda name: [*studies.table3(name).values()]
+    )
+
+
+def _figures_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+    profile = profiles.PROFILES[options.profile]
+
+    def variants(name: str) -> list[studies.Variant]:
+        by_layers = [studies.with_layers(name, count) for count in profile.layers]
+        by_interests = [studies.with_interests(name, k) for k in profile.interests]
+        return [studies.full(name), *by_layers, *by_interests]
+
+    return _studies_runs(options, datasets, variants)
+
+
+def _fragility_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+    if options.num_seeds is None:  # One seed of each model is enough.
+        options = dataclasses.replace(options, num_seeds=1)
+    return table2_s_runs(options, datasets)
+
+
+def _no_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
+    del options, datasets
+    return []
+
+
+# What each stage has to train, before it is trained.
+RUNS: dict[str, Callable[[grid.Options, Datasets], list[grid.GridRun]]] = {
+    "table1": _no_runs,
+    "table2": table2_s_runs,
+    "table3": _table3_s_runs,
+    "table4": table2_s_runs,
+    "figures": _figures_runs,
+    "protocols": table2_s_runs,
+    "fragility": _fragility_s_runs,
+}
+
+
+def _make(
+    options: grid.Options,
+    runs: list[grid.GridRun],
+    after_each: Callable[[int], None] | None = None,
+) -> list[str]:
+    """As `grid.make`, with what each run is expected to take."""
+    seconds = plan.seconds(options, runs)
+    expected = {str(run.folder(options)): s for run, s in zip(runs, seconds)}
+    return grid.make(options, runs, expected, after_each)
+
+
+def _studies_runs(
     options: grid.Options,
     datasets: Datasets,
     variants: Callable[[str], list[studies.Variant]],
-) -> list[str]:
-    runs = [
+) -> list[grid.GridRun]:
+    return [
         grid.GridRun(name, split, seed, "mgnm", variant.name, variant.arguments)
         for name, split in datasets
         for seed in options.seeds
         for variant in variants(name)
     ]
-    return grid.make(options, runs)
 
 
 def _look_at_levels(options: grid.Options, datasets: Datasets) -> list[str]:
@@ -185,15 +247,13 @@ def _look_into(
         module: of the command; what it leaves has the name's last part.
         is_done: whether a run's folder has it.
     """
-    commands: dict[str, list[str] | None] = {}
+    name = module.rsplit(".", 1)[-1]
+    commands: dict[str, list[str]] = {}
     for run in runs:
         folder = run.folder(options)
-        if not (folder / run_folder.PASSPORT).exists():
-            continue
-        line = [sys.executable, "-m", module]
-        line += [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
-        name = module.rsplit(".", 1)[-1]
-        commands[f"{folder}/{name}"] = None if is_done(folder) else line
+        if run.is_finished(options) and not is_done(folder):
+            flags = [f"--run_dir={folder}", f"--data_dir={options.prepared_dir}"]
+            commands[f"{folder}/{name}"] = [module, *flags]
     return grid.run_commands(commands)
 
 

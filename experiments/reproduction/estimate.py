@@ -1,0 +1,131 @@
+"""What a run will take, from the rates of a bench. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+
+_RATES = Path(__file__).parent / "rates.json"  # by docs/figures/rates.py
+# Candidates of the sampled protocols, the positive included.
+_CANDIDATES = 1_001
+# Of harness/ranker.py: a small catalogue is scored once for all protocols, and no more
+# scores than these are computed of a large one.
+_SMALL_CATALOGUE, _FULL_SCORES = 2_000, 250_000_000
+# MGNM at T = 100 takes 3.0 times as long with D = 40 as with D = 16: 2.5 ** 1.2.
+_SIZE_POWER = 1.2
+# A process and its first step, and what it has in memory before any table.
+_START_S, _START_MB = 8.0, 600.0
+# Both moments of the optimizer stand beside the weights.
+_WEIGHT_COPIES = 3
+_FLOAT_MB = 4e-6
+_RANK_MB = 12e-6  # of one instance under one protocol in ranks.parquet
+# What is not benched is about as its near relative.
+_LIKE = {"mgnm_plus": "mgnm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Of a data set: users, items, instances of each part, mean training history."""
+
+    users: int
+    items: int
+    train: int
+    valid: int
+    test: int
+    history: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run takes at most, its whole budget of epochs.
+
+    Attributes:
+        seconds: of the machine that was benched.
+        memory_mb: resident, at the peak.
+        disk_mb: of the run's folder while it trains, checkpoint included.
+    """
+
+    seconds: float
+    memory_mb: float
+    disk_mb: float
+
+
+@functools.lru_cache(maxsize=1)
+def _stored() -> Any:
+    return json.loads(_RATES.read_text(encoding="utf-8"))
+
+
+def machine() -> str:
+    """On what the rates were measured."""
+    return _stored()["machine"]
+
+
+def of_run(config: Config, size: Size) -> Cost | None:
+    """The cost of a run of this configuration on data of this size.
+
+    None of a model that was not benched, such as a class of one's own.
+    """
+    length = min(size.history, config.max_history)
+    width = config.arguments.get("embedding_dim", 16)
+    model = _LIKE.get(config.model, config.model)
+    if model not in _stored()["workloads"]["toys"]["models"]:
+        return None
+    ranking = _microseconds(model, "ranked_per_s", length, width) / 1e6
+    valid = min(size.valid, config.valid_instances or size.valid)
+    seconds = _START_S + ranking * _ranked(size)
+    learns = "positives_per_s" in _row(model, "toys")
+    if learns:
+        step = _microseconds(model, "positives_per_s", length, width) / 1e6
+        seconds += config.max_epochs * (step * size.train + ranking * valid)
+    weights = _weights(model, size, width) * _FLOAT_MB
+    copies = _WEIGHT_COPIES if learns else 1
+    measured = max(_row(model, name)["peak_mb"] for name in _stored()["workloads"])
+    return Cost(
+        seconds,
+        memory_mb=_START_MB + measured + copies * weights,
+        disk_mb=(copies + 1) * weights + 3 * size.test * _RANK_MB,
+    )
+
+
+def _ranked(size: Size) -> float:
+    """Test instances, each against 1,001 candidates, that all protocols amount to."""
+    if size.items <= _SMALL_CATALOGUE:
+        return size.test * size.items / _CANDIDATES
+    full = min(size.test * size.items, _FULL_SCORES) / _CANDIDATES
+    return 2 * size.test + full
+
+
+def _row(model: str, workload: str) -> dict[str, float]:
+    return _stored()["workloads"][workload]["models"][model]
+
+
+def _microseconds(model: str, rate: str, length: float, width: int) -> float:
+    """A rate's time at a length and a width: a power law through its two workloads."""
+    logs = []
+    for name, workload in _stored()["workloads"].items():
+        taken = 1e6 / _row(model, name)[rate]
+        own = (workload["embedding_dim"] / 16) ** _SIZE_POWER
+        logs.append((math.log(workload["history"]), math.log(taken / own)))
+    (short, fast), (long, slow) = logs
+    slope = max(0.0, (slow - fast) / (long - short))
+    at_length = fast + slope * (math.log(max(length, 1.0)) - short)
+    return math.exp(at_length) * (width / 16) ** _SIZE_POWER
+
+
+def _weights(model: str, size: Size, width: int) -> float:
+    """Parameters: so many rows a user and so many an item, solved from two benches."""
+    rows = []
+    for name, workload in _stored()["workloads"].items():
+        count = _row(model, name)["parameters"] / workload["embedding_dim"]
+        rows.append((workload["users"], workload["items"], count))
+    (users, items, count), (more_users, more_items, more) = rows
+    determinant = users * more_items - more_users * items
+    a_user = max(0.0, (count * more_items - more * items) / determinant)
+    an_item = max(0.0, (users * more - more_users * count) / determinant)
+    return width * (a_user * size.users + an_item * size.items)

@@ -1,0 +1,157 @@
+"""What a grid has to do before it does it: its runs, and what they are to take."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from data import prepared
+from data.registry import DATASETS
+from experiments.reproduction import estimate, grid
+from experiments.reproduction.estimate import Cost, Size
+from harness.config import PAPER
+
+# Sizes of the profiles' data that are known before they are there. As released: the
+# paper's Table 1, and the instances that Table 4's iterations of 42 positives amount to
+# (docs/REPRODUCTION.md); the others were counted.
+_PAPERS = 42 / 0.7
+_KNOWN = {
+    ("ml-100k", "global_time"): Size(943, 1_574, 57_102, 8_159, 16_316, 60.0),
+    ("toys-5core", "leave_one_out"): Size(19_412, 11_924, 109_361, 19_412, 19_412, 4.8),
+    ("toys", "as_released"): Size(313_557, 241_657, 554_484, 79_212, 158_424, 6.6),
+    ("instruments", "as_released"): Size(60_739, 56_301, 99_540, 14_220, 28_440, 5.0),
+    ("micro_video", "by_date"): Size(60_813, 292_286, 643_062, 91_866, 183_732, 100.0),
+}
+# Of the two candidate sets that are kept beside prepared data: 1,000 ids of 4 bytes.
+_CANDIDATES_MB = 2 * 1_000 * 4e-6
+
+
+def size_of(options: grid.Options, name: str, split: str) -> Size | None:
+    """The size of a data set, counted where it is prepared; None if nobody knows."""
+    if not grid.is_prepared(options, name, split):
+        return _KNOWN.get((name, split))
+    data = prepared.load(options.prepared_dir, name, split)
+    train = data.instances["train"][:, 1]
+    return Size(
+        users=data.num_users - 1,
+        items=data.num_items - 1,
+        train=len(train),
+        valid=len(data.instances["valid"]),
+        test=len(data.instances["test"]),
+        history=float(np.minimum(train, 100).mean()) if len(train) else 1.0,
+    )
+
+
+def costs(options: grid.Options, runs: list[grid.GridRun]) -> list[Cost | None]:
+    """What each run is to take; None on data whose size nobody knows."""
+    sizes = {
+        pair: size_of(options, *pair)
+        for pair in {(run.dataset, run.split) for run in runs}
+    }
+    found: list[Cost | None] = []
+    for run in runs:
+        size = sizes[run.dataset, run.split]
+        config = run.config(options, data_sha256=None)
+        found.append(None if size is None else estimate.of_run(config, size))
+    return found
+
+
+def seconds(options: grid.Options, runs: list[grid.GridRun]) -> list[float]:
+    """Of each run; the same for all that cannot be estimated."""
+    return [cost.seconds if cost else 60.0 for cost in costs(options, runs)]
+
+
+def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
+    """The runs, which of them are finished, and what the others are to take."""
+    datasets, files = grid.wanted_data(options)
+    lines = ["A plan: nothing is downloaded, prepared or trained.", "", "Data:"]
+    for name, split in datasets:
+        lines.append(f"  {name}, {split}: {_state(options, name, split, files)}")
+    by_folder = {str(run.folder(options)): run for run in runs}  # A study's may repeat.
+    found = dict(zip(by_folder, costs(options, [*by_folder.values()])))
+    left = []
+    lines += ["", "Runs:"]
+    for folder, run in by_folder.items():
+        if run.is_finished(options):
+            lines.append(f"  {folder}: finished")
+            continue
+        left.append(found[folder])
+        lines.append(f"  {folder}: {_spelled(found[folder])}")
+    done = len(by_folder) - len(left)
+    lines += ["", f"{len(by_folder)} runs: {done} finished, {len(left)} left."]
+    lines += _totals(options, left, datasets)
+    return "\n".join(lines) + "\n"
+
+
+def _state(options: grid.Options, name: str, split: str, files: dict[str, Path]) -> str:
+    if grid.is_prepared(options, name, split):
+        state = "prepared"
+    elif name in files:
+        state = f"to be prepared from {files[name]}"
+    elif DATASETS[name].fetch is None and DATASETS[name].release is None:
+        state = "not published: prepare it from a file of your own"
+    else:
+        state = "to be downloaded and prepared"
+    size = size_of(options, name, split)
+    if size is None:
+        return f"{state}; its size is not known before"
+    return (
+        f"{state}; {size.users:,} users, {size.items:,} items, "
+        f"{size.train:,} training and {size.test:,} test instances"
+    )
+
+
+def _spelled(cost: Cost | None) -> str:
+    if cost is None:
+        return "no estimate, for want of the data's size or the model's rates"
+    return (
+        f"at most {grid.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
+        f"{_spell_mb(cost.disk_mb)} on disk"
+    )
+
+
+def _totals(
+    options: grid.Options,
+    left: list[Cost | None],
+    datasets: list[tuple[str, str]],
+) -> list[str]:
+    """Sentences on all that is left."""
+    known = [cost for cost in left if cost is not None]
+    if not known:
+        return []
+    sizes = [size_of(options, *pair) for pair in datasets]
+    drawn = sum(_CANDIDATES_MB * (size.test + size.valid) for size in sizes if size)
+    disk = sum(cost.disk_mb for cost in known) + drawn
+    root = next(
+        path for path in (options.runs_dir, *options.runs_dir.parents) if path.exists()
+    )
+    free = shutil.disk_usage(root).free / 1e6
+    total = grid.spell(sum(cost.seconds for cost in known))
+    lines = [
+        f"What is left takes at most about {total}, if every run uses its whole "
+        f"budget of epochs, {_spell_mb(max(cost.memory_mb for cost in known))} of "
+        f"memory, and {_spell_mb(disk)} on disk ({_spell_mb(drawn)} of it candidates; "
+        f"{_spell_mb(free)} are free).",
+        f"These are estimates from rates measured on {estimate.machine()} "
+        "(docs/performance.md); a run of another length or width is interpolated.",
+    ]
+    if len(known) < len(left):
+        lines.append(
+            f"{len(left) - len(known)} runs have no estimate and are not in it."
+        )
+    if options.recipe != PAPER:
+        lines.append(
+            f"The rates are of the paper's recipe: with --recipe={options.recipe} a "
+            "step has more negatives and takes longer."
+        )
+    if disk > free:
+        lines.append("The disk is too small for all of it.")
+    return lines
+
+
+def _spell_mb(megabytes: float) -> str:
+    if megabytes >= 1_000:
+        return f"{megabytes / 1_000:.1f} GB"
+    return f"{megabytes:.0f} MB"
