@@ -236,7 +236,7 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise UserError(
-            "An index needs faiss: pip install 'mgnm-tf[ann]'. Without it the search "
+            "An index needs faiss: pip install faiss-cpu. Without it the search "
             "is exact."
         ) from error
     return faiss

@@ -11,6 +11,7 @@ import collections
 import json
 import math
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,12 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 DOCS = Path(__file__).parent.parent
-NAMES = {
-    "caser": "Caser",
-    "a2svd": "A2SVD",
-    "gru4rec": "GRU4Rec",
-    "sli_rec": "SLi_Rec",
-    "tgsrec": "TGSRec",
-    "mimn": "MIMN",
-    "mind": "MIND",
-    "comirec_dr": "ComiRec-DR",
-    "comirec_sa": "ComiRec-SA",
-    "surge": "SURGE",
-    "mgnm": "MGNM",
-    "mgnm_plus": "MGNM+ ‡",
-    "popularity": "Popularity ‡",
-    "item_knn": "ItemKNN ‡",
-    "mean_pooling": "Mean pooling ‡",
-    "sasrec": "SASRec ‡",
-}
+sys.path.insert(0, str(DOCS.parent))
+
+from experiments.results.model_names import marked_name, ordered  # noqa: E402
+from experiments.results.paper import ADDED_NAMES, MODEL_NAMES  # noqa: E402
+
+NAMES = {model: marked_name(model) for model in ordered([*MODEL_NAMES, *ADDED_NAMES])}
 DATASETS = {
     "toys_5core_order": "Toys",
     "sports_5core": "Sports",
