@@ -71,6 +71,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old)
 
 
+def partials(folder: Path) -> list[Path]:
+    """What killed processes left in a folder: never whole, and nobody's."""
+    return sorted(folder.glob(f"{_PARTIAL}????????-*"))
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
     with whole_file(path) as partial:

@@ -77,7 +77,7 @@ def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
         if wanted["dtype"] != "<i4" or wanted["shape"] != [*shape]:
             raise UserError(f"{path} is of other data.")
         manifest.check(path.parent, {path.name: wanted}, "")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         logging.warning("%s is drawn again: %s", path, error)
         return False
     return True

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from absl import app, logging
 
-from data.errors import UserError
+from data import sentences
 
 
 def run(command: Callable[[], None], stopped: str) -> None:
     """Parses the flags and runs a command.
 
-    What a user can mend (`UserError`) and Ctrl-C end in a sentence on standard error,
-    and in the exit code 1. Every other error is a fault of the code, and shows where
-    it came from.
+    What a user can mend (`data.sentences`) and Ctrl-C end in a sentence on standard
+    error, and in the exit code 1. Every other error is a fault of the code, and shows
+    where it came from.
 
     Args:
         command: reads its flags.
@@ -35,12 +35,15 @@ def call(command: Callable[[], None], stopped: str) -> None:
     """What `run` does once the flags are parsed."""
     try:
         command()
-    except UserError as error:
-        sys.exit(f"error: {error}")
     except ImportError as error:
         if error.name != "mgnm_tf.keras2":
             raise
         # Another TensorFlow than this runs with, which a user can mend.
         sys.exit(f"error: {error}")
+    except Exception as error:
+        sentence = sentences.of(error)
+        if sentence is None:
+            raise
+        sys.exit(f"error: {sentence}")
     except KeyboardInterrupt:
         sys.exit(stopped)

@@ -32,21 +32,34 @@ def write(folder: Path, kind: str) -> None:
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     files = {name: describe(folder / name) for name in names if name != MANIFEST}
+    write_files(folder, kind, files)
+
+
+def write_files(
+    folder: Path, kind: str, files: dict[str, dict[str, Any]], name: str = MANIFEST
+) -> None:
+    """Writes a manifest, under `name`, of these descriptions by the file's name."""
     content = {"kind": kind, "files": files}
-    atomic.write_json(folder / MANIFEST, {**content, "sha256": _hash(content)})
+    atomic.write_json(folder / name, {**content, "sha256": _hash(content)})
 
 
-def read(folder: Path, kind: str) -> dict[str, dict[str, Any]]:
+def read(folder: Path, kind: str, name: str = MANIFEST) -> dict[str, dict[str, Any]]:
     """The descriptions of a folder's files by name.
 
     Raises:
         UserError: if the manifest is damaged, or of something else.
     """
-    path = folder / MANIFEST
+    path = folder / name
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         own = content.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise UserError(_damaged(path, "it cannot be read")) from error
     if own != _hash(content):
         raise UserError(_damaged(path, "its content is not what was written"))
@@ -100,6 +113,16 @@ def check(
         notes[name] = stamp
     if any(noted.get(name) != stamp for name, stamp in notes.items()):
         _write_notes(folder, {**noted, **notes})
+
+
+def check_folder(folder: Path, kind: str, remedy: str) -> None:
+    """Compares all files of a folder with its manifest, if it has one.
+
+    Raises:
+        UserError: as `check`.
+    """
+    if (folder / MANIFEST).exists():
+        check(folder, read(folder, kind), remedy)
 
 
 def file_hash(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data import carried
 from data.negatives import sample_negatives, shared_negatives
 from data.prepared import PreparedData
 
@@ -168,5 +169,6 @@ def training_dataset(
                 yield {**own, **shared}
 
     return tf.data.Dataset.from_generator(
-        shares, output_signature=batch_signature(data, share_negatives)
+        lambda: carried.keeping(shares()),
+        output_signature=batch_signature(data, share_negatives),
     ).prefetch(4)

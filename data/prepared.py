@@ -180,7 +180,11 @@ def load(
         UserError: if it is not there or damaged, or `split` is None and several are.
     """
     names.check(name, "--dataset")
-    prepared = {path.parent.name for path in (data_dir / name).glob("[!.]*/meta.json")}
+    prepared = {
+        path.parent.name
+        for mark in ("meta.json", manifest.MANIFEST)  # One may be lost.
+        for path in (data_dir / name).glob(f"[!.]*/{mark}")
+    }
     if split is None and len(prepared) > 1:
         raise UserError(
             f"`split` must be given: {data_dir / name} holds {sorted(prepared)}."
@@ -218,7 +222,14 @@ def _read(folder: Path, verify: bool) -> PreparedData:
         )
     except UserError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"{folder} holds no whole prepared data ({error}). {remedy}"
         ) from error

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data import atomic
+from data import atomic, sentences
 from data.errors import UserError
 
 if __name__ == "__main__":
@@ -73,8 +73,11 @@ def main(argv: list[str]) -> None:
             output=Path(values.output) if values.output else None,
             seed=values.seed,
         )
-    except UserError as error:
-        _stop(f"error: {error}")
+    except Exception as error:
+        sentence = sentences.of(error)
+        if sentence is None:
+            raise
+        _stop(f"error: {sentence}")
     except KeyboardInterrupt:
         _stop("Stopped before the end; nothing was written.")
     sys.exit(LEAKY if leaky else 0)

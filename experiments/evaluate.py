@@ -6,10 +6,14 @@ Example: python -m experiments.evaluate --run_dir=runs/toys-1 --candidates=full
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from harness import command_line
+
+if TYPE_CHECKING:
+    from harness.reopen import OpenedRun
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of a finished run.", required=True
@@ -40,9 +44,18 @@ def evaluate(
     Raises:
         ValueError: if there is no finished run, or its data are not the ones prepared.
     """
-    from harness import metrics, passport, rankings, reopen, run_folder
+    from data import locks
+    from harness import passport, reopen
 
-    opened = reopen.open_run(run_dir, data_dir)
+    passport.read(run_dir)  # Without one there is nothing to hold.
+    with locks.writing(run_dir, "evaluated"):
+        return _evaluate(reopen.open_run(run_dir, data_dir), protocol)
+
+
+def _evaluate(opened: OpenedRun, protocol: str) -> dict[str, dict[str, float]]:
+    from harness import metrics, passport, rankings, run_folder, run_manifest
+
+    run_dir = opened.run.folder
     opened.record_look(protocol)
     ranking = opened.ranker.rank("test", protocol, group_users=protocol != "full")
     counts = not opened.model.trainable_variables  # Counts may tie.
@@ -52,8 +65,12 @@ def evaluate(
         ranking.ranks
     )
     table = rankings.ranks_table(opened.data, ranking, protocol)
-    run_folder.write_ranks(run_dir, table)
-    passport.write(opened.run)
+    with run_manifest.replacing(
+        run_dir, (run_folder.RANKS, run_folder.PASSPORT)
+    ) as partials:
+        table = run_folder.merged_ranks(run_dir, table)
+        table.to_parquet(partials[run_folder.RANKS], index=False)
+        passport.write(opened.run, partials[run_folder.PASSPORT])
     for grouping, values in found.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logging.info("test %s, by %s: %s", protocol, grouping, shown)

@@ -266,8 +266,7 @@ def tuned_settings(
         logs = [own, shipped] if known.get(searched) == data_sha256 else [own]
     for log in logs:
         if log.exists():
-            trials = [json.loads(line) for line in log.read_text().splitlines()]
-            return best_trial(trials)["settings"]
+            return best_trial(read_trials(log))["settings"]
     return {}
 
 
@@ -277,6 +276,29 @@ def search_log(
     """Where a search is logged: one file for each recipe, data and model."""
     name = f"{dataset}-{data_sha256[:12]}"
     return of_recipe(folder, recipe) / name / f"{file_name(model)}.jsonl"
+
+
+def read_trials(log: Path) -> list[dict[str, Any]]:
+    """The lines of a search's log; none if it does not exist.
+
+    Raises:
+        UserError: naming the first line that is no trial.
+    """
+    lines = log.read_bytes().splitlines() if log.exists() else []
+    trials = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            trial = json.loads(line)
+            whole = isinstance(trial["settings"], dict) and "ndcg@5" in trial
+        except (ValueError, KeyError, TypeError, RecursionError):
+            whole = False
+        if not whole:
+            raise UserError(
+                f"{log}, line {number} is damaged: it is no trial of a search. Delete "
+                "that line and those below it, and search again."
+            )
+        trials.append(trial)
+    return trials
 
 
 def best_trial(trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,28 +10,56 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from data import atomic
+from data import atomic, manifest
 from data.errors import UserError
 
 SEAL, LEDGER = "seal.json", "test_looks.jsonl"
+# Of a seal: its run is finished when it has a manifest, not when it has a passport.
+_WITH_MANIFEST = 2
+_HASHES = ("config_sha256", "weights_sha256")
 
 
-def seal(config: Path, weights: Path) -> dict[str, str]:
+def seal(config: Path, weights: Path) -> dict[str, Any]:
     """Hashes of a run's two files, which are also written beside them.
+
+    A seal that holds already stays, with its time: a run that was stopped while it was
+    being finished is still the same one.
 
     Args:
         config: `config.json`, with the seed and the hash of the data in it.
         weights: the chosen epoch's.
+
+    Raises:
+        UserError: if the seal that is there is damaged.
     """
-    found = _hashes(config, weights)
-    atomic.write_json(config.with_name(SEAL), found)
-    return found
+    hashes = _hashes(config, weights)
+    path = config.with_name(SEAL)
+    if path.exists():
+        found = _read_seal(path)
+        if {key: found[key] for key in _HASHES} == hashes:
+            return found
+    sealed = {**hashes, "time": _now("microseconds"), "version": _WITH_MANIFEST}
+    atomic.write_json(path, sealed)
+    return sealed
 
 
-def record_look(config: Path, weights: Path, what: str, commit: str) -> None:
+def promises_manifest(run_dir: Path) -> bool:
+    """Whether a run in this folder is whole only with a manifest.
+
+    Raises:
+        UserError: if its seal is damaged.
+    """
+    path = run_dir / SEAL
+    return path.exists() and _read_seal(path).get("version", 1) >= _WITH_MANIFEST
+
+
+def record_look(
+    config: Path, weights: Path, what: str, commit: str, once: bool = False
+) -> None:
     """Adds a line to the ledger; to be called before the test instances are ranked.
 
     Args:
@@ -39,9 +67,12 @@ def record_look(config: Path, weights: Path, what: str, commit: str) -> None:
         weights: as for `seal`.
         what: is looked at, e.g. "uni1000".
         commit: of the code that looks.
+        once: whether a line of the same seal for the same is enough: a run that was
+            stopped while it was being finished goes on, and looks at nothing new.
 
     Raises:
-        UserError: if the run is not sealed, or was changed afterwards.
+        UserError: if the run is not sealed, or was changed afterwards, or the ledger is
+            damaged.
     """
     run_dir = config.parent
     path = run_dir / SEAL
@@ -50,34 +81,85 @@ def record_look(config: Path, weights: Path, what: str, commit: str) -> None:
             f"{run_dir} is not sealed, so its test instances stay unread. Delete the "
             "folder and train again."
         )
-    sealed = json.loads(path.read_text())
-    if sealed != _hashes(config, weights):
+    sealed = _read_seal(path)
+    hashes = _hashes(config, weights)
+    if {key: sealed[key] for key in _HASHES} != hashes:
         raise UserError(
             f"{run_dir}: the configuration or the weights are not those that were "
             "sealed, so its test instances stay unread. Delete the folder and train "
             "again."
         )
-    now = datetime.datetime.now(datetime.timezone.utc)
-    line = {
-        "time": now.isoformat(timespec="seconds"),
-        "run": run_dir.name,
-        "what": what,
-        **sealed,
-        "commit": commit,
-    }
-    with (run_dir.parent / LEDGER).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    same = {"run": run_dir.name, "what": what, **hashes}
+    if "time" in sealed:
+        same["sealed"] = sealed["time"]
+    earlier = looks(run_dir.parent)
+    if once and any(same.items() <= look.items() for look in earlier):
+        return
+    line = {"time": _now("seconds"), **same, "commit": commit}
+    _append(run_dir.parent / LEDGER, {**line, "sha256": _hash(line)})
 
 
 def looks(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the ledger in a folder of runs; none if nothing was looked at."""
+    """The lines of the ledger in a folder of runs; none if nothing was looked at.
+
+    Raises:
+        UserError: naming the first line that is not as it was written. Those of older
+            versions have no hash: of them only the form is checked.
+    """
     path = folder / LEDGER
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
+    if not path.exists():
+        return []
+    found = []
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            look = json.loads(text)
+            line = {key: value for key, value in look.items() if key != "sha256"}
+            whole = "sha256" not in look or look["sha256"] == _hash(line)
+            whole = whole and {"run", "what", *_HASHES} <= line.keys()
+        except (ValueError, AttributeError, RecursionError):
+            whole = False
+        if not whole:
+            raise UserError(
+                f"{path}, line {number} is not as it was written. Bring the file back "
+                "from a copy; if there is none, move it away, and say so where you "
+                "publish these runs: it counts how often the test was looked at."
+            )
+        found.append(line)
+    return found
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    """Adds a line, whole or not at all."""
+    text = json.dumps(line).encode() + b"\n"
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            os.truncate(path, before)
+            raise
+
+
+def _read_seal(path: Path) -> dict[str, Any]:
+    remedy = "Delete the run's folder and train again."
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: it is no JSON. {remedy}") from error
+    if not isinstance(found, dict) or not {*_HASHES} <= found.keys():
+        raise UserError(f"{path} is damaged: it holds no hashes. {remedy}")
+    return found
 
 
 def _hashes(config: Path, weights: Path) -> dict[str, str]:
-    return {
-        "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
+    files = zip(_HASHES, (config, weights))
+    return {key: manifest.file_hash(path) for key, path in files}
+
+
+def _hash(line: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()
+
+
+def _now(precision: str) -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=precision)

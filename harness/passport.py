@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from data import atomic
 from data.errors import UserError
-from harness import provenance, run_folder
+from harness import provenance, run_folder, run_manifest
 from harness.config import Config
 
 if TYPE_CHECKING:  # Reports read passports without TensorFlow.
@@ -227,11 +227,12 @@ def read(folder: Path) -> Run:
         UserError: if there is none, or its passport is damaged.
     """
     path = folder / run_folder.PASSPORT
-    if not path.exists():
+    if not run_manifest.is_finished(folder):
         raise UserError(
             f"{folder} holds no finished run. Run `python -m experiments.train "
             f"... --run_dir={folder}` first."
         )
+    run_manifest.check(folder, (run_folder.PASSPORT,))
     passport = run_folder.read_json(path)
     missing = sorted(_READ_BY_ALL - passport.keys())
     if missing:
@@ -239,6 +240,6 @@ def read(folder: Path) -> Run:
     return Run(folder, cast(Passport, passport))
 
 
-def write(run: Run) -> None:
-    """Writes the passport into the run's folder, whole or not at all."""
-    atomic.write_json(run.folder / run_folder.PASSPORT, run.passport)
+def write(run: Run, path: Path | None = None) -> None:
+    """Writes the passport into the run's folder, or to `path`, whole or not at all."""
+    atomic.write_json(path or run.folder / run_folder.PASSPORT, run.passport)

@@ -47,6 +47,7 @@ class Progress:
         timed_seconds: of the same steps.
         best_epoch: the one with the best validation metric; 0 before the first.
         best_metrics: the validation metrics after the best epoch, by name.
+        best_sha256: of its weights' file; None in checkpoints of older versions.
         stopped_because: a reason, once training is over.
         commits: of the code, another one where a stopped run went on.
         tensorflow: its versions, likewise.
@@ -60,6 +61,7 @@ class Progress:
     timed_seconds: float = 0.0
     best_epoch: int = 0
     best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    best_sha256: str | None = None
     stopped_because: str | None = None
     commits: list[str] = dataclasses.field(default_factory=list)
     tensorflow: list[str] = dataclasses.field(default_factory=list)

@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from data.prepared import PreparedData
-from harness import passport, run_folder
+from harness import passport, run_folder, run_manifest
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
 from harness.passport import Run
@@ -56,9 +56,11 @@ def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
         data_dir: where `data.prepare` wrote its data.
 
     Raises:
-        UserError: if there is no finished run, or its data are not the ones prepared.
+        UserError: if there is no finished run, it is damaged, or its data are not the
+            ones prepared.
     """
     run = passport.read(run_dir)
+    run_manifest.check(run_dir)
     config = run_folder.read_config(run_dir)
     run_folder.warn_of_edited_class(run_dir, config.model)
     data = data_of(run, data_dir)

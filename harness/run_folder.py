@@ -80,24 +80,57 @@ def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
     return sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
 
 
-def record_look(run_dir: Path, what: str) -> None:
+def record_look(run_dir: Path, what: str, once: bool = False) -> None:
     """Notes in the ledger what test instances are to be ranked for.
+
+    Args:
+        run_dir: of the run.
+        what: is looked at.
+        once: as in `ledger.record_look`.
 
     Raises:
         UserError: if the run is not sealed.
     """
-    ledger.record_look(run_dir / CONFIG, run_dir / WEIGHTS, what, provenance.commit())
+    commit = provenance.commit()
+    ledger.record_look(run_dir / CONFIG, run_dir / WEIGHTS, what, commit, once)
 
 
 def write_ranks(run_dir: Path, table: pd.DataFrame) -> None:
     """Replaces the rows of the table's protocols in `ranks.parquet`."""
-    path = run_dir / RANKS
-    if path.exists():
-        kept = pd.read_parquet(path)
-        kept = kept[~kept["protocol"].isin(table["protocol"].unique())]
-        table = pd.concat([kept, table], ignore_index=True)
-    with atomic.whole_file(path) as partial:
+    table = merged_ranks(run_dir, table)
+    with atomic.whole_file(run_dir / RANKS) as partial:
         table.to_parquet(partial, index=False)
+
+
+def merged_ranks(run_dir: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `ranks.parquet` with those of the table's protocols replaced.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    if not (run_dir / RANKS).exists():
+        return table
+    kept = read_ranks(run_dir)
+    kept = kept[~kept["protocol"].isin(table["protocol"].unique())]
+    return pd.concat([kept, table], ignore_index=True)
+
+
+def read_ranks(run_dir: Path) -> pd.DataFrame:
+    """The ranks of a run's test instances, as `rankings.ranks_table` makes them.
+
+    Raises:
+        UserError: if the file is not there, or is damaged.
+    """
+    path = run_dir / RANKS
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is not there. Train the run again.") from error
+    except ValueError as error:  # Arrow's are of this kind.
+        raise UserError(
+            f"{path} is damaged: it is no Parquet table. Bring it back from a copy, or "
+            "delete the run's folder and train again."
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -110,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there.") from error
-    except ValueError as error:  # Neither UTF-8 nor JSON.
+    except (ValueError, RecursionError) as error:  # Neither UTF-8 nor JSON.
         raise UserError(
             f"{path} is damaged: {error}. Delete the run's folder and train again."
         ) from error

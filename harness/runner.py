@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from absl import logging
 
-from data import atomic
+from data import atomic, locks, places
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.errors import UserError
 from data.prepared import PreparedData
@@ -19,6 +21,7 @@ from harness import (
     metrics,
     passport,
     run_folder,
+    run_manifest,
     training,
     vocabulary,
     warm_start,
@@ -35,23 +38,46 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passpor
     """Makes one run whole, or finishes it, or finds it finished.
 
     Returns:
-        The passport, which is also written to `run_dir`, last of all.
+        The passport, which is also written to `run_dir`.
 
     Raises:
-        UserError: if `run_dir` holds a run of another configuration.
+        UserError: if `run_dir` holds a run of another configuration or a damaged one,
+            cannot be written, or is being written by another process.
         training.Interrupted: on Ctrl-C; the same call goes on from there.
     """
     identity = run_folder.identity(config, seed, data.meta["sha256"])
     if _is_finished(run_dir, identity):
-        logging.info("%s is finished already.", run_dir)
-        return passport.read(run_dir).passport
+        return _found_finished(run_dir)
     strategy = set_up_tensorflow(config, seed)
     with strategy.scope():
         model = build_model(config, data, seed)  # Refuses what does not fit.
         origin = None
         if config.init_from:
             origin = warm_start.start_from(model, config, data, Path(config.init_from))
-        return _run(model, config, data, run_dir, identity, origin)
+        with _writing(run_dir):
+            if _is_finished(run_dir, identity):  # By another process, meanwhile.
+                return _found_finished(run_dir)
+            return _run(model, config, data, run_dir, identity, origin)
+
+
+@contextlib.contextmanager
+def _writing(run_dir: Path) -> Iterator[None]:
+    """The right to write the run's folder, which is tried; the chief's alone."""
+    if distribution.worker() != 0:
+        yield
+        return
+    with locks.writing(run_dir, "trained"):
+        places.check_writable(run_dir, "--run_dir")
+        yield
+
+
+def _found_finished(run_dir: Path) -> Passport:
+    run_manifest.check(run_dir)
+    logging.info("%s is finished already.", run_dir)
+    if distribution.worker() == 0 and _left_over(run_dir):
+        with locks.writing(run_dir, "cleared"):
+            _clear(run_dir)
+    return passport.read(run_dir).passport
 
 
 def _run(
@@ -66,7 +92,6 @@ def _run(
     seed = identity[run_folder.SEED]
     chief = distribution.worker() == 0
     if chief:
-        run_dir.mkdir(parents=True, exist_ok=True)
         atomic.write_json(run_dir / run_folder.CONFIG, identity)
     ranker = make_ranker(model, data, config)
     if model.trainable_variables:
@@ -75,10 +100,11 @@ def _run(
         trained = passport.untrained()
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
     if chief:
-        model.save_weights(run_dir / run_folder.WEIGHTS)
+        with atomic.whole_file(run_dir / run_folder.WEIGHTS) as partial:
+            model.save_weights(partial)
         vocabulary.write(run_dir, data, with_events=model.needs_events)
         ledger.seal(run_dir / run_folder.CONFIG, run_dir / run_folder.WEIGHTS)
-        run_folder.record_look(run_dir, " ".join(PROTOCOLS))
+        run_folder.record_look(run_dir, " ".join(PROTOCOLS), once=True)
     for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
         candidate_negatives(data, "test", protocol, config.candidate_seed)
     rankings = ranker.rank_protocols("test")
@@ -99,12 +125,30 @@ def _run(
 def _finish(
     run: Run, model: SequentialRecommender, data: PreparedData, config: Config
 ) -> None:
-    """Clears what only an unfinished run needs, and writes the passport last."""
-    for path in run_folder.all_epoch_weights(run.folder):
-        path.unlink()
-    shutil.rmtree(run.folder / run_folder.CHECKPOINT, ignore_errors=True)
+    """Writes the passport and what vouches for it, and clears after that alone.
+
+    Each step can be made again: until the manifest is there, the same command goes on
+    from the checkpoint; once it is, the run is finished, however much is cleared.
+    """
     finished.write_finished(run, model, data, config)
     passport.write(run)
+    run_manifest.write(run.folder)
+    _clear(run.folder)
+
+
+def _left_over(run_dir: Path) -> list[Path]:
+    """What only an unfinished run needs, and what killed processes left."""
+    found = [*run_folder.all_epoch_weights(run_dir), *atomic.partials(run_dir)]
+    checkpoint = run_dir / run_folder.CHECKPOINT
+    return [*found, checkpoint] if checkpoint.exists() else found
+
+
+def _clear(run_dir: Path) -> None:
+    for path in _left_over(run_dir):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
@@ -115,4 +159,4 @@ def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
             f"{run_dir} holds a run with another {', '.join(names)}. "
             "Choose another --run_dir, or delete that folder."
         )
-    return (run_dir / run_folder.PASSPORT).exists()
+    return run_manifest.is_finished(run_dir)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from data import places
 from data.errors import UserError
 from harness import defaults
 from harness.config import PAPER, Config, with_settings
@@ -40,9 +41,8 @@ def search(
     sha256 = data.meta["sha256"]
     searched = f"{model}-{variant}" if variant in defaults.READINGS else model
     log = defaults.search_log(output_dir, recipe, data.name, sha256, searched)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines = log.read_text().splitlines() if log.exists() else []
-    done = [json.loads(line) for line in lines]
+    places.check_writable(log.parent, "--output_dir")
+    done = defaults.read_trials(log)
     drawn = search_space.draw(model, trials, seed, recipe)
     belongs = {"data": sha256, "max_epochs": max_epochs}
     for key, value in belongs.items():

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from data import atomic, carried, manifest
+from data.errors import UserError
 from data.prepared import PreparedData
 from harness import distribution, metrics, run_folder
 from harness.board import epochs
@@ -50,9 +52,7 @@ def train(
     checkpoint = tf.train.Checkpoint(
         model=model, optimizer=model.optimizer, progress=progress
     )
-    stored = tf.train.latest_checkpoint(str(run_dir / run_folder.CHECKPOINT))
-    if stored:
-        checkpoint.restore(stored).expect_partial()
+    if _restore(checkpoint, run_dir):
         logging.info("Going on after epoch %d.", progress.now.epoch)
     now = progress.now
     now.note_code()
@@ -65,9 +65,10 @@ def train(
         writer = tf.summary.create_file_writer(str(folder / run_folder.TENSORBOARD))
         with writer.as_default():
             while now.stopped_because is None:
-                taken = run_epoch(
-                    model, data, config, seed, now.epoch, now.step, stopping
-                )
+                with carried.raising():
+                    taken = run_epoch(
+                        model, data, config, seed, now.epoch, now.step, stopping
+                    )
                 first_step_s = taken.first_step_s or first_step_s
                 now.add(taken, config.batch_size)
                 if taken.stopped:
@@ -80,7 +81,9 @@ def train(
                 manager.save()
                 _forget_old_weights(folder, now.best_epoch)
         distribution.wait_for_all()  # The chief has written the weights.
-        model.load_weights(run_folder.epoch_weights(run_dir, now.best_epoch))
+        best = run_folder.epoch_weights(run_dir, now.best_epoch)
+        _check_weights(best, now)
+        model.load_weights(best)
     speed = now.timed_positives / max(now.timed_seconds, 1e-9)
     trained: Training = {
         "epochs": now.epoch,
@@ -95,6 +98,39 @@ def train(
         "tensorflow": now.tensorflow,
     }
     return trained, now.best_metrics
+
+
+def _restore(checkpoint: tf.train.Checkpoint, run_dir: Path) -> bool:
+    """Goes back to the newest checkpoint; whether there is one.
+
+    TensorFlow checks the sums of what it reads.
+    """
+    folder = run_dir / run_folder.CHECKPOINT
+    if not (folder / "checkpoint").exists():  # Nothing was saved whole.
+        return False
+    try:
+        stored = tf.train.latest_checkpoint(str(folder))
+        if stored is None:
+            raise ValueError("files are missing")
+        checkpoint.restore(stored).expect_partial()
+    except (tf.errors.OpError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{folder} is damaged ({reason}), so that the training cannot go on. "
+            f"Bring it back from a copy, or delete {run_dir} and train again."
+        ) from error
+    return True
+
+
+def _check_weights(path: Path, now: Progress) -> None:
+    """Whether the best epoch's weights are those that were saved."""
+    found = manifest.file_hash(path) if path.exists() else "missing"
+    # A checkpoint of an older version does not tell their hash.
+    if found == "missing" or now.best_sha256 not in (None, found):
+        raise UserError(
+            f"{path} is {'missing' if found == 'missing' else 'damaged'}. Bring it "
+            f"back from a copy, or delete {path.parent} and train again."
+        )
 
 
 def _log_steps(epoch: int, taken: Steps, batch_size: int) -> None:
@@ -148,7 +184,10 @@ def _keep_best(
     chosen = config.selection_metric
     if not now.best_metrics or found[chosen] > now.best_metrics[chosen]:
         now.best_epoch, now.best_metrics = now.epoch, found
-        save_weights(run_folder.epoch_weights(folder, now.epoch))
+        path = run_folder.epoch_weights(folder, now.epoch)
+        with atomic.whole_file(path) as partial:
+            save_weights(partial)
+        now.best_sha256 = manifest.file_hash(path)
     if now.epoch - now.best_epoch >= config.patience:
         now.stopped_because = f"no better {chosen} in {_epochs(config.patience)}"
     elif now.epoch >= config.max_epochs:

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from data.altered_histories import reorder_simultaneous
+from data.errors import UserError
+from data.manifest import MANIFEST
 from experiments.studies.fragility import measure, report
 from experiments.studies.fragility import table as fragility_table
 from harness import defaults, ledger, run_folder, runner
@@ -119,6 +121,9 @@ def test_what_an_older_version_left_is_measured_again(measured, days, tmp_path):
     results = json.loads(path.read_text())
     del results["orders"]["another_user"]
     path.write_text(json.dumps(results))
+    with pytest.raises(UserError, match=r"fragility\.json is damaged"):
+        measure.read_results(run_dir)
+    (path.parent / MANIFEST).unlink()  # An older version had none.
     assert measure.read_results(run_dir) is None
     measure.measure(run_dir, days.folder.parent.parent)
     assert "another_user" in measure.read_results(run_dir)["orders"]

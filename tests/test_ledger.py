@@ -34,7 +34,7 @@ def test_a_run_that_was_changed_after_its_seal_is_not_looked_at(files, changed):
 
 
 def test_the_ledger_holds_each_look_and_outlives_the_run(files):
-    hashes = ledger.seal(*files)
+    sealed = ledger.seal(*files)
     for what in ("uni1000", "full"):
         ledger.record_look(*files, what, "abc")
     for path in files[0].parent.iterdir():
@@ -44,4 +44,6 @@ def test_the_ledger_holds_each_look_and_outlives_the_run(files):
     assert [look["what"] for look in found] == ["uni1000", "full"]
     for look in found:
         assert (look["run"], look["commit"]) == ("seed-1", "abc")
-        assert hashes.items() <= look.items()
+        assert look["sealed"] == sealed["time"]
+        for key in ("config_sha256", "weights_sha256"):
+            assert look[key] == sealed[key]

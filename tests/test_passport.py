@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from data.errors import UserError
-from harness import passport, provenance, reopen, run_folder, runner
+from harness import passport, provenance, reopen, run_folder, run_manifest, runner
 from harness.build import build_model
 from harness.config import Config, with_arguments, with_settings
 
@@ -29,6 +29,7 @@ def edited(folder, copy, name, change):
     content = json.loads((copy / name).read_text())
     change(content)
     (copy / name).write_text(json.dumps(content))
+    run_manifest.write(copy)  # What another version wrote is not damaged.
     return copy
 
 

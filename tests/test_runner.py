@@ -21,6 +21,7 @@ from harness import (
     ledger,
     provenance,
     run_folder,
+    run_manifest,
     runner,
     training,
     vocabulary,
@@ -153,7 +154,7 @@ def test_nothing_unfinished_stays_in_a_finished_run(finished):
     names = {path.name for path in finished[0].iterdir()}
     assert names == {
         *(run_folder.CONFIG, run_folder.PASSPORT, run_folder.RANKS, run_folder.WEIGHTS),
-        *(ledger.SEAL, "tensorboard"),
+        *(ledger.SEAL, run_manifest.MANIFEST, "tensorboard"),
         *(vocabulary.SUMMARY, vocabulary.USERS, vocabulary.ITEMS),
     }
 

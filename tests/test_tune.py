@@ -90,6 +90,13 @@ def test_own_data_called_as_ours_do_not_get_our_settings():
     assert theirs == defaults.get_config("gru4rec", name, tuned=False) != ours
 
 
+@pytest.mark.parametrize("line", ["[1]", "{", '{"trial": 0}', "9" * 5_000])
+def test_a_damaged_line_of_a_log_is_named(line, tmp_path):
+    (tmp_path / "log.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 1 is damaged"):
+        defaults.read_trials(tmp_path / "log.jsonl")
+
+
 def test_test_instances_are_never_ranked(tiny_data, tmp_path, monkeypatch):
     parts = []
     rank = Ranker.rank

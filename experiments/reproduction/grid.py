@@ -13,7 +13,7 @@ from absl import logging
 from data.errors import UserError
 from experiments.reproduction import profiles
 from experiments.reproduction.forks import Forks
-from harness import config, defaults, run_folder
+from harness import config, defaults, run_folder, run_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class GridRun:
         return ["experiments.train", *flags]
 
     def is_finished(self, options: Options) -> bool:
-        return (self.folder(options) / run_folder.PASSPORT).exists()
+        return run_manifest.is_finished(self.folder(options))
 
     def config(self, options: Options, data_sha256: str | None) -> config.Config:
         """That command's configuration, on data of this hash if it is known."""

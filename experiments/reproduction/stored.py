@@ -12,6 +12,7 @@ from experiments.reports.text import write_files
 from experiments.reproduction import figures
 from experiments.results import finished_runs, variants
 from experiments.studies.fragility import report, table
+from harness import run_manifest
 
 
 def write_all(output_dir: Path, runs_dir: Path) -> str:
@@ -48,8 +49,7 @@ def write_all(output_dir: Path, runs_dir: Path) -> str:
 def _folders(runs_dir: Path) -> dict[tuple[str, str], set[str]]:
     """The names of the folders that have a passport, by data set and split."""
     found = sorted(
-        (path.parts[-5], path.parts[-4], path.parts[-3])
-        for path in runs_dir.glob("*/*/*/seed-*/passport.json")
+        folder.parts[-4:-1] for folder in run_manifest.folders(runs_dir, "*/*/*/seed-*")
     )
     if not found:
         raise UserError(

@@ -116,9 +116,7 @@ def below(p_values: dict[Any, float]) -> dict[Any, bool]:
 
 def mean_ranks(runs: list[Run], protocol: str = "uni1000") -> dict[str, np.ndarray]:
     """Each metric of each instance, averaged over seeds; users and lists' sizes."""
-    import pandas as pd
-
-    tables = [pd.read_parquet(run.folder / run_folder.RANKS) for run in runs]
+    tables = [run_folder.read_ranks(run.folder) for run in runs]
     return mean_of_tables([one[one["protocol"] == protocol] for one in tables])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from data.errors import UserError
 from experiments.results import variants
 from experiments.results.model_names import display_name, ordered
-from harness import ledger, passport, provenance, run_folder
+from harness import ledger, passport, provenance, run_folder, run_manifest
 from harness.config import PAPER
 from harness.defaults import NO_TIMES, RELEASED
 from harness.metrics import TIE_LIMIT
@@ -23,13 +23,20 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
 
     Raises:
         UserError: if they were made from several data or candidates, or by several
-            recipes.
+            recipes, or one of them is damaged.
     """
     found = defaultdict(list)
-    for path in sorted((runs_dir / dataset / split).glob("*/seed-*/passport.json")):
-        run = passport.read(path.parent)
+    for folder in run_manifest.folders(runs_dir / dataset / split, "*/seed-*"):
+        if not run_manifest.is_finished(folder):
+            raise UserError(
+                f"{folder} has a passport, but no manifest: it was stopped while it "
+                "was being finished, or is damaged. The command that trained it "
+                "finishes it."
+            )
+        run_manifest.check(folder, run_manifest.OF_REPORTS)
+        run = passport.read(folder)
         if run.passport["status"] == "complete":
-            found[path.parent.parent.name].append(run)
+            found[folder.parent.name].append(run)
     every = [run.passport for runs in found.values() for run in runs]
     differing: dict[str, set[Any]] = {
         "prepared data": {one["data"]["sha256"] for one in every},
@@ -93,6 +100,12 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
         found.append(
             f"{edited} of {len(every)} runs were made by code that differs from its "
             f'commit, marked "{provenance.DIRTY}".'
+        )
+    unknown = sum(not run_manifest.can_check(run.folder) for run in every)
+    if unknown:
+        found.append(
+            f"{unknown} of {len(every)} runs are of a version without manifests: "
+            "whether their passports and ranks are as they were written cannot be told."
         )
     commits = sorted({provenance.short(run.passport["commit"]) for run in every})
     if len(commits) > 1:

@@ -92,9 +92,7 @@ def pooled(columns: Any) -> list[Column]:
 
 def candidates(run: Run) -> dict[str, np.ndarray]:
     """How many candidates each instance had, by protocol."""
-    import pandas as pd
-
-    table = pd.read_parquet(run.folder / run_folder.RANKS)
+    table = run_folder.read_ranks(run.folder)
     by_protocol = {key: rows for key, rows in table.groupby("protocol")["candidates"]}
     return {
         name: by_protocol[name].to_numpy() for name in PROTOCOLS if name in by_protocol

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from data import atomic
+from data import atomic, manifest
 
 if TYPE_CHECKING:
     from data.altered_histories import Reordered
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "uni1000"
 FOLDER, RESULTS = "fragility", "fragility.json"
+_REMEDY = "Delete that folder and run `python -m experiments.fragility` again."
 
 
 STORED, REDRAWN, SHUFFLED = "stored", "redrawn", "shuffled"
@@ -103,6 +104,7 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     with atomic.whole_folder(folder) as partial:
         atomic.write_json(partial / RESULTS, results)
         run_folder.write_ranks(partial, pd.concat(tables, ignore_index=True))
+        manifest.write(partial, FOLDER)
     return folder
 
 
@@ -149,6 +151,7 @@ def read_results(run_dir: Path) -> dict[str, Any] | None:
     None if it was not called, or when it knew fewer orders.
     """
     path = run_dir / FOLDER / RESULTS
+    manifest.check_folder(run_dir / FOLDER, FOLDER, _REMEDY)
     results = json.loads(path.read_text()) if path.exists() else {"orders": {}}
     lacking = DRAWS.keys() - results["orders"].keys() - {REDRAWN}
     return None if lacking else results

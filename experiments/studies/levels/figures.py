@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data import manifest
 from experiments.reports.drawing import (
     COLOURS,
     HATCHES,
@@ -34,6 +35,7 @@ def wins(
     for (dataset, split), by_model in by_dataset.items():
         for run in by_model.get(variants.full(dataset).folder, []):
             path = run.folder / look.FOLDER / look.WINS
+            manifest.check_folder(path.parent, look.FOLDER, look.REMEDY)
             if path.exists():  # The first seed is enough: users are drawn alike.
                 table = pd.read_csv(path).assign(seed=run.seed)
                 tables[dataset, split] = table
@@ -106,6 +108,8 @@ def poolings(folder: Path, by_dataset: dict[tuple[str, str], Runs]) -> list[Path
     for (dataset, split), by_model in by_dataset.items():
         runs = by_model.get(variants.full(dataset).folder, [])
         paths = {run.seed: run.folder / look.FOLDER / look.SUM for run in runs}
+        for run in runs:
+            manifest.check_folder(run.folder / look.FOLDER, look.FOLDER, look.REMEDY)
         runs = [run for run in runs if paths[run.seed].exists()]
         if runs:
             sums = [json.loads(paths[run.seed].read_text()) for run in runs]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from data import atomic
+from data import atomic, manifest
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _SEED = 56
 
 
 FOLDER, WINS, SUM = "levels", "wins.csv", "sum.json"
+REMEDY = "Delete that folder and run `python -m experiments.levels` again."
 
 
 def look(run_dir: Path, data_dir: Path) -> Path:
@@ -66,6 +67,7 @@ def look(run_dir: Path, data_dir: Path) -> Path:
         wins.to_csv(partial / WINS, index=False)
         atomic.write_json(partial / SUM, found)
         run_folder.write_ranks(partial, table)
+        manifest.write(partial, FOLDER)
     return folder
 
 

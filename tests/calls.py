@@ -1,0 +1,88 @@
+"""Calls commands inside this process: as typed, but TensorFlow is imported once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import runpy
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from unittest import mock
+
+from absl import flags, logging
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        code: its exit code; 70 after a traceback.
+        out, err: what it wrote; the traceback or the last sentence ends `err`.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def is_traceback(self):
+        return "Traceback (most recent call last)" in self.err
+
+    @property
+    def sentence(self):
+        """What stands after "error: ", in one line; empty if there is none."""
+        lines = [
+            line
+            for line in self.err.splitlines()
+            if line.startswith(("error: ", "FATAL"))
+        ]
+        return lines[-1] if lines else ""
+
+
+def call(module: str, *arguments: str | Path) -> Ended:
+    """Runs `python -m module arguments`."""
+    known = {*flags.FLAGS}
+    commands = [name for name in sys.modules if _is_command(name)]
+    kept = {name: sys.modules.pop(name) for name in commands}
+    out, err = io.StringIO(), io.StringIO()
+    argv = [module, *map(str, arguments)]
+    verbosity = logging.get_verbosity()
+    try:
+        written = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+        with written[0], written[1], mock.patch.object(sys, "argv", argv):
+            code = _run(module)
+    finally:
+        logging.set_verbosity(verbosity)
+        for name in {*flags.FLAGS} - known:
+            delattr(flags.FLAGS, name)
+        for name in [name for name in sys.modules if _is_command(name)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def _is_command(name: str) -> bool:
+    """Modules that define flags when they are imported."""
+    return name in ("data.prepare", "data.describe") or (
+        name.startswith("experiments.") and name.count(".") == 1
+    )
+
+
+def _run(module: str) -> int:
+    try:
+        with warnings.catch_warnings():  # In the tests they are errors.
+            warnings.simplefilter("ignore")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+            return 1
+        return end.code or 0
+    except Exception:
+        traceback.print_exc()
+        return 70
+    return 0
