@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from data import (
     oddities,
     prepared,
     releases,
+    sentences,
     source,
 )
 from data.errors import UserError
@@ -243,15 +243,9 @@ def _sentences(request: Request) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise UserError(
-                f"The disk is full: {request.data_dir} or {request.raw_dir} has no "
-                "room. Nothing was written; make room and run the command again."
-            ) from error
-        raise UserError(
-            f"{error.filename or request.data_dir}: {error.strerror or error}. Choose "
-            "another folder by --data_dir or --raw_dir, or another file."
-        ) from error
+        if error.filename is None:  # Which of the two it was, the system did not say.
+            error.filename = f"{request.data_dir} or {request.raw_dir}"
+        raise UserError(str(sentences.of(error))) from error
     except MemoryError as error:
         raise UserError(
             "There is not enough memory for this log. Drop rows or columns first, or "

@@ -25,6 +25,7 @@ _BY_ERRNO = {
     errno.ENOENT: "there is no such file or folder. Check the path",
     errno.ENOTDIR: "a part of that path is a file, not a folder. Check the path",
     errno.EISDIR: "it is a folder, and a file is expected. Check the path",
+    errno.EEXIST: "a file of that name is there already. Choose another path",
     errno.ENAMETOOLONG: "the name is too long. Choose a shorter one",
     errno.EIO: "the disk cannot read or write it. Copy the folder to another disk",
 }

@@ -135,13 +135,20 @@ def hash_of_code() -> str:
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster, claims: dict[str, Any], timeout: float) -> Iterator[None]:
+def joined(
+    cluster: Cluster,
+    claims: dict[str, Any],
+    timeout: float,
+    silence: float | None = None,
+) -> Iterator[None]:
     """Begins when all workers are here and agree; ends the process if one is lost.
 
     Args:
         cluster: the workers that train together, and which of them this process is.
         claims: by name, what must be the same for all: JSON values.
-        timeout: seconds to wait for the others to come, and for a sign of life later.
+        timeout: seconds to wait for the others to come.
+        silence: seconds without a sign of life after which a worker is lost; as
+            `timeout` if None.
 
     Raises:
         UserError: if one does not come in time, or claims something else.
@@ -156,7 +163,7 @@ def joined(cluster: Cluster, claims: dict[str, Any], timeout: float) -> Iterator
             others = {0: _call(cluster, claims, deadline, timeout)}
     finally:
         listener.close()  # TensorFlow listens there from now on.
-    watch = _Watch(cluster, others, timeout)
+    watch = _Watch(cluster, others, timeout if silence is None else silence)
     yield
     # Not after an error: the others wait for this one, and have to be told.
     watch.say_goodbye()
@@ -238,12 +245,11 @@ def _gather(
     others: dict[int, _Line] = {}
     refusal = ""
     while not refusal and len(others) < len(cluster.workers) - 1:
-        others = {i: line for i, line in others.items() if not line.is_closed()}
-        missing = [i for i in range(1, len(cluster.workers)) if i not in others]
         listener.settimeout(max(deadline - time.monotonic(), 1e-3))
         try:
             line = _Line(listener.accept()[0])
         except socket.timeout:
+            missing = _missing(cluster, _still_there(others))
             refusal = (
                 f"{', '.join(map(cluster.name, missing))} did not come within "
                 f"{timeout:g} s. Start every worker, or give them more time by "
@@ -257,6 +263,8 @@ def _gather(
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             line.close()  # A stranger.
             continue
+        others = _still_there(others)  # Now: one may have left and come again.
+        missing = _missing(cluster, others)
         if differences:
             refusal = (
                 f"Worker {index} and worker 0 differ in {differences}. Start all "
@@ -275,6 +283,14 @@ def _gather(
     if refusal:
         raise UserError(f"{refusal} No worker was started.")
     return others
+
+
+def _still_there(others: dict[int, _Line]) -> dict[int, _Line]:
+    return {i: line for i, line in others.items() if not line.is_closed()}
+
+
+def _missing(cluster: Cluster, others: dict[int, _Line]) -> list[int]:
+    return [i for i in range(1, len(cluster.workers)) if i not in others]
 
 
 def _unreachable(cluster: Cluster) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import atomic
+from data import atomic, sentences
 from data.errors import UserError
 from harness import vocabulary
 from mgnm_tf.batch import PADDING_ID
@@ -42,9 +42,8 @@ def export(run_dir: Path, to: Path, data_dir: Path | None = None) -> None:
         with atomic.whole_folder(to) as folder:
             _fill(folder, run_dir, recommender)
     except OSError as error:
-        raise UserError(
-            f"{to} cannot be written: {error.strerror or error}. Nothing was written."
-        ) from error
+        error.filename = str(to)  # Not the hidden name that was written to.
+        raise UserError(f"{sentences.of(error)} Nothing was written.") from error
 
 
 def _fill(folder: Path, run_dir: Path, recommender: Recommender) -> None:

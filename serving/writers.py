@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import atomic
+from data import atomic, sentences
 from data.errors import UserError
 from serving.files import check_output
 
@@ -43,9 +43,8 @@ def writing(path: Path) -> Iterator[Write]:
         with atomic.whole_file(path) as partial, kinds[path.suffix](partial) as write:
             yield write
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Nothing was written."
-        ) from error
+        error.filename = str(path)  # Not the hidden name that was written to.
+        raise UserError(f"{sentences.of(error)} Nothing was written.") from error
 
 
 @contextlib.contextmanager

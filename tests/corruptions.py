@@ -144,9 +144,11 @@ def _of_table(path: Path) -> dict[str, bytes | None]:
         "two rows swapped": table.iloc[[1, 0, *range(2, len(table))]],
         "another name": table.rename(columns={column: "other"}),
     }
-    if column != "key":
-        number = table.columns[4]
-        changed["a changed number"] = table.assign(**{number: table[number] + 1})
+    numbers = table.select_dtypes("number").columns
+    if len(numbers):
+        changed["a changed number"] = table.assign(
+            **{numbers[-1]: table[numbers[-1]] + 1}
+        )
     found: dict[str, bytes | None] = {}
     for kind, one in changed.items():
         text = io.BytesIO()

@@ -21,11 +21,11 @@ HOSTS = ["host1:2222", "host2:2222"]
 WORKER = """
 import json, sys, time
 from harness import cluster
-claims, timeout, seconds = json.loads(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+claims, timeout, silence, seconds = map(json.loads, sys.argv[1:])
 try:
-    with cluster.joined(cluster.from_environment(), claims, timeout):
+    with cluster.joined(cluster.from_environment(), claims, timeout, silence):
         print("started", flush=True)
-        time.sleep(float(seconds))
+        time.sleep(seconds)
 except cluster.UserError as error:
     sys.exit(f"error: {error}")
 """
@@ -88,9 +88,11 @@ def free_addresses(count):
     return found
 
 
-def start(workers, index, claims, timeout=20.0, seconds=0.5):
+def start(workers, index, claims, timeout=60.0, silence=60.0, seconds=0.5):
+    # The times are long where none is to run out: the machine may be busy.
+    values = map(json.dumps, (claims, timeout, silence, seconds))
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, json.dumps(claims), str(timeout), str(seconds)],
+        [sys.executable, "-c", WORKER, *values],
         cwd=ROOT,
         env={**os.environ, "TF_CONFIG": config(workers, index=index)},
         stdout=subprocess.PIPE,
@@ -102,7 +104,7 @@ def start(workers, index, claims, timeout=20.0, seconds=0.5):
 def call(address):
     """A connection to a worker that may still be starting."""
     host, _, port = address.partition(":")
-    for _ in range(200):
+    for _ in range(600):
         try:
             return socket.create_connection((host, int(port)))
         except ConnectionRefusedError:
@@ -111,7 +113,7 @@ def call(address):
 
 
 def finish(processes):
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=90) for process in processes]
     return [
         (process.returncode, out, err)
         for process, (out, err) in zip(processes, outputs)
@@ -143,7 +145,7 @@ def test_a_worker_that_never_comes_is_named_in_time():
     workers = free_addresses(3)
     started = time.monotonic()
     ended = finish([start(workers, index, {}, timeout=2.0) for index in (0, 1)])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     for code, out, err in ended:
         assert (code, out) == (1, "")
         assert f"worker 2 ({workers[2]}) did not come within 2 s" in err
@@ -168,17 +170,13 @@ def test_two_processes_of_one_index_are_refused():
     assert "Two processes say that they are worker 1" in err
 
 
-@pytest.mark.xfail(
-    reason="A known fault: while workers wait for the others, one that was killed and "
-    "started again is taken for two. All of them started again works."
-)
 def test_a_worker_that_left_and_came_again_is_one():
     workers = free_addresses(3)
     chief = start(workers, 0, {})
-    first = start(workers, 1, {})
-    time.sleep(1.0)
-    first.kill()
-    first.communicate()
+    hello = {"worker": 1, "claims": {"TF_CONFIG": workers}}
+    with call(workers[0]) as first:
+        first.sendall(json.dumps(hello).encode() + b"\n")
+        time.sleep(1.0)  # Worker 0 has read it, and waits for the next one.
     ended = finish([chief, start(workers, 1, {}), start(workers, 2, {})])
     assert [(code, out) for code, out, _ in ended] == [(0, "started\n")] * 3
 
@@ -210,7 +208,7 @@ def test_strangers_at_the_port_change_nothing():
 @pytest.mark.parametrize("victim", [0, 2])
 def test_a_lost_worker_ends_the_others_with_its_name(how, what, victim):
     workers = free_addresses(3)
-    every = [start(workers, i, {}, timeout=3.0, seconds=60) for i in range(3)]
+    every = [start(workers, i, {}, silence=4.0, seconds=600) for i in range(3)]
     for process in every:
         assert process.stdout.readline() == "started\n"
     every[victim].send_signal(how)
@@ -219,7 +217,7 @@ def test_a_lost_worker_ends_the_others_with_its_name(how, what, victim):
     ended = finish(others)
     every[victim].kill()
     every[victim].communicate()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     for code, _, err in ended:
         assert code == 1
         assert f"error: worker {victim} ({workers[victim]})" in err

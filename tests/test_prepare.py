@@ -139,7 +139,7 @@ def fail_with(error):
 def test_a_full_disk_is_said_and_leaves_nothing(log, tmp_path, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(prepared.np, "save", fail_with(full))
-    with pytest.raises(UserError, match="The disk is full"):
+    with pytest.raises(UserError, match=r"prepared or .*: the disk is full"):
         run(log, tmp_path)
     assert not (tmp_path / "prepared").exists()
 
@@ -435,7 +435,7 @@ def test_two_at_once_are_told(plain, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said(plain, tmp_path):
     (tmp_path / "p").write_text("a file")
-    with pytest.raises(UserError, match="Choose another folder by --data_dir"):
+    with pytest.raises(UserError, match=r"/p.*is a file, not a folder"):
         prepare("csv", tmp_path / "p", source=plain)
 
 
