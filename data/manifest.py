@@ -23,23 +23,31 @@ MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
 
 
-def write(folder: Path, kind: str) -> None:
+def write(folder: Path, kind: str, **more: str) -> None:
     """Describes every file of a folder, in `manifest.json`.
 
     Args:
         folder: whose files are whole.
         kind: what the folder is, e.g. "prepared data".
+        **more: what else it says, by name.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     files = {name: describe(folder / name) for name in names if name != MANIFEST}
-    write_files(folder, kind, files)
+    write_files(folder, kind, files, **more)
 
 
 def write_files(
-    folder: Path, kind: str, files: dict[str, dict[str, Any]], name: str = MANIFEST
+    folder: Path,
+    kind: str,
+    files: dict[str, dict[str, Any]],
+    name: str = MANIFEST,
+    **more: str,
 ) -> None:
-    """Writes a manifest, under `name`, of these descriptions by the file's name."""
-    content = {"kind": kind, "files": files}
+    """Writes a manifest, under `name`, of these descriptions by the file's name.
+
+    `more` stands beside them.
+    """
+    content = {"kind": kind, "files": files, **more}
     atomic.write_json(folder / name, {**content, "sha256": _hash(content)})
 
 
@@ -48,6 +56,15 @@ def read(folder: Path, kind: str, name: str = MANIFEST) -> dict[str, dict[str, A
 
     Raises:
         UserError: if the manifest is damaged, or of something else.
+    """
+    return dict(read_all(folder, kind, name)["files"])
+
+
+def read_all(folder: Path, kind: str, name: str = MANIFEST) -> dict[str, Any]:
+    """All that a manifest says: `kind`, `files`, and what else was given to `write`.
+
+    Raises:
+        UserError: as `read`.
     """
     path = folder / name
     try:
@@ -65,7 +82,7 @@ def read(folder: Path, kind: str, name: str = MANIFEST) -> dict[str, dict[str, A
         raise UserError(_damaged(path, "its content is not what was written"))
     if content["kind"] != kind:
         raise UserError(f"{folder} holds {content['kind']}, not {kind}.")
-    return dict(content["files"])
+    return dict(content)
 
 
 def describe(path: Path) -> dict[str, Any]:

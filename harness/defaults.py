@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data import chain
 from data.errors import UserError
 from harness.config import (
     PAPER,
@@ -278,27 +279,34 @@ def search_log(
     return of_recipe(folder, recipe) / name / f"{file_name(model)}.jsonl"
 
 
+_OF_TRIALS = ("settings", "ndcg@5")
+_REMEDY = "Delete that line and those below it, and search again."
+
+
 def read_trials(log: Path) -> list[dict[str, Any]]:
     """The lines of a search's log; none if it does not exist.
 
     Raises:
-        UserError: naming the first line that is no trial.
+        UserError: naming the first line that is not as it was written. Of the lines of
+            older versions only the form is checked.
     """
-    lines = log.read_bytes().splitlines() if log.exists() else []
-    trials = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            trial = json.loads(line)
-            whole = isinstance(trial["settings"], dict) and "ndcg@5" in trial
-        except (ValueError, KeyError, TypeError, RecursionError):
-            whole = False
-        if not whole:
-            raise UserError(
-                f"{log}, line {number} is damaged: it is no trial of a search. Delete "
-                "that line and those below it, and search again."
-            )
-        trials.append(trial)
+    trials = chain.read(log, _OF_TRIALS, _REMEDY)
+    for number, trial in enumerate(trials, start=1):  # Some have no hashes.
+        settings, found = trial["settings"], trial["ndcg@5"]
+        if not isinstance(settings, dict) or not isinstance(
+            found, (float, int, type(None))
+        ):
+            raise UserError(f"{log}, line {number} is no trial of a search. {_REMEDY}")
     return trials
+
+
+def add_trial(log: Path, trial: dict[str, Any]) -> None:
+    """Adds a line to a search's log, whole or not at all.
+
+    Raises:
+        UserError: as `read_trials`.
+    """
+    chain.append(log, trial, _OF_TRIALS, _REMEDY)
 
 
 def best_trial(trials: list[dict[str, Any]]) -> dict[str, Any]:

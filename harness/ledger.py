@@ -8,19 +8,22 @@ run's folder and outlives it, so that a run that was deleted and made anew shows
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from data import atomic, manifest
+from data import atomic, chain, manifest
 from data.errors import UserError
 
 SEAL, LEDGER = "seal.json", "test_looks.jsonl"
 # Of a seal: its run is finished when it has a manifest, not when it has a passport.
 _WITH_MANIFEST = 2
 _HASHES = ("config_sha256", "weights_sha256")
+_KEYS = ("run", "what", *_HASHES)
+_REMEDY = (
+    "Bring the file back from a copy; if there is none, move it away, and say so where "
+    "you publish these runs: it counts how often the test was looked at."
+)
 
 
 def seal(config: Path, weights: Path) -> dict[str, Any]:
@@ -96,49 +99,34 @@ def record_look(
     if once and any(same.items() <= look.items() for look in earlier):
         return
     line = {"time": _now("seconds"), **same, "commit": commit}
-    _append(run_dir.parent / LEDGER, {**line, "sha256": _hash(line)})
+    chain.append(run_dir.parent / LEDGER, line, _KEYS, _REMEDY)
 
 
 def looks(folder: Path) -> list[dict[str, Any]]:
     """The lines of the ledger in a folder of runs; none if nothing was looked at.
 
     Raises:
-        UserError: naming the first line that is not as it was written. Those of older
-            versions have no hash: of them only the form is checked.
+        UserError: naming the first line that is not as it was written, or before which
+            one was removed.
     """
-    path = folder / LEDGER
-    if not path.exists():
-        return []
-    found = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            look = json.loads(text)
-            line = {key: value for key, value in look.items() if key != "sha256"}
-            whole = "sha256" not in look or look["sha256"] == _hash(line)
-            whole = whole and {"run", "what", *_HASHES} <= line.keys()
-        except (ValueError, AttributeError, RecursionError):
-            whole = False
-        if not whole:
-            raise UserError(
-                f"{path}, line {number} is not as it was written. Bring the file back "
-                "from a copy; if there is none, move it away, and say so where you "
-                "publish these runs: it counts how often the test was looked at."
-            )
-        found.append(line)
-    return found
+    return chain.read(folder / LEDGER, _KEYS, _REMEDY)
 
 
-def _append(path: Path, line: dict[str, Any]) -> None:
-    """Adds a line, whole or not at all."""
-    text = json.dumps(line).encode() + b"\n"
-    with path.open("ab") as file:
-        before = file.tell()
-        try:
-            file.write(text)
-            file.flush()
-        except OSError:
-            os.truncate(path, before)
-            raise
+def last_look(run_dir: Path) -> str:
+    """The hash of the run's last line in the ledger; empty if it has none.
+
+    Whoever keeps it can tell later, by `has_look`, that no line up to this one was
+    removed.
+    """
+    found = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
+    own = [sha256 for line, sha256 in found if line["run"] == run_dir.name]
+    return own[-1] if own else ""
+
+
+def has_look(run_dir: Path, sha256: str) -> bool:
+    """Whether a line with this hash is in the ledger."""
+    found = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
+    return any(sha256 == own for _, own in found)
 
 
 def _read_seal(path: Path) -> dict[str, Any]:
@@ -155,10 +143,6 @@ def _read_seal(path: Path) -> dict[str, Any]:
 def _hashes(config: Path, weights: Path) -> dict[str, str]:
     files = zip(_HASHES, (config, weights))
     return {key: manifest.file_hash(path) for key, path in files}
-
-
-def _hash(line: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()
 
 
 def _now(precision: str) -> str:

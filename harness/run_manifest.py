@@ -67,7 +67,26 @@ def write(folder: Path) -> None:
     """Describes the files of a run that are there; the last step of finishing it."""
     there = [name for name in FILES if (folder / name).exists()]
     files = {name: manifest.describe(folder / name) for name in there}
-    manifest.write_files(folder, KIND, files, MANIFEST)
+    _write(folder, files)
+
+
+def _write(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    look = ledger.last_look(folder)
+    manifest.write_files(folder, KIND, files, MANIFEST, look=look)
+
+
+def lacks_look(folder: Path) -> bool:
+    """Whether the ledger lacks a line that was there when the manifest was written.
+
+    False for runs of older versions, which do not say.
+
+    Raises:
+        UserError: if the manifest or the ledger is damaged.
+    """
+    if not can_check(folder):
+        return False
+    look = manifest.read_all(folder, KIND, MANIFEST).get("look", "")
+    return bool(look) and not ledger.has_look(folder, look)
 
 
 def check(folder: Path, names: Sequence[str] = FILES) -> None:
@@ -119,6 +138,7 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
     """
     check(folder, names)
     known = manifest.read(folder, KIND, MANIFEST) if can_check(folder) else None
+    changed: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         partials = {
             name: stack.enter_context(atomic.whole_file(folder / name))
@@ -126,10 +146,11 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
         }
         yield partials
         if known is not None:
-            changed: dict[str, dict[str, Any]] = {}
             for name, partial in partials.items():
                 before = manifest.describe(folder / name)
                 changed[name] = {**manifest.describe(partial), _BEFORE: before}
-            manifest.write_files(folder, KIND, {**known, **changed}, MANIFEST)
-    if known is not None:
-        write(folder)
+            _write(folder, {**known, **changed})
+    if known is not None:  # Not described anew: they might be damaged by now.
+        for described in changed.values():
+            del described[_BEFORE]
+        _write(folder, {**known, **changed})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from data import places
+from data import locks, places
 from data.errors import UserError
 from harness import defaults
 from harness.config import PAPER, Config, with_settings
@@ -36,12 +35,27 @@ def search(
         UserError: if the log is of another search.
         KeyboardInterrupt: on Ctrl-C; finished trials are kept.
     """
-    from harness import search_space
-
     sha256 = data.meta["sha256"]
     searched = f"{model}-{variant}" if variant in defaults.READINGS else model
     log = defaults.search_log(output_dir, recipe, data.name, sha256, searched)
     places.check_writable(log.parent, "--output_dir")
+    with locks.writing(log, "searched"):
+        return _search(data, log, model, trials, max_epochs, seed, variant, recipe)
+
+
+def _search(
+    data: PreparedData,
+    log: Path,
+    model: str,
+    trials: int,
+    max_epochs: int,
+    seed: int,
+    variant: str | None,
+    recipe: str,
+) -> dict[str, Any]:
+    from harness import search_space
+
+    sha256 = data.meta["sha256"]
     done = defaults.read_trials(log)
     drawn = search_space.draw(model, trials, seed, recipe)
     belongs = {"data": sha256, "max_epochs": max_epochs}
@@ -72,8 +86,7 @@ def search(
         )
         found = _try(data, with_settings(config, settings), seed)
         done.append({"trial": number, "settings": settings, **found, **belongs})
-        with log.open("a") as file:
-            file.write(json.dumps(done[-1]) + "\n")
+        defaults.add_trial(log, done[-1])
     return defaults.best_trial(done)
 
 

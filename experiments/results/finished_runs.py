@@ -141,6 +141,12 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
                     f"with under another TensorFlow; its versions: "
                     f"{', '.join(versions)}."
                 )
+            if run_manifest.lacks_look(run.folder):
+                found.append(
+                    f"{display_name(model)}, seed {run.seed}: lines of the ledger that "
+                    "were there when the run was finished are gone, so that how often "
+                    "its test instances were ranked cannot be told."
+                )
             own = [look for look in looks if look["run"] == run.folder.name]
             trainings = {look["weights_sha256"] for look in own}
             if len(trainings) > 1:

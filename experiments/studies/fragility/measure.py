@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from data import atomic, manifest
+from data import atomic, locks, manifest
+from harness import passport
 
 if TYPE_CHECKING:
     from data.altered_histories import Reordered
@@ -62,11 +63,18 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     if read_results(run_dir) is not None:
         logging.info("%s is there already.", folder)
         return folder
+    passport.read(run_dir)  # Without one there is nothing to hold.
+    with locks.writing(run_dir, "measured"):
+        return _measure(run_dir, data_dir)
+
+
+def _measure(run_dir: Path, data_dir: Path) -> Path:
     import pandas as pd
 
     from data.altered_histories import has_simultaneous
-    from harness import provenance, rankings, reopen, run_folder
+    from harness import ledger, provenance, rankings, reopen, run_folder
 
+    folder = run_dir / FOLDER
     opened = reopen.open_run(run_dir, data_dir)
     data = opened.data
     orders = [order for order in DRAWS if order != REDRAWN or data.has_times]
@@ -104,7 +112,7 @@ def measure(run_dir: Path, data_dir: Path) -> Path:
     with atomic.whole_folder(folder) as partial:
         atomic.write_json(partial / RESULTS, results)
         run_folder.write_ranks(partial, pd.concat(tables, ignore_index=True))
-        manifest.write(partial, FOLDER)
+        manifest.write(partial, FOLDER, look=ledger.last_look(run_dir))
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from data import atomic, manifest
+from data import atomic, locks, manifest
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,9 +45,17 @@ def look(run_dir: Path, data_dir: Path) -> Path:
     if folder.exists():
         logging.info("%s is there already.", folder)
         return folder
-    from harness import passport, provenance, rankings, reopen, run_folder
+    from harness import passport
 
-    passport.read(run_dir)
+    passport.read(run_dir)  # Without one there is nothing to hold.
+    with locks.writing(run_dir, "looked into"):
+        return _look(run_dir, data_dir)
+
+
+def _look(run_dir: Path, data_dir: Path) -> Path:
+    from harness import ledger, provenance, rankings, reopen, run_folder
+
+    folder = run_dir / FOLDER
     config = run_folder.read_config(run_dir)
     if config.model != "mgnm":
         raise UserError(f"{run_dir} is a run of {config.model}, which has no levels.")
@@ -67,7 +75,7 @@ def look(run_dir: Path, data_dir: Path) -> Path:
         wins.to_csv(partial / WINS, index=False)
         atomic.write_json(partial / SUM, found)
         run_folder.write_ranks(partial, table)
-        manifest.write(partial, FOLDER)
+        manifest.write(partial, FOLDER, look=ledger.last_look(run_dir))
     return folder
 
 
