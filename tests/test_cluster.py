@@ -15,12 +15,16 @@ import pytest
 
 from data.errors import UserError
 from harness import cluster
+from tests import clusters
+from tests.clusters import free_addresses
 
 ROOT = Path(__file__).parent.parent
 HOSTS = ["host1:2222", "host2:2222"]
 WORKER = """
 import json, sys, time
 from harness import cluster
+from tests import clusters
+from tests.clusters import free_addresses
 claims, timeout, silence, seconds = map(json.loads, sys.argv[1:])
 try:
     with cluster.joined(cluster.from_environment(), claims, timeout, silence):
@@ -31,9 +35,8 @@ except cluster.UserError as error:
 """
 
 
-def config(workers=HOSTS, kind="worker", index=0, **more):
-    task = {"type": kind, "index": index}
-    return json.dumps({"cluster": {"worker": workers, **more}, "task": task})
+def config(workers=HOSTS, **more):
+    return clusters.config(workers, **more)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +79,6 @@ def test_a_cluster_that_cannot_be_joined_is_refused_for_its_reason(text, problem
 def test_a_cluster_that_can_be_joined_is_read():
     found = cluster.from_environment({"TF_CONFIG": config(index=1)})
     assert (found.workers, found.index) == (tuple(HOSTS), 1)
-
-
-def free_addresses(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 def start(workers, index, claims, timeout=60.0, silence=60.0, seconds=0.5):

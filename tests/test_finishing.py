@@ -17,6 +17,7 @@ import pytest
 
 from data import locks, manifest
 from data.errors import UserError
+from experiments.results import finished_runs
 from harness import (
     defaults,
     ledger,
@@ -213,6 +214,16 @@ def test_a_run_deleted_and_made_anew_shows_in_the_ledger(tiny_data, counting, tm
         runner.run(counting, tiny_data, run_dir, SEED)
         assert len(ledger.looks(tmp_path)) == looks
         shutil.rmtree(run_dir)
+
+
+def test_a_run_whose_look_is_gone_says_so_in_every_table(tiny_data, counting, tmp_path):
+    run_dir = tmp_path / "popularity" / "seed-3"
+    runner.run(counting, tiny_data, run_dir, SEED)
+    runs = {"popularity": [passport.read(run_dir)]}
+    gone = "lines of the ledger that were there when the run was finished are gone"
+    assert not any(gone in one for one in finished_runs.run_warnings(runs))
+    (run_dir.parent / ledger.LEDGER).unlink()
+    assert any(gone in one for one in finished_runs.run_warnings(runs))
 
 
 def hold(run_dir, held, done):

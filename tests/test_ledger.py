@@ -33,6 +33,24 @@ def test_a_run_that_was_changed_after_its_seal_is_not_looked_at(files, changed):
     assert ledger.looks(files[0].parent.parent) == []
 
 
+def test_a_removed_look_shows(files):
+    run_dir = files[0].parent
+    ledger.seal(*files)
+    assert ledger.last_look(run_dir) == ""
+    for what in ("uni1000", "full", "pop1000"):
+        ledger.record_look(*files, what, "abc")
+    last = ledger.last_look(run_dir)
+    assert ledger.has_look(run_dir, last)
+    path = run_dir.parent / ledger.LEDGER
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[2])
+    with pytest.raises(ValueError, match="line 2 is not as it was written"):
+        ledger.looks(run_dir.parent)
+    path.write_text(lines[0] + lines[1])  # Of the last line only its hash can tell.
+    assert len(ledger.looks(run_dir.parent)) == 2
+    assert not ledger.has_look(run_dir, last)
+
+
 def test_the_ledger_holds_each_look_and_outlives_the_run(files):
     sealed = ledger.seal(*files)
     for what in ("uni1000", "full"):

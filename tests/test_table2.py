@@ -16,7 +16,7 @@ import pytest
 from experiments.reports import table2, table2_text
 from experiments.reproduction import profiles, stages
 from experiments.results import finished_runs, model_names, paper
-from harness import ledger
+from harness import ledger, run_manifest
 from tests.runs import NUM_INSTANCES, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -191,6 +191,7 @@ def test_a_second_training_that_was_tested_is_said(tmp_path):
         ledger.record_look(
             folder / "config.json", folder / "model.weights.h5", "uni1000", "abc"
         )
+        run_manifest.write(folder)
         warnings = table2.make_table(tmp_path, "shop", "global_time").warnings
         assert any("for 2 trainings" in text for text in warnings) == (number == 1)
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from data import locks
+from harness import build, defaults, search_space
 from harness import build, defaults, epoch, search_space, training
 from harness import search as searching
 from harness.config import Config, with_settings
@@ -50,7 +52,7 @@ def test_a_search_goes_on_after_the_trials_it_has(searched, tiny_data, tmp_path)
     first, *_ = lines_of(searched[0])
     path.write_text(json.dumps(first) + "\n")
     assert search(tiny_data, tmp_path)["settings"] == searched[1]["settings"]
-    timed = ("seconds",)
+    timed = ("seconds", "sha256", "previous")
     assert [
         {key: value for key, value in line.items() if key not in timed}
         for line in lines_of(tmp_path)
@@ -90,11 +92,39 @@ def test_own_data_called_as_ours_do_not_get_our_settings():
     assert theirs == defaults.get_config("gru4rec", name, tuned=False) != ours
 
 
-@pytest.mark.parametrize("line", ["[1]", "{", '{"trial": 0}', "9" * 5_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[1]", "{", '{"trial": 0}', "9" * 5_000),
+        *('{"settings": 1, "ndcg@5": 0.1}', '{"settings": {}, "ndcg@5": "0.1"}'),
+    ],
+)
 def test_a_damaged_line_of_a_log_is_named(line, tmp_path):
     (tmp_path / "log.jsonl").write_text(line + "\n")
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 1 is damaged"):
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 1 is no"):
         defaults.read_trials(tmp_path / "log.jsonl")
+
+
+def test_a_changed_number_or_a_removed_line_of_a_log_is_told(
+    searched, tiny_data, tmp_path
+):
+    path = log_of(tmp_path, tiny_data)
+    path.parent.mkdir()
+    lines = lines_of(searched[0])
+    changed = [lines[0], {**lines[1], "ndcg@5": 1.0}, lines[2]]
+    for wrong in (changed, [lines[0], lines[2]]):
+        path.write_text("".join(json.dumps(line) + "\n" for line in wrong))
+        with pytest.raises(ValueError, match="line 2 is not as it was written"):
+            search(tiny_data, tmp_path)
+
+
+def test_two_searches_at_once_are_told(tiny_data, tmp_path):
+    path = log_of(tmp_path, tiny_data)
+    with (
+        locks.writing(path, "searched"),
+        pytest.raises(ValueError, match="is being searched by process"),
+    ):
+        search(tiny_data, tmp_path)
 
 
 def test_test_instances_are_never_ranked(tiny_data, tmp_path, monkeypatch):
