@@ -362,6 +362,7 @@ class _Watch:
         self._others = others
         self._timeout = timeout
         self._over = threading.Event()
+        self._first = threading.Lock()
         self._gone: set[int] = set()  # said goodbye
         for index in others:
             threading.Thread(target=self._hear, args=(index,), daemon=True).start()
@@ -393,7 +394,8 @@ class _Watch:
                 return self._end(int(word[1]), "has ended or died")
 
     def _end(self, index: int, what: str) -> None:
-        if self._over.is_set():
+        # The first to know says it: what the others then answer is no news.
+        if self._over.is_set() or not self._first.acquire(blocking=False):
             return
         for line in self._others.values():
             with contextlib.suppress(OSError):
