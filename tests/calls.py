@@ -45,6 +45,7 @@ class Ended:
 
 def call(module: str, *arguments: str | Path) -> Ended:
     """Runs `python -m module arguments`."""
+    own = _set_aside_flags()
     known = {*flags.FLAGS}
     commands = [name for name in sys.modules if _is_command(name)]
     kept = {name: sys.modules.pop(name) for name in commands}
@@ -59,10 +60,25 @@ def call(module: str, *arguments: str | Path) -> Ended:
         logging.set_verbosity(verbosity)
         for name in {*flags.FLAGS} - known:
             delattr(flags.FLAGS, name)
+        for defined_by, flag in own:
+            flags.FLAGS[flag.name] = flag
+            flags.FLAGS.register_flag_by_module(defined_by, flag)
         for name in [name for name in sys.modules if _is_command(name)]:
             del sys.modules[name]
         sys.modules.update(kept)
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def _set_aside_flags() -> list[tuple[str, flags.Flag]]:
+    """Flags of commands that other tests have imported: two may have one name."""
+    found = [
+        (str(flags.FLAGS.find_module_defining_flag(name)), flags.FLAGS[name])
+        for name in [*flags.FLAGS]
+    ]
+    own = [(module, flag) for module, flag in found if not module.startswith("absl.")]
+    for _, flag in own:
+        delattr(flags.FLAGS, flag.name)
+    return own
 
 
 def _is_command(name: str) -> bool:
