@@ -7,7 +7,6 @@ import json
 import pytest
 
 from data import locks
-from harness import build, defaults, search_space
 from harness import build, defaults, epoch, search_space, training
 from harness import search as searching
 from harness.config import Config, with_settings
