@@ -229,11 +229,12 @@ def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
             row,
             f"`{column}` is {'missing' if is_missing(values[row]) else _NO_DATE}",
         )
-    counts = found.astype("int64").to_numpy()  # Nanoseconds.
-    whole = counts // UNITS["ns"]
-    if (whole * UNITS["ns"] == counts).all():
+    counts = found.astype("int64").to_numpy()
+    factor = UNITS[found.dt.unit]  # Nanoseconds in pandas 2, else microseconds.
+    whole = counts // factor
+    if (whole * factor == counts).all():
         return whole
-    return counts / UNITS["ns"]
+    return counts / factor
 
 
 def _unit(numbers: np.ndarray, column: str) -> str:
