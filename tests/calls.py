@@ -46,7 +46,6 @@ class Ended:
 def call(module: str, *arguments: str | Path) -> Ended:
     """Runs `python -m module arguments`."""
     own = _set_aside_flags()
-    known = {*flags.FLAGS}
     commands = [name for name in sys.modules if _is_command(name)]
     kept = {name: sys.modules.pop(name) for name in commands}
     out, err = io.StringIO(), io.StringIO()
@@ -58,8 +57,7 @@ def call(module: str, *arguments: str | Path) -> Ended:
             code = _run(module)
     finally:
         logging.set_verbosity(verbosity)
-        for name in {*flags.FLAGS} - known:
-            delattr(flags.FLAGS, name)
+        _set_aside_flags()  # Those of this command.
         for defined_by, flag in own:
             flags.FLAGS[flag.name] = flag
             flags.FLAGS.register_flag_by_module(defined_by, flag)
