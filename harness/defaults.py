@@ -24,10 +24,14 @@ TUNED_DIR = Path(__file__).parent / "tuned"
 # A user's own, <data set>-<beginning of the data's hash>/<model>.jsonl.
 OWN_SEARCHES = Path("runs/tuned")
 
+# What the paper leaves open in MGNM. With drawn maps a score says nothing of how near
+# an item is to the history for whole epochs (docs/mgnm_readings.md).
+_IDENTITY = {"map_initialization": "identity", "routing_init": "learned"}
+
 # What differs from the defaults of `Config`, and of the constructors, which are the
 # papers' own.
 MODEL_SETTINGS: dict[str, dict[str, Any]] = {
-    "mgnm": {},
+    "mgnm": _IDENTITY,
     "caser": {},
     "a2svd": {},
     "gru4rec": {},
@@ -81,9 +85,6 @@ _MUCH_L2 = 0.4
 _AUTHORS_LOSS = {"num_negatives": 1_280, "readout": "positive", "dropout": 0.2}
 # These read the history again for each candidate: so many would take them days.
 _FEW_NEGATIVES = {"num_negatives": 32}
-# What the paper leaves open. With drawn maps a score says nothing of how near an item
-# is to the history for whole epochs (docs/mgnm_readings.md).
-_IDENTITY = {"map_initialization": "identity", "routing_init": "learned"}
 STRONG_MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "mgnm": {**_IDENTITY, "dropout": 0.2},
     "caser": {},
@@ -127,12 +128,12 @@ NO_TIMES = "no_times"
 WITHOUT_TIMES: dict[str, dict[str, Any]] = {"sli_rec": {"use_times": False}}
 
 
-# Readings of MGNM by the variant under which they run, docs/mgnm_readings.md. The first
-# is as printed: the paper says nothing of where W, W_i and W'_i start. The others leave
-# the text of Eq. 11, as the released code does, and of Eq. 7.
+# Readings of MGNM by the variant under which they run, docs/mgnm_readings.md. `drawn`
+# is what MGNM had before validation chose `_IDENTITY`. The others leave the text of
+# Eq. 11, as the released code does, and of Eq. 7.
 _LINEAR = {**_IDENTITY, "interest_activation": "linear"}
 READINGS: dict[str, dict[str, Any]] = {
-    "identity": _IDENTITY,
+    "drawn": {"map_initialization": "glorot", "routing_init": "drawn"},
     "linear": _LINEAR,
     "linear_long": {**_LINEAR, "squash_last": False},
 }
@@ -192,18 +193,19 @@ def get_config(
     check_model(model)
     config = Config(model=model, arguments={}, recipe=recipe)
     known = KNOWN_FILES.get(dataset, {}).get("dataset", dataset)
+    released = changes.get("variant") == RELEASED
     if is_own(model):
         config = with_settings(config, _own_settings(model, recipe, known))
     elif recipe == STRONG and model not in UNTRAINED:
         own = STRONG_MODEL_SETTINGS[model]
         config = with_settings(config, {**STRONG_SETTINGS, **own})
     elif recipe == PAPER:
-        config = with_settings(config, MODEL_SETTINGS[model])
+        if not released:
+            config = with_settings(config, MODEL_SETTINGS[model])
         if known == "micro_video" and model not in UNTRAINED:
             config = with_settings(config, _WIDER)
     if known in WITHIN_HOURS and model == "sli_rec":
         config = with_settings(config, {"time_unit": 60.0})
-    released = changes.get("variant") == RELEASED
     if released and model != "mgnm":
         raise UserError(f"{model} has no variant {RELEASED}; mgnm has.")
     if released and recipe != PAPER:

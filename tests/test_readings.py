@@ -14,7 +14,7 @@ IDENTITY = {"map_initialization": "identity", "routing_init": "learned"}
 @pytest.mark.parametrize(
     ("variant", "changes"),
     [
-        ("identity", {}),
+        ("drawn", {"map_initialization": "glorot", "routing_init": "drawn"}),
         ("linear", {"interest_activation": "linear"}),
         ("linear_long", {"interest_activation": "linear", "squash_last": False}),
     ],
@@ -33,8 +33,13 @@ def test_another_model_has_no_readings():
     assert config.arguments == defaults.get_config("sasrec", "shop").arguments
 
 
+def test_the_released_code_has_none_of_what_was_chosen_for_the_printed_one():
+    config = defaults.get_config("mgnm", "shop", variant=defaults.RELEASED)
+    assert config.arguments == {}
+
+
 def test_a_reading_stands_under_the_name_of_mgnm_and_is_marked_as_added():
-    assert model_names.display_name("mgnm-linear") == "MGNM (linear)"
+    assert model_names.display_name("mgnm-linear") == "MGNM (no ReLU in Eq. 11)"
     assert model_names.is_added("mgnm-linear")
     assert model_names.display_name("mgnm_plus") == "MGNM+"
     assert model_names.is_added("mgnm_plus")

@@ -52,7 +52,8 @@ def test_the_full_model_is_that_of_table_2_where_it_has_l_3_and_k_4():
 
 def test_where_table_2_has_other_values_its_runs_serve_for_those():
     arguments = defaults.get_config("mgnm", "instruments_5core").arguments
-    assert arguments == {"num_layers": 1, "num_interests": 2}
+    searched = {"num_layers": 1, "num_interests": 2}
+    assert arguments == {**defaults.MODEL_SETTINGS["mgnm"], **searched}
     assert variants.with_layers("instruments_5core", 1).folder != "mgnm"  # K = 4 there.
 
 

@@ -209,7 +209,7 @@ def test_a_reading_of_mgnm_has_a_search_of_its_own(tmp_path, monkeypatch):
         return defaults.get_config("mgnm", "log", variant=variant).learning_rate
 
     assert [rate(None), rate("linear")] == [0.03, 0.007]
-    assert rate("identity") == defaults.get_config("mgnm", "other").learning_rate
+    assert rate("drawn") == defaults.get_config("mgnm", "other").learning_rate
 
 
 def test_a_search_of_a_reading_is_logged_under_its_name(tiny_data, tmp_path):

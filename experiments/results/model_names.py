@@ -9,7 +9,7 @@ from harness.defaults import NO_TIMES
 
 # Readings of MGNM, docs/mgnm_readings.md.
 _READINGS = {
-    "identity": "identity maps",
+    "drawn": "drawn maps",
     "linear": "no ReLU in Eq. 11",
     "linear_long": "no ReLU in Eq. 11, no last squash",
 }

@@ -7,7 +7,7 @@ import dataclasses
 from baselines.released.switches import SWITCHES
 from data.errors import UserError
 from harness import defaults
-from harness.config import Config, with_settings
+from harness.config import Config
 
 # Beside the model's own switches: how it is trained, selected and evaluated.
 PROTOCOL_STEPS: dict[str, tuple[str, str]] = {
@@ -78,7 +78,7 @@ def step_config(step: str, dataset: str, budget: Budget) -> Config:
         max_history=budget.max_history,
     )
     at_paper = [*SWITCHES][: TRAINED_STEPS.index(step)]
-    return with_settings(config, {"at_paper": at_paper})
+    return dataclasses.replace(config, arguments={"at_paper": at_paper})
 
 
 def explain(step: str) -> str:
