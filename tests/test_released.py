@@ -252,7 +252,9 @@ def test_steps_go_from_the_released_settings_to_ours():
     assert last.arguments["at_paper"] == [*SWITCHES]
     ours = defaults.get_config("mgnm", "noise", max_epochs=2, max_history=6)
     # Its maps are drawn at every step: where they start is no switch.
-    last, ours = (defaults.dataclasses.replace(one, arguments={}) for one in (last, ours))
+    last, ours = (
+        defaults.dataclasses.replace(one, arguments={}) for one in (last, ours)
+    )
     assert last == ours
 
 
