@@ -1,7 +1,8 @@
 """The campaign: damaged files and malformed inputs, each through the real commands.
 
 Nothing may be silently wrong, end in a traceback, or leave anything half-written. A
-seeded sample runs with every test run, all of it with `-m slow`.
+seeded sample runs with every test run, a larger one with `-m slow`, and all of it, for
+half an hour, with `-m slow` and MGNM_WHOLE_CAMPAIGN=1 in the environment.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.calls import call
 RUN = "runs/tiny/leave_one_out/mean_pooling/seed-1"
 DATA = "prepared/tiny/leave_one_out"
 SAMPLE = 16
+SLOW_SAMPLE = 240
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +189,10 @@ def test_no_damage_of_a_sample_is_silently_wrong_or_a_traceback(
 
 @pytest.mark.slow
 def test_no_damage_is_silently_wrong_or_a_traceback(whole, expected, tmp_path):
-    counts, wrong = run_campaign(whole, expected, tmp_path / "copy", cases(whole))
+    chosen = cases(whole)
+    if not os.environ.get("MGNM_WHOLE_CAMPAIGN"):
+        chosen = corruptions.sample(chosen, SLOW_SAMPLE)
+    counts, wrong = run_campaign(whole, expected, tmp_path / "copy", chosen)
     for (where, command), found in counts.items():
         print(f"{where}, {command}: {sum(found.values())}: {dict(found)}")
     assert not wrong, "\n".join(wrong)

@@ -108,6 +108,19 @@ def test_table_2_of_a_page_is_that_of_the_passports(name):
     check_table2(section(page, "## Table 2", "###"), STORES[name])
 
 
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Toys and Games", "toys"),
+        ("KuaiRand's likes", "kuairand"),
+        ("Musical Instruments", "instruments"),
+    ],
+)
+def test_the_tables_of_the_strong_recipe_are_those_of_the_passports(title, name):
+    text = section(ROOT / "docs/results/strong.md", f"## {title}", "\n## ")
+    check_table2(text, f"{STORES[name]}-strong")
+
+
 def test_the_table_of_the_readme_is_that_of_the_passports():
     store = re.search(r"<!-- table: (\S+) -->", README.read_text(encoding="utf-8"))
     check_table2(section(README, store.group(), "## Which model"), store.group(1))
