@@ -37,9 +37,9 @@ def main(folder: str, k: str, rounds: str) -> None:
             "embedding_size": items.shape[1],
             "load_col": {"inter": ["user_id", "item_id"]},
             "eval_args": {
-                "split": {"RS": [1, 0, 0]},
+                "split": {"RS": [0.8, 0.1, 0.1]},  # Who has no test event is not known.
                 "order": "RO",
-                "group_by": "none",
+                "group_by": "user",
                 "mode": "full",
             },
         },
@@ -64,11 +64,11 @@ def main(folder: str, k: str, rounds: str) -> None:
 
 
 def _write_log(folder: Path, num_users: int, num_items: int) -> None:
-    """Every item once, by the users in turn: RecBole knows ids by their events."""
+    """Every item, and ten of each user's: RecBole knows ids by their events."""
     folder.mkdir()
     with (folder / "log.inter").open("w") as file:
         file.write("user_id:token\titem_id:token\n")
-        for number in range(max(num_items, num_users)):
+        for number in range(max(num_items, 10 * num_users)):
             file.write(f"u{number % num_users}\ti{number % num_items}\n")
 
 
