@@ -67,7 +67,18 @@ class MLPHead(keras.layers.Layer):
         projected = self.state_layer(states)
         if states.shape.rank == 2:
             projected = projected[:, None]
-        outputs = projected + self.item_layer(items)  # [B, C, units]
+        return self._rest(projected + self.item_layer(items))
+
+    def score_projected(self, states: tf.Tensor, projected: tf.Tensor) -> tf.Tensor:
+        """As `call`, where the items' part [B, C, units] of the first layer is given.
+
+        Shapes:
+            states [B, S], projected [B, C, units] -> logits [B, C] float32
+        """
+        return self._rest(self.state_layer(states)[:, None] + projected)
+
+    def _rest(self, outputs: tf.Tensor) -> tf.Tensor:
+        """All that follows the first layer: [B, C, units] -> [B, C] float32."""
         for activation, layer in zip(self.activations, [*self.hidden, self.last]):
             outputs = layer(activation(outputs))
         return tf.cast(outputs[..., 0], tf.float32)
@@ -132,6 +143,41 @@ class PairAttention(keras.layers.Layer):
         )
         hidden = keras.activations.get(self.activation)(hidden)
         return tf.reshape(self.last(self.second(hidden)), shape[:-1])
+
+    def first_layers(self, keys: tf.Tensor) -> tf.Tensor:
+        """The first layer as each key makes it of a query: [B, T, D] -> [B, T, D+1, H].
+
+        For one key the layer is affine in the query: its matrix, and its offset in the
+        last row, are made once for all queries. `score_queries` takes them.
+        """
+        key, query, difference, product = tf.unstack(tf.cast(self.kernel, keys.dtype))
+        matrices = keys[..., None] * product + (query - difference)
+        offsets = tf.tensordot(keys, key + difference, 1)
+        offsets += tf.cast(self.bias, keys.dtype)
+        layers = tf.concat([matrices, offsets[..., None, :]], axis=2)
+        # See `_half_tanh`. Halves are exact.
+        return layers / 2 if self.activation == "sigmoid" else layers
+
+    def score_queries(self, first_layers: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+        """The same as `call`, of the keys' `first_layers` and queries that share them.
+
+        Shapes:
+            first_layers [B, T, D+1, H], queries [B, C, D] -> [B, T, C], but for a
+            constant if the activation is a sigmoid
+        """
+        queries = tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
+        hidden = tf.matmul(queries[:, None], first_layers)  # [B, T, C, H]
+        shape = tf.shape(hidden)
+        hidden = tf.reshape(hidden, [-1, self.units[0]])
+        kernel, bias = (tf.cast(w, queries.dtype) for w in self.second.weights)
+        last = tf.cast(self.last.kernel, queries.dtype)
+        if self.activation == "sigmoid":
+            kernel, bias, last = _half_tanh(kernel, bias, last)
+            hidden = tf.tanh(tf.nn.bias_add(tf.matmul(tf.tanh(hidden), kernel), bias))
+        else:
+            activate = keras.activations.get(self.activation)
+            hidden = activate(tf.nn.bias_add(tf.matmul(activate(hidden), kernel), bias))
+        return tf.reshape(tf.matmul(hidden, last), shape[:-1])
 
     def get_config(self) -> dict[str, Any]:
         own = {"units": self.units, "activation": self.activation}
@@ -221,6 +267,18 @@ def read_positives_interest(
     if shared is not None:
         logits = tf.concat([logits, inner_products(own, shared)], axis=1)
     return tf.cast(logits, tf.float32)
+
+
+def _half_tanh(
+    kernel: tf.Tensor, bias: tf.Tensor, last: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Weights behind two sigmoids, for hyperbolic tangents of halves in their place.
+
+    sigmoid(x) = 1/2 + tanh(x / 2) / 2, and TensorFlow's tanh takes half as long as its
+    sigmoid. The constant behind the last layer is left out.
+    """
+    offset = bias + tf.reduce_sum(kernel, axis=0) / 2
+    return kernel / 4, offset / 2, last / 2
 
 
 def _glorot_limit(inputs: int, units: int) -> float:

@@ -19,7 +19,7 @@ import tensorflow as tf
 from baselines.layers import MLPHead, PairAttention
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.keras2 import keras
-from mgnm_tf.ops import score_in_chunks
+from mgnm_tf.ops import by_rows, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 
 BALANCES = ("shift", "transfer", "none")
@@ -125,14 +125,22 @@ class MIMN(SequentialRecommender):
     def score(
         self, state: tuple[Memory, tf.Tensor], candidates: tf.Tensor
     ) -> tf.Tensor:
+        if not self.mlp.built:  # Weights are made in the order of `_score`.
+            return self._score(state, candidates)
         memory, _ = state
-        rows, slots = tf.shape(memory.usage)[0], memory.usage.shape[1]
         widths = [self.mlp.units[0]]
         if self.induction:
-            widths.append(slots * self.channel_attention.units[0])
-        return score_in_chunks(
-            lambda ids: self._score(state, ids), candidates, floats=rows * max(widths)
-        )
+            widths.append(memory.usage.shape[1] * self.channel_attention.units[0])
+
+        def score(rows: tuple[Memory, tf.Tensor], ids: tf.Tensor) -> tf.Tensor:
+            shared = self._share(rows)
+            return score_in_chunks(
+                lambda some: self._score_shared(rows, shared, some),
+                ids,
+                floats=tf.shape(ids)[0] * max(widths),
+            )
+
+        return by_rows(score, state, candidates, floats=max(widths))
 
     def _score(
         self, state: tuple[Memory, tf.Tensor], candidates: tf.Tensor
@@ -146,11 +154,68 @@ class MIMN(SequentialRecommender):
         joined = tf.concat([tf.cast(part, items.dtype) for part in read], axis=-1)
         return self.mlp((total, joined))
 
+    def _share(self, state: tuple[Memory, tf.Tensor]) -> _Shared:
+        """What all candidates of a history have in common."""
+        memory, _ = state
+        dtype = self.mlp.compute_dtype
+        kernel = tf.cast(self.mlp.item_layer.kernel, dtype)  # [3 or 4 D, H]
+        parts = tf.split(kernel, kernel.shape[0] // self.machine.size)
+        item, output, added = parts[0], parts[1], parts[-1]
+        # Of a candidate's item, and of its product with what was added.
+        matrix = item + tf.cast(memory.added, dtype)[..., None] * added  # [B, D, H]
+        output = tf.broadcast_to(output, tf.shape(matrix))
+        matrices, layers = [matrix, output], None
+        if self.induction:
+            channels = tf.cast(memory.channels, dtype)
+            layers = self.channel_attention.first_layers(channels)
+            matrices.append(tf.tensordot(channels, parts[2], 1))  # [B, M, H]
+        return _Shared(
+            reading=self.machine.share(memory),
+            channel_layers=layers,
+            item_kernel=tf.concat(matrices, axis=1),
+        )
+
+    def _score_shared(
+        self,
+        state: tuple[Memory, tf.Tensor],
+        shared: _Shared,
+        candidates: tf.Tensor,
+    ) -> tf.Tensor:
+        """`_score`, from what the candidates have in common."""
+        memory, total = state
+        items = self.item_embedding(candidates)  # [B, C, D]
+        read = self.machine.read_shared(memory, shared.reading, items)
+        parts = [items, tf.cast(read, items.dtype)]
+        if shared.channel_layers is not None:
+            logits = self.channel_attention.score_queries(shared.channel_layers, items)
+            logits = tf.transpose(logits, [0, 2, 1])  # [B, C, M]
+            parts.append(tf.nn.softmax(logits))
+        joined = tf.matmul(tf.concat(parts, axis=-1), shared.item_kernel)
+        return self.mlp.score_projected(total, joined)
+
     def attend(self, channels: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """The channels as each candidate [B, C, D] sees them: [B, C, D]."""
         channels = tf.cast(channels, items.dtype)
         logits = self.channel_attention((channels[:, None], items[:, :, None]))
         return tf.matmul(tf.nn.softmax(logits), channels)
+
+
+class _Shared(NamedTuple):
+    """Of a history, for all its candidates."""
+
+    reading: Reading
+    channel_layers: tf.Tensor | None  # [B, M, D+1, H] of the attention over channels
+    item_kernel: tf.Tensor  # [B, 2 D (+ M), H], the perceptron's, of what differs
+
+
+class Reading(NamedTuple):
+    """What reading a `Memory` needs of it, whatever the candidate."""
+
+    gates: tf.Tensor  # [B, 1, 2 D], of the controller
+    new: tf.Tensor  # [B, 1, D], its input without the candidate's
+    reset_kernel: tf.Tensor  # [B, D, D], from the reset gate to the new state
+    shown: tf.Tensor  # [B, 1, D+1], of the read head
+    output: tf.Tensor  # [B, M, D], from the slots' weights to the output
 
 
 class Memory(NamedTuple):
@@ -313,6 +378,46 @@ class MemoryMachine(keras.layers.Layer):
         output = self.output_layer(tf.concat([controller, read], axis=-1))
         output = tf.clip_by_value(output, -_CLIP, _CLIP)
         return tf.reshape(output, [rows, count, self.size])
+
+    def share(self, memory: Memory) -> Reading:
+        """What `read_shared` needs, made once for all candidates."""
+        size, cell = self.size, self.controller
+        constant = tf.matmul(memory.read, cell.kernel[size:]) + cell.bias
+        gates, new = tf.split(constant, [2 * size, size], axis=-1)
+        recurrent = cell.recurrent_kernel
+        gates += tf.matmul(memory.controller, recurrent[:, : 2 * size])
+        shown = tf.broadcast_to(
+            self.read_head.bias, [tf.shape(new)[0], self.address_size]
+        )
+        if self.balance == "shift":
+            kernel = self.read_head.kernel[size:]
+            shown += tf.matmul(memory.usage / _USAGE_SCALE, kernel)
+        return Reading(
+            gates=gates[:, None],
+            new=new[:, None],
+            reset_kernel=memory.controller[..., None] * recurrent[:, 2 * size :],
+            shown=shown[:, None],
+            output=tf.tensordot(memory.slots, self.output_layer.kernel[size:], 1),
+        )
+
+    def read_shared(
+        self, memory: Memory, reading: Reading, items: tf.Tensor
+    ) -> tf.Tensor:
+        """As `read`, with what all candidates share made before."""
+        size, cell = self.size, self.controller
+        given = tf.tensordot(tf.cast(items, tf.float32), cell.kernel[:size], 1)
+        gates, new = tf.split(given, [2 * size, size], axis=-1)
+        update, reset = tf.split(tf.sigmoid(gates + reading.gates), 2, axis=-1)
+        # The reset gate multiplies the state, and so the rows of its kernel.
+        new = tf.tanh(new + reading.new + tf.matmul(reset, reading.reset_kernel))
+        before = memory.controller[:, None]
+        controller = new + update * (before - new)  # [B, C, D]
+        parameters = tf.tensordot(controller, self.read_head.kernel[:size], 1)
+        parameters = tf.clip_by_value(parameters + reading.shown, -_CLIP, _CLIP)
+        weights = self._address(memory.slots, parameters)  # [B, C, M]
+        output = tf.tensordot(controller, self.output_layer.kernel[:size], 1)
+        output += tf.matmul(weights, reading.output) + self.output_layer.bias
+        return tf.clip_by_value(output, -_CLIP, _CLIP)
 
     def read_weights(self, memory: Memory, controller: tf.Tensor) -> tf.Tensor:
         """Shares of the slots in what an item reads [B, M]."""

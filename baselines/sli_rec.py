@@ -14,6 +14,8 @@ time since the first item where the paper has the interval between items.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -21,7 +23,7 @@ import tensorflow as tf
 from baselines.layers import BagAttention, MLPHead, PairAttention
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.keras2 import keras
-from mgnm_tf.ops import masked_softmax, score_in_chunks
+from mgnm_tf.ops import by_rows, masked_softmax, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 
 # Shorter times count as half a unit: their logarithms would dwarf all others.
@@ -153,7 +155,16 @@ class SLiRec(SequentialRecommender):
         return feature(times - earlier, follows), feature(spans, mask)
 
     def score(self, state: _State, candidates: tf.Tensor) -> tf.Tensor:
-        rows, length = tf.unstack(tf.shape(state.mask))
+        length = tf.shape(state.mask)[1]
+        # The first call makes the weights, in the order of `_score`.
+        if self.attention is not None and self.mlp.built and not self.content_gate:
+            width = length * self.attention.units[0]
+            return by_rows(
+                functools.partial(self._score_shared, self.attention),
+                state,
+                candidates,
+                floats=width,
+            )
         # Numbers for each pair of item and candidate in the largest tensor.
         width = 1 if self.attention is None else self.attention.units[0]
         if self.content_gate:
@@ -161,12 +172,43 @@ class SLiRec(SequentialRecommender):
         return score_in_chunks(
             lambda ids: self._score(state, ids),
             candidates,
-            floats=rows * tf.maximum(length * width, self.mlp.units[0]),
+            floats=tf.shape(state.mask)[0]
+            * tf.maximum(length * width, self.mlp.units[0]),
+        )
+
+    def _score_shared(
+        self, attention: PairAttention, state: _State, candidates: tf.Tensor
+    ) -> tf.Tensor:
+        """`_score`, where the states' part of the attention is shared by candidates."""
+        states = self.states(state, candidates)[:, 0]  # [B, T, D]
+        layers = attention.first_layers(states)  # [B, T, D+1, H]
+
+        def attend(items: tf.Tensor) -> tf.Tensor:
+            queries = self.query_layer(items)  # [B, C, D]
+            logits = attention.score_queries(layers, queries)  # [B, T, C]
+            logits = tf.cast(logits, tf.float32)
+            shares = masked_softmax(logits, state.mask[..., None], axis=1)
+            return tf.matmul(tf.cast(shares, items.dtype), states, transpose_a=True)
+
+        rows, length = tf.unstack(tf.shape(state.mask))
+        return score_in_chunks(
+            lambda ids: self._match(state, self.item_embedding(ids), attend),
+            candidates,
+            floats=rows * tf.maximum(length * attention.units[0], self.mlp.units[0]),
         )
 
     def _score(self, state: _State, candidates: tf.Tensor) -> tf.Tensor:
         items = self.item_embedding(candidates)  # [B, C, D]
-        short = self.short_term(state, items)  # [B, C, D]
+        return self._match(state, items, lambda asked: self.short_term(state, asked))
+
+    def _match(
+        self,
+        state: _State,
+        items: tf.Tensor,
+        attend: Callable[[tf.Tensor], tf.Tensor],
+    ) -> tf.Tensor:
+        """Logits [B, C] of items [B, C, D], whose short terms `attend` makes."""
+        short = attend(items)  # [B, C, D]
         share = tf.cast(self.long_share(state, items, short), short.dtype)
         long = state.long_term[:, None]  # [B, 1, D]
         return self.mlp((share * long + (1 - share) * short, items))

@@ -29,7 +29,7 @@ import tensorflow as tf
 from baselines.layers import MLPHead, PairAttention
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.keras2 import keras
-from mgnm_tf.ops import masked_softmax, score_in_chunks
+from mgnm_tf.ops import by_rows, masked_softmax, score_in_chunks
 from mgnm_tf.recommender import SequentialRecommender
 
 POOLINGS = ("assign", "topk")
@@ -175,12 +175,20 @@ class SURGE(SequentialRecommender):
     def score(
         self, state: tuple[_Graph, tuple[tf.Tensor, ...]], candidates: tf.Tensor
     ) -> tf.Tensor:
-        rows, length = tf.unstack(tf.shape(state[0].mask))
-        return score_in_chunks(
-            lambda ids: self._read(state, ids)[0],
-            candidates,
-            floats=rows * length * self.pool.width(length),
-        )
+        length = tf.shape(state[0].mask)[1]
+        width = length * self.pool.width(length)
+
+        def score(
+            rows: tuple[_Graph, tuple[tf.Tensor, ...]], ids: tf.Tensor
+        ) -> tf.Tensor:
+            shared = self.pool.share(*rows)
+            return score_in_chunks(
+                lambda some: self._read(rows, some, shared)[0],
+                ids,
+                floats=tf.shape(ids)[0] * width,
+            )
+
+        return by_rows(score, state, candidates, floats=width)
 
     def connect(self, nodes: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Metric learning and relative ranking: [B, T, D] -> edges [B, T, T].
@@ -235,13 +243,20 @@ class SURGE(SequentialRecommender):
         return tf.add_n([w * term for w, term in zip(self.penalty_weights, terms)])
 
     def _read(
-        self, state: tuple[_Graph, tuple[tf.Tensor, ...]], candidates: tf.Tensor
+        self,
+        state: tuple[_Graph, tuple[tf.Tensor, ...]],
+        candidates: tf.Tensor,
+        shared: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Logits [B, C], and the assignment [B, C, T, M] if there is one."""
+        """Logits [B, C], and the assignment [B, C, T, M] if there is one.
+
+        With what the pool shares among many candidates they are the same, but for the
+        order of sums; a few, as in training, do without.
+        """
         items = self.item_embedding(candidates)  # [B, C, D]
         wide = tf.cast(items, tf.float32)
         graph, prepared = state
-        pooled = self.pool(wide, graph=graph, prepared=prepared)
+        pooled = self.pool(wide, graph=graph, prepared=prepared, shared=shared)
         interest = self.gru(pooled.nodes, attention=pooled.attention, mask=pooled.mask)
         users = tf.concat([interest, pooled.readout], axis=-1)
         logits = self.mlp((users, tf.concat([wide, pooled.readout * wide], axis=-1)))
@@ -295,17 +310,36 @@ class _Assign(keras.layers.Layer):
         hidden = tf.nn.leaky_relu(self.cluster_hidden(joined), _SLOPE)
         return projected, self.cluster_score(hidden)[..., 0]
 
+    def share(self, graph: _Graph, prepared: tuple[tf.Tensor, ...]) -> tf.Tensor | None:
+        """A[i, j] (X W_a)[j]: [B, T, T * D], by j; None if gated.
+
+        A candidate's sum over neighbours j is a product of its weights of j with this.
+        """
+        if self.gated:
+            return None
+        rows, length = tf.unstack(tf.shape(graph.mask))
+        # The adjacency is symmetric.
+        spread = graph.adjacency[..., None] * prepared[0][:, :, None]
+        return tf.reshape(spread, [rows, length, length * prepared[0].shape[-1]])
+
     def call(
-        self, items: tf.Tensor, graph: _Graph, prepared: tuple[tf.Tensor, ...]
+        self,
+        items: tf.Tensor,
+        graph: _Graph,
+        prepared: tuple[tf.Tensor, ...],
+        shared: tf.Tensor | None = None,
     ) -> _Pooled:
         mask = graph.mask[:, None]  # [B, 1, T]
-        nodes = self.fuse(items, graph, prepared)  # [B, C, T, D]
+        nodes = self.fuse(items, graph, prepared, shared)  # [B, C, T, D]
         asked = masked_softmax(self.query(nodes, items=items), mask)  # [B, C, T]
-        mixed = tf.matmul(graph.adjacency[:, None], nodes)  # [B, C, T, D]
         # Histories of T items have T clusters: the others are not even computed.
         length = tf.minimum(self.length, tf.shape(graph.mask)[1])
         active = _active(graph.mask, length)[:, None]  # [B, 1, M]
-        logits = tf.tensordot(mixed, self.assign_kernel[:, :length], 1)
+        kernel, adjacency = self.assign_kernel[:, :length], graph.adjacency[:, None]
+        if shared is None:
+            logits = tf.tensordot(tf.matmul(adjacency, nodes), kernel, 1)
+        else:  # M is less than D, or not much more.
+            logits = tf.matmul(adjacency, tf.tensordot(nodes, kernel, 1))
         closed = tf.where(active, 0.0, -1e9)[:, :, None]
         # Rows at padding are not zero, but meet zeros wherever they are summed.
         assignment = tf.nn.softmax(logits + closed)  # [B, C, T, M]
@@ -319,7 +353,11 @@ class _Assign(keras.layers.Layer):
         )
 
     def fuse(
-        self, items: tf.Tensor, graph: _Graph, prepared: tuple[tf.Tensor, ...]
+        self,
+        items: tf.Tensor,
+        graph: _Graph,
+        prepared: tuple[tf.Tensor, ...],
+        shared: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Cluster- and query-aware attention over neighbours: [B, C, T, D]."""
         mask, adjacency = graph.mask[:, None], graph.adjacency
@@ -341,7 +379,11 @@ class _Assign(keras.layers.Layer):
             totals = tf.reduce_sum(weights, axis=-1)  # [B, C, T]
         else:
             weights = tf.exp(scores)  # [B, C, T]
-            mixed = tf.matmul(adjacency[:, None], weights[..., None] * projected)
+            if shared is None:
+                mixed = tf.matmul(adjacency[:, None], weights[..., None] * projected)
+            else:
+                shape = tf.concat([tf.shape(weights), [projected.shape[-1]]], axis=0)
+                mixed = tf.reshape(tf.matmul(weights, shared), shape)
             totals = tf.matmul(weights, adjacency)  # The adjacency is symmetric.
         mixed *= tf.math.divide_no_nan(1.0, totals)[..., None]
         return tf.nn.leaky_relu(mixed + graph.nodes[:, None], _SLOPE)
@@ -370,9 +412,18 @@ class _TopK(keras.layers.Layer):
         nodes = tf.nn.leaky_relu(mixed + graph.nodes, _SLOPE)
         return nodes, self._cluster_scores(nodes, graph)
 
+    def share(self, graph: _Graph, prepared: tuple[tf.Tensor, ...]) -> None:
+        """Nothing beyond what `prepare` made."""
+        del graph, prepared
+
     def call(
-        self, items: tf.Tensor, graph: _Graph, prepared: tuple[tf.Tensor, ...]
+        self,
+        items: tf.Tensor,
+        graph: _Graph,
+        prepared: tuple[tf.Tensor, ...],
+        shared: None = None,
     ) -> _Pooled:
+        del shared
         fused, cluster_scores = prepared
         mask = graph.mask[:, None]  # [B, 1, T]
         queries = items[:, :, None]  # [B, C, 1, D]

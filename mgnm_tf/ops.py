@@ -127,3 +127,41 @@ def score_in_chunks(
         return tf.reshape(tf.transpose(scored, [1, 0, 2]), [rows, -1])[:, :count]
 
     return tf.cond(count <= size, lambda: score(candidates), loop)
+
+
+def by_rows(
+    score: Callable[[Any, tf.Tensor], tf.Tensor],
+    state: Any,
+    candidates: tf.Tensor,
+    floats: int | tf.Tensor,
+) -> tf.Tensor:
+    """Scores a few rows at a time, so that what is made of their state stays in cache.
+
+    For models whose candidates share a large product with each history: `score` makes
+    it once for its rows, and then scores them, by `score_in_chunks` if they are many.
+
+    Shapes:
+        state: a nest of tensors [B, ...]; candidates [B, C] -> [B, C]
+
+    Args:
+        score: state of r rows, ids [r, C] -> logits [r, C] float32.
+        state: of all rows.
+        candidates: ids.
+        floats: for each row and candidate, in the largest tensor of `score`.
+    """
+    rows, count = tf.unstack(tf.shape(candidates))
+    size = tf.clip_by_value(_CHUNK_FLOATS // tf.maximum(1, floats * count), 1, rows)
+
+    def step(start: tf.Tensor, scored: tf.TensorArray) -> tuple[tf.Tensor, Any]:
+        stop = tf.minimum(start + size, rows)
+        own = tf.nest.map_structure(lambda part: part[start:stop], state)
+        logits = score(own, candidates[start:stop])
+        return stop, scored.write(start // size, logits)
+
+    empty = tf.TensorArray(
+        tf.float32, -(-rows // tf.maximum(1, size)), infer_shape=False
+    )
+    _, scored = tf.while_loop(
+        lambda start, _: start < rows, step, (0, empty), parallel_iterations=1
+    )
+    return tf.ensure_shape(scored.concat(), [None, None])

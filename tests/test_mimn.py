@@ -10,7 +10,7 @@ from baselines.mimn import MIMN, Memory, MemoryMachine, shift_and_sharpen
 from mgnm_tf import ops
 from mgnm_tf.keras2 import keras
 from tests import reference
-from tests.reference import sigmoid, softmax
+from tests.reference import assert_close, sigmoid, softmax
 
 N, D, M = 14, 3, 4  # items, size, slots
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 5], [0] * 4], np.int32)
@@ -263,7 +263,18 @@ def test_chunks_score_as_one(form, monkeypatch):
     batch = {**BATCH, "candidates": tf.constant(np.tile(np.arange(1, N), (4, 1)))}
     before = model(batch)
     monkeypatch.setattr(ops, "_CHUNK_FLOATS", 4 * 320 * 5)
-    np.testing.assert_allclose(model(batch), before, rtol=1e-4, atol=1e-5)
+    assert_close(model(batch), before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_candidates_share_changes_no_score(form, monkeypatch):
+    """Training reads each pair by itself; scoring makes a history's part once."""
+    model = shared_model(**form)
+    batch = {**BATCH, "candidates": tf.constant(np.tile(np.arange(1, N), (4, 1)))}
+    expected = model(batch, training=True)
+    # Rows one by one, and their candidates in several chunks.
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 320 * 5)
+    assert_close(model(batch), expected)
 
 
 def test_the_penalty_is_the_spread_of_the_usage():

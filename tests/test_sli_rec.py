@@ -248,6 +248,17 @@ def test_chunks_score_as_one(batch, form, monkeypatch):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_what_candidates_share_changes_no_score(batch, form, monkeypatch):
+    """Training reads each pair by itself; scoring makes a history's part once."""
+    model = make_model(batch, **form)
+    batch["candidates"] = tf.constant(np.tile(np.arange(1, M), (3, 1)), tf.int32)
+    expected = model(batch, training=True)
+    # Rows one by one, and their candidates in several chunks.
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 4 * 80 * 5)
+    np.testing.assert_allclose(model(batch), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_an_empty_history_has_finite_logits_and_gradients(batch, form):
     model = make_model(batch, **form)
     batch["history"] = tf.zeros([3, 4], tf.int32)

@@ -611,6 +611,18 @@ def test_chunks_of_any_size_score_alike(batch, changes, monkeypatch):
     reference.assert_close(model(batch), expected)  # Scores are sums that cancel.
 
 
+@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[4]])
+def test_what_candidates_share_changes_no_score(batch, changes, monkeypatch):
+    """Training reads each pair by itself; scoring makes a history's part once."""
+    model = shared_model(**changes)
+    batch["candidates"] = tf.constant(np.arange(20).reshape(4, 5) % 13 + 1)
+    expected = model(batch, training=True)
+    # Rows one by one, and their candidates in several chunks.
+    width = int(model.pool.width(tf.constant(T)))
+    monkeypatch.setattr(ops, "_CHUNK_FLOATS", 2 * T * width)
+    reference.assert_close(model(batch), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "width"),
     [({}, UNITS), ({"fusion": "gated"}, T), ({"pooling": "topk"}, 80)],
@@ -621,10 +633,10 @@ def test_the_largest_tensor_of_a_candidate_bounds_the_chunks(
     model = shared_model(**changes)
     told = []
     monkeypatch.setattr(
-        surge, "score_in_chunks", lambda _, ids, floats: told.append(int(floats))
+        surge, "by_rows", lambda score, state, ids, floats: told.append(int(floats))
     )
     model.score(model.encode(batch), batch["candidates"])
-    assert told == [4 * T * width]
+    assert told == [T * width]
 
 
 def test_a_model_that_first_runs_in_a_graph_of_chunks_has_its_weights(
