@@ -28,7 +28,7 @@ _SWITCHES = (
     *("--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1600,1200"),
 )
-_PATIENCE_S = 60
+_PATIENCE_S = 180
 # TensorBoard's pages are web components: text stands in nested shadow roots.
 _FIND_ALL = """
 const found = {text: [], images: []};

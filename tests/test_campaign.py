@@ -25,7 +25,7 @@ from tests.calls import call
 RUN = "runs/tiny/leave_one_out/mean_pooling/seed-1"
 DATA = "prepared/tiny/leave_one_out"
 SAMPLE = 16
-SLOW_SAMPLE = 240
+SLOW_SAMPLE = 120
 
 
 @pytest.fixture(scope="module")
