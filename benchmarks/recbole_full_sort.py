@@ -25,8 +25,8 @@ def main(folder: str, k: str, rounds: str) -> None:
     from recbole.utils import get_model, init_seed
     from recbole.utils.case_study import full_sort_topk
 
-    items = np.load(Path(folder) / "items.npy")
-    queries = np.load(Path(folder) / "queries.npy")
+    items = np.load(Path(folder) / "items.npy", allow_pickle=False)
+    queries = np.load(Path(folder) / "queries.npy", allow_pickle=False)
     _write_log(Path(folder) / "log", len(queries), len(items))
     config = Config(
         model="BPR",

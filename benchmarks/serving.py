@@ -310,8 +310,8 @@ def _full_sort(items: Any, queries: Any) -> int | None:
         return None
     script = Path(__file__).with_name("recbole_full_sort.py")
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "items.npy", items.numpy())
-        np.save(Path(folder) / "queries.npy", queries.numpy())
+        np.save(Path(folder) / "items.npy", items.numpy(), allow_pickle=False)
+        np.save(Path(folder) / "queries.npy", queries.numpy(), allow_pickle=False)
         done = subprocess.run(
             [
                 *(_PEER_PYTHON.value, str(script)),

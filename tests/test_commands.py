@@ -337,7 +337,8 @@ def test_under_a_small_catalogue_full_and_uniform_ranks_agree(grid):
 def test_arguments_are_read_from_text():
     config = defaults.get_config("mgnm", "toys", learning_rate=0.1, patience=None)
     found = with_arguments(config, ["num_interests=2", "routing_axis=capsules"])
-    assert found.arguments == {"num_interests": 2, "routing_axis": "capsules"}
+    own = {"num_interests": 2, "routing_axis": "capsules"}
+    assert found.arguments == {**defaults.MODEL_SETTINGS["mgnm"], **own}
     assert (found.learning_rate, found.patience) == (0.1, config.patience)
 
 
@@ -345,7 +346,7 @@ def test_micro_video_has_the_embedding_size_of_the_paper():
     for dataset in ("micro_video", "kuairand_likes_hates"):
         config = defaults.get_config("sli_rec", dataset)
         assert config.arguments == {"embedding_dim": 40, "time_unit": 60.0}
-    assert defaults.get_config("mgnm", "toys").arguments == {}
+    assert "embedding_dim" not in defaults.get_config("mgnm", "toys").arguments
 
 
 def test_a_form_without_times_is_of_the_model_that_has_one():

@@ -7,7 +7,8 @@ import json
 import h5py
 import numpy as np
 import pytest
-from tensorflow import keras
+
+from mgnm_tf.keras2 import keras
 
 
 def make_model():

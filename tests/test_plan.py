@@ -103,7 +103,9 @@ def test_after_ctrl_c_the_command_has_had_the_time_to_save(commands):
     def interrupt():
         while not mark.exists():
             time.sleep(0.01)
-        # As a terminal does: all processes of the group.
+        # As a terminal does: all processes of the group, this one first, so that it
+        # still waits for the other.
+        os.kill(os.getpid(), signal.SIGINT)
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 line = (process / "cmdline").read_bytes().split(b"\0")
@@ -111,7 +113,6 @@ def test_after_ctrl_c_the_command_has_had_the_time_to_save(commands):
                 continue
             if str(running._origin.args[-1]).encode() in line and b"-c" in line:
                 os.kill(int(process.name), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
 
     with Forks() as running:
         thread = threading.Thread(target=interrupt)

@@ -87,7 +87,8 @@ def test_batches_after_a_failure_are_not_begun(scores, tiny_data):
     with pytest.raises(RuntimeError, match="of the first batch"):
         ranker.altered(gather=fails_at_once).rank("test", "uni1000")
     assert len(tiny_data.instances["test"]) > 6
-    assert len(begun) < 4
+    # Those that other threads had begun by then, however busy the machine is.
+    assert len(begun) < 6
 
 
 def test_batches_hold_each_instance_once_and_little_padding():

@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 from data.manifest import file_hash
 from data.pipeline import targets
-from harness import standalone, vocabulary
+from harness import run_manifest, standalone, vocabulary
 from harness.build import build_model, make_ranker
 from harness.defaults import get_config
 from harness.passport import Run
@@ -192,6 +192,7 @@ def test_what_was_had_is_left_out_as_the_run_was_measured(
     passport = json.loads((kept / "passport.json").read_text())
     passport["data"]["keeps_past"] = True
     (kept / "passport.json").write_text(json.dumps(passport))
+    run_manifest.write(kept)
     again = Recommender.load(kept)
     assert "i3" in set(again.recommend(history=["i3"], k=NUM_ITEMS)["item"])
     few = again.recommend(history=["i3"], k=29, exclude_seen=True)

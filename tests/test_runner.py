@@ -26,7 +26,8 @@ from harness import (
     training,
     vocabulary,
 )
-from harness.config import with_arguments
+from harness.config import with_arguments, with_settings
+from harness.defaults import READINGS
 from tests.commands import Running, run
 from tests.runs import EPOCHS, SEED, assert_same_weights, small_config, weights_of
 
@@ -66,9 +67,11 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
 def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
     run_dir = tmp_path / "killed"
     data_dir = tiny_data.folder.parent.parent
+    reading = READINGS["drawn"]  # The constructor's own, which the finished run has.
     running = Running(
         *("experiments.train", "--model=mgnm"),
         *("--set=embedding_dim=4", "--set=num_interests=2", "--set=num_layers=1"),
+        *(f"--set={name}={value}" for name, value in reading.items()),
         *("--batch_size=16", "--max_history=8"),
         *(f"--max_epochs={EPOCHS}", f"--seed={SEED}"),
         *(f"--dataset={tiny_data.name}", f"--data_dir={data_dir}"),
@@ -81,7 +84,7 @@ def test_a_killed_run_resumes_to_the_same_bits(finished, tiny_data, tmp_path):
     running.interrupt(signal.SIGKILL)
     running.finish()
     assert not (run_dir / run_folder.PASSPORT).exists()
-    runner.run(small_config(), tiny_data, run_dir, SEED)
+    runner.run(with_settings(small_config(), reading), tiny_data, run_dir, SEED)
     assert_same_weights(run_dir, finished[0])
 
 

@@ -104,6 +104,7 @@ def _draw(tables: list[DatasetTable], file: IO[Any], **options: Any) -> None:
     heights = [1.25 + 0.32 * len(table.cells) for table in tables]
     # Else ids differ from one drawing to the next.
     matplotlib.rcParams["svg.hashsalt"] = "mgnm"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # Text stays text.
     matplotlib.rcParams["text.parse_math"] = False  # A name may hold "$".
     figure, rows = pyplot.subplots(
         len(tables),
