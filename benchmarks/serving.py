@@ -312,19 +312,27 @@ def _full_sort(items: Any, queries: Any) -> int | None:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "items.npy", items.numpy(), allow_pickle=False)
         np.save(Path(folder) / "queries.npy", queries.numpy(), allow_pickle=False)
-        done = subprocess.run(
-            [
-                *(_PEER_PYTHON.value, str(script)),
-                *(folder, str(_K.value), str(_ROUNDS.value)),
-            ],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        arguments = [folder, str(_K.value), str(_ROUNDS.value)]
+        rates = _answer(_PEER_PYTHON.value, script, arguments, Path(folder))
+    return round(statistics.median(rates))
+
+
+def _answer(python: str, script: Path, arguments: list[str], folder: Path) -> Any:
+    """What a script says as JSON, run in a folder by another interpreter.
+
+    Raises:
+        RuntimeError: if it fails.
+    """
+    done = subprocess.run(
+        [python, str(script), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"{script.name} failed: {done.stderr[-2_000:]}")
-    return round(statistics.median(json.loads(done.stdout)))
+    return json.loads(done.stdout)
 
 
 def one_request(recommender: Recommender, asked: Any, folder: Path) -> dict[str, Any]:
@@ -335,16 +343,7 @@ def one_request(recommender: Recommender, asked: Any, folder: Path) -> dict[str,
         for row in range(min(200, len(asked)))
     ]
     script = Path(__file__).with_name("one_request.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder), json.dumps(people)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"one_request.py failed: {done.stderr[-2_000:]}")
-    return json.loads(done.stdout)
+    return _answer(sys.executable, script, [str(folder), json.dumps(people)], folder)
 
 
 def table(result: dict[str, Any]) -> str:

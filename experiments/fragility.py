@@ -10,15 +10,11 @@ folder that this leaves in the run's.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from experiments.studies.fragility.measure import measure
 from harness import command_line
-
-if TYPE_CHECKING:
-    pass
 
 
 def main() -> None:

@@ -9,15 +9,11 @@ is trained: the run's weights are read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from experiments.studies.levels.look import look
 from harness import command_line
-
-if TYPE_CHECKING:
-    pass
 
 
 def main() -> None:

@@ -13,16 +13,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from harness import command_line, defaults
 from harness.config import PAPER, RECIPES
 from harness.search import search
-
-if TYPE_CHECKING:
-    pass
 
 _MODEL = flags.DEFINE_string("model", None, defaults.MODEL_HELP, required=True)
 _DATASET = flags.DEFINE_string(

@@ -254,12 +254,8 @@ def tuned_settings(
     data_sha256: str | None = None,
     variant: str | None = None,
 ) -> dict[str, Any]:
-    """Those of the trial that validation prefers; none without a search.
-
-    A reading of MGNM has searches of its own.
-    """
-    if variant in READINGS:
-        model = f"{model}-{variant}"
+    """Those of the trial that validation prefers; none without a search."""
+    model = search_name(model, variant)
     searched = SEARCHED_AS.get(dataset, dataset)
     shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{file_name(model)}.jsonl"
     logs = [shipped]
@@ -271,6 +267,11 @@ def tuned_settings(
         if log.exists():
             return best_trial(read_trials(log))["settings"]
     return {}
+
+
+def search_name(model: str, variant: str | None) -> str:
+    """Under which a search is logged: a reading of MGNM has one of its own."""
+    return f"{model}-{variant}" if variant in READINGS else model
 
 
 def search_log(

@@ -36,7 +36,7 @@ def search(
         KeyboardInterrupt: on Ctrl-C; finished trials are kept.
     """
     sha256 = data.meta["sha256"]
-    searched = f"{model}-{variant}" if variant in defaults.READINGS else model
+    searched = defaults.search_name(model, variant)
     log = defaults.search_log(output_dir, recipe, data.name, sha256, searched)
     places.check_writable(log.parent, "--output_dir")
     with locks.writing(log, "searched"):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 
 def routing_entropy(couplings: np.ndarray, lengths: np.ndarray) -> np.ndarray:
