@@ -5,27 +5,22 @@ of time, and two dicts from Amazon's ids to numbers from 1 on. An instance, call
 record here, is `(user, history, target, "1", time)`. The released code trains on the
 first 70% of the records, tests on the last 20%, and leaves the 10% between unused.
 
-Nothing here loads a pickle: `data.opcode_reader` reads their opcodes.
+`data.authors_records` reads them; no pickle is loaded.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import tempfile
-from array import array
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import logging
 
-from data import archives, checksums
+from data import checksums
+from data.authors_records import Records, read_keys, read_records, unpacked
 from data.download import download
 from data.errors import UserError
-from data.opcode_reader import read_dict, stream_list
 from data.releases import COMMIT, URL, Release
 from data.store import SequenceStore
 
@@ -34,7 +29,6 @@ RULE = (
     "between validate"
 )
 _TRAIN, _FIFTHS = 0.7, 5  # of the released code: floor(0.7 n), and n // 5 at the end
-_MOST_BYTES = 4 << 30  # of the unpacked records
 _MOST_WRONG = 0.01
 _CHUNK = 1 << 22  # elements of histories compared at once
 
@@ -59,27 +53,6 @@ class Rebuilt:
     known_times: np.ndarray
     counts: dict[str, int]
     odd: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """The records of a file, in its order.
-
-    Attributes:
-        users, targets: int32 [R].
-        times: int64 [R], seconds.
-        lengths: int32 [R], of the histories.
-        events: int32 [sum of lengths], the histories one after the other.
-    """
-
-    users: np.ndarray
-    targets: np.ndarray
-    times: np.ndarray
-    lengths: np.ndarray
-    events: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.users)
 
 
 def fetch(release: Release, raw_dir: Path, url: str = URL) -> Path:
@@ -154,11 +127,11 @@ def rebuild(
     Raises:
         UserError: naming file and record or byte, for what cannot be read.
     """
-    users = _read_keys(folder / release.users[0])
-    items = _read_keys(folder / release.items[0])
+    users = read_keys(folder / release.users[0])
+    items = read_keys(folder / release.items[0])
     path = folder / release.records[0]
-    with _unpacked(path, scratch) as unpacked:
-        records = read_records(unpacked, len(users), len(items))
+    with unpacked(path, scratch) as records_file:
+        records = read_records(records_file, len(users), len(items))
     sequences, starts = _sequences(records, len(users) + 1)
     right = _are_prefixes(records, sequences, starts)
     first = _are_first(records, right)
@@ -180,127 +153,6 @@ def rebuild(
     keys = {"users": users, "items": items}
     odd = _sentences(path, counts, allow_mismatch)
     return Rebuilt(store, parts, keys, known, counts, odd)
-
-
-def read_records(path: Path, num_users: int, num_items: int) -> Records:
-    """Reads the records, one after the other, into arrays.
-
-    Args:
-        path: the pickle, unpacked.
-        num_users: the largest number of a user.
-        num_items: the largest number of an item.
-
-    Raises:
-        UserError: naming the record, for one of another form, out of bounds or earlier
-            than the one before it.
-    """
-    users, targets, lengths, events = array("i"), array("i"), array("i"), array("i")
-    times = array("q")
-    most = path.stat().st_size if path.is_file() else 0
-    for number, record in enumerate(_each(path), start=1):
-        try:
-            user, history, target, label, when = record
-            if type(record) not in (list, tuple) or type(history) not in (list, tuple):
-                raise TypeError
-            if label != "1" or type(user) is not int or type(target) is not int:
-                raise TypeError
-            events.extend(history)
-            users.append(user)
-            targets.append(target)
-            times.append(math.floor(when))
-            lengths.append(len(history))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise UserError(
-                f"{path}: record {number} is not (user, history, target, '1', "
-                f"time) in numbers. Received: {_form(record)}"
-            ) from error
-        if len(events) > most:
-            raise UserError(
-                f"{path}: the histories up to record {number} have more than "
-                f"{most:,} events, which a file of {most:,} bytes cannot hold "
-                "unless it repeats them. It is not the released file."
-            )
-    if not users:
-        raise UserError(f"{path} holds no record.")
-    found = Records(
-        users=np.array(users, np.int32),
-        targets=np.array(targets, np.int32),
-        times=np.array(times, np.int64),
-        lengths=np.array(lengths, np.int32),
-        events=np.array(events, np.int32),
-    )
-    _check_bounds(path, found, num_users, num_items)
-    return found
-
-
-def _form(value: Any) -> str:
-    """What a value is, in bounded space: it may hold itself a billion times."""
-    if type(value) in (list, tuple):
-        names = [type(part).__name__ for part in value[:6]]
-        return f"a {type(value).__name__} of {len(value)} ({', '.join(names)})"
-    if type(value) is str or (type(value) is int and abs(value) < 1 << 63):
-        return repr(value)[:40]
-    return f"a {type(value).__name__}"
-
-
-def _each(path: Path) -> Iterator[Any]:
-    for some in stream_list(path):
-        yield from some
-
-
-def _check_bounds(path: Path, found: Records, num_users: int, num_items: int) -> None:
-    owners = np.repeat(np.arange(len(found)), found.lengths)
-    for what, values, rows, most in (
-        ("user", found.users, None, num_users),
-        ("target", found.targets, None, num_items),
-        ("item of the history", found.events, owners, num_items),
-    ):
-        wrong = (values < 1) | (values > most)
-        if wrong.any():
-            place = int(wrong.argmax())
-            record = place if rows is None else int(rows[place])
-            raise UserError(
-                f"{path}: record {record + 1}: the {what} {values[place]} is not one "
-                f"of the {most:,} numbers of the file of ids."
-            )
-    later = np.diff(found.times) < 0
-    if later.any():
-        raise UserError(
-            f"{path}: record {int(later.argmax()) + 2} is earlier than the one before "
-            "it. The released records are in the order of time."
-        )
-    if not found.lengths.all():
-        record = int((found.lengths == 0).argmax())
-        raise UserError(f"{path}: record {record + 1} has an empty history.")
-
-
-def _read_keys(path: Path) -> np.ndarray:
-    """Amazon's ids by number: the keys of 1, 2, ..."""
-    numbers = read_dict(path)
-    keys = np.empty(len(numbers), dtype=object)
-    for key, number in numbers.items():
-        key = key.decode("latin-1") if isinstance(key, bytes) else key
-        right = isinstance(key, str) and type(number) is int
-        if not right or not 1 <= number <= len(keys) or keys[number - 1] is not None:
-            raise UserError(
-                f"{path} must number its {len(keys):,} ids from 1 to {len(keys):,}, "
-                f"each once. Received: {_form(key)} with {_form(number)}"
-            )
-        keys[number - 1] = key
-    if not len(keys):
-        raise UserError(f"{path} holds no ids.")
-    return keys
-
-
-@contextlib.contextmanager
-def _unpacked(path: Path, scratch: Path) -> Iterator[Path]:
-    if path.suffix != ".zip":
-        yield path
-        return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=scratch) as folder:
-        unpacked = Path(folder) / path.stem
-        yield archives.extract_only_member(path, unpacked, _MOST_BYTES)
 
 
 def _sequences(records: Records, num_users: int) -> tuple[np.ndarray, np.ndarray]:

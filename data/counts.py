@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from data.dataset_spec import DatasetSpec
 from data.errors import UserError
-from data.registry import DatasetSpec
 from data.store import SequenceStore
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from data import given_split, names, releases
+from data.dataset_spec import DatasetSpec
 from data.errors import UserError
 from data.filters import Filters
 from data.log_options import LogOptions
-from data.registry import DATASETS, DatasetSpec
+from data.registry import DATASETS
 from data.releases import Release
 from data.split import RULES
 

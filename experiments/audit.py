@@ -9,15 +9,13 @@ The exit code is 0 if no leak was found, 1 if one was, 2 if nothing could be aud
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data import atomic, sentences
-from data.errors import UserError
+from data import sentences
 
 if __name__ == "__main__":
     flags.DEFINE_string(
@@ -55,7 +53,6 @@ if __name__ == "__main__":
     )
 
 LEAKY, WRONG_USE = 1, 2
-ALL = "all"
 
 
 def main(argv: list[str]) -> None:
@@ -65,7 +62,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         _stop(f"error: Unexpected arguments: {argv[1:]}")
     try:
-        leaky = run(
+        # Here, so that --help and a mistyped flag do not wait for TensorFlow.
+        from experiments.studies.audit.audit_models import audit_models
+
+        leaky = audit_models(
             values.model,
             variant=values.variant,
             recipe=values.recipe,
@@ -81,55 +81,6 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         _stop("Stopped before the end; nothing was written.")
     sys.exit(LEAKY if leaky else 0)
-
-
-def run(
-    model: str,
-    variant: str | None = None,
-    recipe: str = "paper",
-    assignments: list[str] | None = None,
-    output: Path | None = None,
-    seed: int = 1,
-) -> bool:
-    """Audits and reports; whether a leak was found.
-
-    Raises:
-        UserError: for a model or an output that cannot be.
-        KeyboardInterrupt: on Ctrl-C; nothing is written then.
-    """
-    assignments = assignments or []
-    if model == ALL and (variant or assignments):
-        raise UserError("--variant and --set are of one model, not of all.")
-    if output:
-        _check_output(output)
-    from experiments.studies.audit import report, runs
-    from experiments.studies.audit import subjects as audit_subjects
-    from harness.models import MODELS
-
-    names = list(MODELS) if model == ALL else [model]
-    subjects = [
-        audit_subjects.find(name, variant, assignments, recipe) for name in names
-    ]
-    audits = []
-    with runs.grounds(seed) as ground:
-        for subject in subjects:
-            audits.append(runs.audit(subject, ground, seed))
-            sys.stderr.write(f"{report.conclusion(audits[-1])}\n")
-    text = report.to_markdown(audits, seed)
-    if output and output.suffix == ".json":
-        atomic.write_json(output, report.to_json(audits, seed))
-    elif output:
-        atomic.write_text(output, text)
-    sys.stdout.write(text)
-    return any(audit.leaks for audit in audits)
-
-
-def _check_output(output: Path) -> None:
-    """Before minutes of work, not after."""
-    if output.suffix not in (".md", ".json"):
-        raise UserError(f"--output ends in .md or .json. Received: {output}")
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(f"--output: {output.parent} is no folder to write to.")
 
 
 def _stop(message: str) -> NoReturn:

@@ -8,14 +8,12 @@ table what it lacks. What several tables need is run once.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from absl import flags
 
-from data.errors import UserError
-from experiments.reproduction import grid, plan, profiles
-from experiments.reproduction.stages import RUNS, STAGES
+from experiments.reproduction import grid, profiles, tables
+from experiments.reproduction.stages import STAGES
 from harness import command_line, config, defaults
 
 _PROFILE = flags.DEFINE_enum(
@@ -67,20 +65,13 @@ _DRY_RUN = flags.DEFINE_bool(
 STOPPED = "Stopped. The same command goes on from here."
 
 
-def reproduce(*wanted: str) -> None:
-    """Reproduces the named tables and figures with the options of the flags.
+def main() -> None:
+    reproduce(flags.FLAGS.what)
 
-    Raises:
-        UserError: if an option names what there is not.
-    """
+
+def reproduce(what: str) -> None:
+    """Reproduces a table, a figure, or all, with the options of the flags."""
     recipe = _RECIPE.value
-    papers_own = sorted({*wanted} & {*_OF_THE_PAPER})
-    if recipe != config.PAPER and papers_own:
-        raise UserError(
-            f"{', '.join(papers_own)}: of the paper's recipe alone. Leave out "
-            f"--recipe={recipe}, or ask for one of "
-            f"{', '.join(sorted({*STAGES} - {*_OF_THE_PAPER}))}."
-        )
     options = grid.Options(
         profile=_PROFILE.value,
         csv_dir=_DATA_DIR.value,
@@ -93,39 +84,12 @@ def reproduce(*wanted: str) -> None:
         num_seeds=_SEEDS.value,
         max_epochs=_MAX_EPOCHS.value,
     )
-    failed: list[str] = []
-    for model in grid.chosen_models(_MODELS.value):
-        if config.is_own(model):  # Before the hours that the others take.
-            defaults.get_config(model, "any", recipe=recipe)
-    if _DRY_RUN.value:
-        datasets, _ = grid.wanted_data(options)
-        runs = [run for name in wanted for run in RUNS[name](options, datasets)]
-        sys.stdout.write(plan.text(options, runs))
-        return
-    datasets = grid.prepare(options)
-    for name in wanted:
-        failed += STAGES[name](options, datasets)
-    if failed:
-        sys.exit(f"error: {len(failed)} runs failed: {', '.join(failed)}")
-
-
-# Looks into MGNM as the paper trains it.
-_OF_THE_PAPER = ("table3", "figures")
-
-
-def main() -> None:
-    what = flags.FLAGS.what
-    if what != "all":
-        reproduce(what)
-    elif _RECIPE.value == config.PAPER:
-        reproduce(*STAGES)
-    else:
-        reproduce(*(name for name in STAGES if name not in _OF_THE_PAPER))
+    tables.reproduce(what, options, dry_run=_DRY_RUN.value)
 
 
 if __name__ == "__main__":
     # Here, since `reproduce_table2` has the other flags and not this one.
     flags.DEFINE_enum(
-        "what", None, [*STAGES, "all"], "What to reproduce.", required=True
+        "what", None, [*STAGES, tables.ALL], "What to reproduce.", required=True
     )
     command_line.run(main, stopped=STOPPED)

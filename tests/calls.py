@@ -50,13 +50,15 @@ def call(module: str, *arguments: str | Path) -> Ended:
     kept = {name: sys.modules.pop(name) for name in commands}
     out, err = io.StringIO(), io.StringIO()
     argv = [module, *map(str, arguments)]
-    verbosity = logging.get_verbosity()
+    verbosity, logger = logging.get_verbosity(), logging.get_absl_logger()
+    level = logger.level  # `set_verbosity` sets it, and does not take that back.
     try:
         written = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
         with written[0], written[1], mock.patch.object(sys, "argv", argv):
             code = _run(module)
     finally:
         logging.set_verbosity(verbosity)
+        logger.setLevel(level)
         _set_aside_flags()  # Those of this command.
         for defined_by, flag in own:
             flags.FLAGS[flag.name] = flag

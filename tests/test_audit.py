@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from experiments import audit
 from experiments.studies.audit import report, runs, subjects
+from experiments.studies.audit.audit_models import audit_models
 from experiments.studies.audit.findings import CHECKS, LEAK, NOT_APPLICABLE, OK, Finding
 from harness import training
 from mgnm_tf.keras2 import keras
@@ -68,7 +69,7 @@ def output(tmp_path):
 def test_an_honest_scorer_from_outside_is_found_honest(output, capsys):
     # The mean over the history's length, padding included, would be a leak: see below.
     model = f"{HERE}:Mean"
-    assert not audit.run(model, output=output)
+    assert not audit_models(model, output=output)
     found = json.loads(output.read_text())["audits"][0]
     assert found["verdict"] == OK
     assert {check["verdict"] for check in found["checks"].values()} == {OK}
@@ -87,7 +88,7 @@ class Mean(Own):
 
 
 def test_the_leak_of_a_scorer_from_outside_is_named(output):
-    assert audit.run(f"{HERE}:Own", assignments=["leak=true"], output=output)
+    assert audit_models(f"{HERE}:Own", assignments=["leak=true"], output=output)
     found = json.loads(output.read_text())["audits"][0]
     leaks = {name for name, c in found["checks"].items() if c["verdict"] == LEAK}
     # `Own` divides by the length of the batch, padding included.

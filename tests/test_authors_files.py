@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import authors_files
+from data import authors_files, authors_records
 from data.authors_files import check, fetch, rebuild
 from data.errors import UserError
 from data.raw_comparison import compare
@@ -60,7 +60,7 @@ def test_the_split_is_by_place_in_the_file_as_the_released_code_does_it(tmp_path
 
 @pytest.mark.parametrize("total", range(5, 60))
 def test_the_cuts_are_those_of_the_released_code(total):
-    records = authors_files.Records(
+    records = authors_records.Records(
         users=np.ones(total, np.int32),
         targets=np.ones(total, np.int32),
         times=np.arange(total),

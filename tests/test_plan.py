@@ -124,7 +124,7 @@ def test_after_ctrl_c_the_command_has_had_the_time_to_save(commands):
 
 
 def test_commands_that_fail_are_named_and_the_others_counted(commands, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     left = []
     failed = grid.run_commands(
         {

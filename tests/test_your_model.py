@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import audit, from_log
 from experiments.reports import table2_text
 from experiments.reproduction import grid
 from experiments.results import model_names
+from experiments.studies import own_log
+from experiments.studies.audit.audit_models import audit_models
 from harness import defaults, own_model, reopen, run_folder, runner, search_space
 from harness.config import file_name
 from harness.search import search
@@ -220,12 +221,12 @@ def test_a_grid_takes_classes_after_the_registered_models():
 
 
 def test_an_own_model_of_a_shop_has_a_folder_beside_the_others(tmp_path):
-    assert from_log._run_dir(tmp_path, MODEL).name == "my_pooling.MyPooling"
+    assert own_log.run_dir_of(tmp_path, MODEL).name == "my_pooling.MyPooling"
 
 
 @pytest.mark.slow
 def test_the_class_of_the_page_passes_its_audit(folder):
-    assert not audit.run(MODEL, output=folder / "audit.json")
+    assert not audit_models(MODEL, output=folder / "audit.json")
 
 
 @pytest.mark.slow
