@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .PHONY: help setup environment test test-slow test-gpu check wheel reproduce-all reproduce-table1 \
   reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
-  reproduce-fragility bench bench-serving bench-peers peers recommend tensorboard docs clean
+  reproduce-fragility bench bench-serving bench-peers peers soak recommend tensorboard docs clean
 
 VENV ?= .venv
 TENSORFLOW ?=
@@ -94,6 +94,9 @@ bench-serving: environment ## recommendations: exact, by an index, and one expor
 
 bench-peers: environment peers ## our GRU4Rec, SASRec and Caser beside RecBole's
 	@$(PYTHON) -m benchmarks.peers --peer_python="$$PEERS/bin/python" $(ARGS)
+
+soak: environment ## runs that are killed, starved of disk and damaged, to the same table
+	@$(PYTHON) -m benchmarks.soak $(ARGS)
 
 # RecBole needs other versions than ours. TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # spares the CUDA packages that PyPI's torch brings on Linux.

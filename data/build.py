@@ -98,7 +98,10 @@ class _Made:
 def _from_log(request: Request) -> _Made:
     log, origin = source.read(request)
     table, log_meta = source.keep(request, log, origin["name"])
-    store, parts, rule, keys = _arrange(request, table, log)
+    try:
+        store, parts, rule, keys = _arrange(request, table, log)
+    except UserError as error:
+        raise UserError(f"{origin['name']}: {error}") from error
     bar = log_meta.pop("rating_above")
     return _Made(store, parts, rule, keys, origin, bar, log_meta, log.odd)
 
@@ -209,7 +212,10 @@ def _described(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Instances that have negatives, and the part of meta that tells of the result."""
     store = made.store
-    parts, without = oddities.with_negatives(store, made.parts, request.keeps_past)
+    try:
+        parts, without = oddities.with_negatives(store, made.parts, request.keeps_past)
+    except UserError as error:
+        raise UserError(f"{made.origin['name']}: {error}") from error
     statistics = counts.statistics_of(store, parts, made.known_times)
     statistics["matches_table1"] = counts.is_table1s(
         statistics, request.spec, made.origin["name"], request.allow_mismatch

@@ -43,8 +43,8 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
             lists[name].append(_text(raw, number, row, name, name in optional))
         lines.append(number)
         if len(lines) % _CHUNK == 0:
-            _flush(lists, chunks)
-    _flush(lists, chunks)
+            _flush(raw, lines, lists, chunks)
+    _flush(raw, lines, lists, chunks)
     return Columns(
         file=str(raw.path),
         names=dict(form.columns),
@@ -144,7 +144,10 @@ def _text(
 
 
 def _flush(
-    lists: dict[str, list[str | None]], chunks: dict[str, list[pa.Array]]
+    raw: RawFile,
+    lines: list[int],
+    lists: dict[str, list[str | None]],
+    chunks: dict[str, list[pa.Array]],
 ) -> None:
     import pyarrow as pa
 
@@ -152,8 +155,9 @@ def _flush(
         try:
             chunks[name].append(pa.array(values, pa.string()).dictionary_encode())
         except UnicodeEncodeError as error:  # Half of a pair of surrogates.
+            line = lines[values.index(error.object) - len(values)]
             raise UserError(
-                f"A value of `{name}` is not text: {error.object[:60]!r}."
+                f"{raw.path}: row {line}: `{name}` is not text: {error.object[:60]!r}."
             ) from error
         values.clear()
 

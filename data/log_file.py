@@ -38,6 +38,9 @@ _RECOGNISERS = {
     raw_file.PARQUET: parquet_file.recognise,
 }
 
+# Files of ids have one a line.
+_BREAKS = r"[\0\n\r]"
+
 
 @dataclasses.dataclass(frozen=True)
 class Log:
@@ -169,6 +172,14 @@ def _ids(
         missing = np.isin(codes[rows], empty)
         if missing.any():
             columns.refuse(int(rows[missing.argmax()]), f"`{name}` is missing")
+    broken = np.flatnonzero(known.str.contains(_BREAKS))
+    if len(broken):
+        holding = np.isin(codes[rows], broken)
+        if holding.any():
+            columns.refuse(
+                int(rows[holding.argmax()]),
+                f"`{name}` holds a line end or a NUL, which no id can hold",
+            )
     if len(rows) < columns.rows:
         codes = codes[rows]
         known_here = known.iloc[np.unique(codes)]

@@ -87,6 +87,8 @@ class RawFile:
             raise UserError(_damaged(self.path, self.packing, error)) from error
         except OSError as error:
             if self.packing != "zip" or error.errno != errno.EINVAL:
+                if error.filename is None and error.errno is not None:
+                    error.filename = str(self.path)  # Reading does not say it.
                 raise
             # A damaged directory points before the file's beginning.
             raise UserError(_damaged(self.path, self.packing, error)) from error
@@ -180,7 +182,7 @@ def recognise(path: Path) -> RawFile:
     for endings, reason in _UNREAD_ENDINGS.items():
         if name.endswith(endings):
             raise UserError(f"{path} {reason}")
-    with path.open("rb") as file:
+    with RawFile(path, "", "", "").opened() as file:
         start = file.read(8)
     if not start:
         raise UserError(f"{path} is empty.")

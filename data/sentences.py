@@ -38,7 +38,7 @@ _MEMORY = (
 def of(error: BaseException) -> str | None:
     """The sentence for an error that a user can mend; None for a fault of the code."""
     if isinstance(error, UserError):
-        return str(error)
+        return str(error).replace("\n", " ")
     system = _inside(error)
     if system is not None:
         return _of_system(system)

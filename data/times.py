@@ -29,6 +29,8 @@ DAY = 86_400
 # Numbers are taken for a unit where they lie in these years; no log is older or newer.
 _EARLIEST = 315_532_800  # 1980
 LATEST = 4_102_444_800  # 2100
+# What was written down earlier, no log has: such a number is damaged.
+_FIRST = -2_208_988_800  # 1900
 
 _NO_DATE = "no time in ISO 8601, such as 2018-03-18 08:50:01, of the years 1678 to 2261"
 _NO_TIME = "no time: neither a number nor a date in ISO 8601"
@@ -80,8 +82,8 @@ def parse(
         end: seconds; what is not earlier is not kept.
 
     Raises:
-        UserError: if one is no time or lies after the year 2100, if no unit fits, or
-            if two units are mixed.
+        UserError: if one is no time or lies before 1900 or after 2100, if no unit
+            fits, or if two units are mixed.
     """
     numbers, is_date = _read(values, unit, column, refuse)
     if is_date:
@@ -96,6 +98,14 @@ def parse(
     late = kept & (seconds >= LATEST)
     if late.any():
         _refuse_late(numbers, late, unit, chosen, column, refuse)
+    early = kept & (seconds < _FIRST)
+    if early.any():
+        refuse(
+            int(early.argmax()),
+            f"`{column}` lies before the year 1900 as {_NAMES[chosen]}, and "
+            f"{early.sum():,} of {len(early):,} rows do. Mend it, or drop such rows "
+            "with --time_from=DATE",
+        )
     if factor != 1:
         mixed = kept & (numbers >= _EARLIEST) & (numbers < LATEST)
         if mixed.any():
@@ -144,9 +154,10 @@ def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, int | None]:
 
     if values.null_count:
         return np.zeros(0), _first(pc.is_null(values))
-    if pa.types.is_boolean(values.type):
-        return np.zeros(0), 0
-    if not pa.types.is_string(values.type):
+    kind = values.type
+    if not pa.types.is_string(kind):
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            return np.zeros(0), 0
         numbers = values.to_numpy()
     else:
         # Arrow would take 0x10 for 16, and skip blanks.
@@ -222,7 +233,8 @@ def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
 
     texts = values.cast(pa.string()).to_pandas()
     found = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    bad = found.isna().to_numpy()
+    # pandas would take "now" and "today" for times, too.
+    bad = (found.isna() | ~texts.str.match(r"\s*\d")).to_numpy()
     if bad.any():
         row = int(bad.argmax())
         refuse(

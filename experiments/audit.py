@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data import sentences
+from data import command_line, sentences
 
 if __name__ == "__main__":
     flags.DEFINE_string(
@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         _stop(f"error: Unexpected arguments: {argv[1:]}")
     try:
+        command_line.check_given()
         # Here, so that --help and a mistyped flag do not wait for TensorFlow.
         from experiments.studies.audit.audit_models import audit_models
 

@@ -1,0 +1,31 @@
+"""The soak's short version, which CI runs: three minutes at most, but for its last run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_a_grid_that_is_killed_starved_and_damaged_ends_as_an_undisturbed_one():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", "--minutes=2", "--runs=5"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = re.match(
+        r"(\d+) runs in \d+ s, as undisturbed in weights, ranks, looks and Table 2\.",
+        done.stdout,
+    )
+    assert found, done.stdout
+    assert int(found[1]) >= 1
+    assert re.search(r"flipped bits \d", done.stdout)
