@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -133,49 +134,71 @@ def draw_from_slots(
     Returns:
         int32 [n, count], padded with zeros where the slots run out.
     """
-    users, ends = instances[:, :1].astype(np.int64), instances[:, 1:].astype(np.int64)
+    users, ends = instances.astype(np.int64).T
     targets = store.items[store.offsets[users] + ends]
-    keys = _mix(
-        _mix(_mix(np.array(seed, np.uint64)) ^ users.view(np.uint64))
-        ^ ends.view(np.uint64)
-    )
+    seed_key = _mix(np.array(seed, np.uint64))
+    keys = _mix(_mix(seed_key ^ users.view(np.uint64)) ^ ends.view(np.uint64))
     result = np.zeros((len(instances), count), dtype=np.int32)
-    pending = np.arange(len(instances))
-    width = count
-    while len(pending):
-        # Start over with a longer walk: its beginning is the same.
-        width = min(2 * width, _domain(len(slots)))
-        drawn = _walk(slots, keys[pending], width)
-        wrong = (drawn == 0) | (drawn == targets[pending]) | _repeats(drawn)
+    walk = _Walk(slots)
+    allowed = np.ones(store.num_items, dtype=bool)
+    # Where an item is met first; only those of this row's walk are ever read.
+    first_met = np.zeros(store.num_items, dtype=np.int64)
+    width = 2 * count
+    for row, rounds in enumerate(walk.rounds(keys)):
+        past = targets[row : row + 1]
         if not keeps_past:
-            wrong |= store.was_seen(users[pending], ends[pending], drawn)
-        order = np.argsort(wrong, axis=1, kind="stable")[:, :count]
-        kept = np.where(
-            np.take_along_axis(wrong, order, 1), 0, np.take_along_axis(drawn, order, 1)
-        )
-        result[pending, : kept.shape[1]] = kept
-        if width == _domain(len(slots)):
-            break
-        pending = pending[np.sum(~wrong, axis=1) < count]
+            past = np.append(store.seen_before(users[row], ends[row]), past)
+        allowed[0] = allowed[past] = False
+        while True:
+            drawn = walk.first_steps(rounds, width)
+            steps = np.arange(len(drawn))
+            # Of several writes to one place the last one stays.
+            first_met[drawn[::-1]] = steps[::-1]
+            kept = drawn[(first_met[drawn] == steps) & allowed[drawn]][:count]
+            if len(kept) == count or len(drawn) == walk.length:
+                break
+            # Start over with a longer walk: its beginning is the same. The next rows
+            # start with it.
+            width *= 2
+        result[row, : len(kept)] = kept
+        allowed[past] = True
     return result
 
 
-def _walk(slots: np.ndarray, keys: np.ndarray, width: int) -> np.ndarray:
-    """The first `width` steps of a keyed permutation of the slots; 0 off the slots.
+class _Walk:
+    """A keyed permutation of slots, step by step, an own one for each key.
 
     A four-round Feistel network permutes a power of four at least as large as the
     number of slots, so steps never repeat a slot and none needs a stored permutation.
+    What a round adds to a half depends on the other half alone: a table by its values.
+
+    Args:
+        slots: item ids; steps off the slots give 0.
     """
-    half = (_domain(len(slots)).bit_length() - 1) // 2
-    low = np.uint64((1 << half) - 1)
-    steps = np.arange(width, dtype=np.uint64)[None]
-    left, right = steps >> np.uint64(half), steps & low
-    for number in range(4):
-        mixed = _mix(right ^ _mix(keys + np.uint64(number))) & low
-        left, right = right, left ^ mixed
-    places = (left << np.uint64(half)) | right
-    off = places >= len(slots)
-    return np.where(off, 0, slots[np.where(off, 0, places).astype(np.int64)])
+
+    def __init__(self, slots: np.ndarray) -> None:
+        self.length = _domain(len(slots))
+        self._half = (self.length.bit_length() - 1) // 2
+        self._slots = np.zeros(self.length, dtype=np.int64)
+        self._slots[: len(slots)] = slots
+
+    def rounds(self, keys: np.ndarray) -> Iterator[np.ndarray]:
+        """The four tables of each key: int64 [4, 2^half]."""
+        halves = np.arange(1 << self._half, dtype=np.uint64)
+        low = np.uint64(len(halves) - 1)
+        numbers = np.arange(4, dtype=np.uint64)
+        for start in range(0, len(keys), _CHUNK):
+            own = _mix(keys[start : start + _CHUNK, None] + numbers)
+            yield from (_mix(halves ^ own[..., None]) & low).astype(np.int64)
+
+    def first_steps(self, rounds: np.ndarray, width: int) -> np.ndarray:
+        """Items of `width` steps or a few more, int64, but of no more than all."""
+        halves = np.arange(1 << self._half)
+        count = min(-(-width >> self._half), len(halves))
+        left, right = halves[:count, None], halves[None]  # A step is a pair of halves.
+        for table in rounds:
+            left, right = right, left ^ table[right]
+        return self._slots[((left << self._half) | right).ravel()]
 
 
 def _domain(size: int) -> int:
@@ -190,14 +213,3 @@ def _mix(values: np.ndarray) -> np.ndarray:
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return values ^ (values >> np.uint64(31))
-
-
-def _repeats(rows: np.ndarray) -> np.ndarray:
-    """True at each occurrence of a value in its row after the first."""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ordered = np.take_along_axis(rows, order, axis=1)
-    again = np.zeros(rows.shape, dtype=bool)
-    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    result = np.empty_like(again)
-    np.put_along_axis(result, order, again, axis=1)
-    return result

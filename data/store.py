@@ -64,6 +64,12 @@ class SequenceStore:
         """Size of the user vocabulary, the unknown user included (N + 1)."""
         return len(self.offsets) - 1
 
+    def seen_before(self, user: int, end: int) -> np.ndarray:
+        """Items, each once, among the first `end` events of a user, int64."""
+        first, stop = user * self.num_items, (user + 1) * self.num_items
+        rows = slice(*np.searchsorted(self.seen_keys, [first, stop]))
+        return self.seen_keys[rows][self.seen_first[rows] < end] - first
+
     def was_seen(
         self, users: np.ndarray, ends: np.ndarray, items: np.ndarray
     ) -> np.ndarray:

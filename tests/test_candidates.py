@@ -83,6 +83,45 @@ def test_another_seed_draws_others(store, instances):
     assert (one != two).mean() > 0.9
 
 
+def mix(value):
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
+    return value ^ (value >> 31)
+
+
+def walked(store, user, end, slots, seed, count, keeps_past):
+    """The definition, a step at a time, in Python's own integers."""
+    half = 1
+    while 4**half < len(slots):
+        half += 1
+    key = mix(mix(mix(seed) ^ user) ^ end)
+    past = store.items[store.offsets[user] :][: 0 if keeps_past else end].tolist()
+    wrong = {0, int(store.items[store.offsets[user] + end]), *past}
+    found = []
+    for step in range(4**half):
+        left, right = step >> half, step % 2**half
+        for number in range(4):
+            left, right = right, left ^ mix(right ^ mix(key + number)) % 2**half
+        place = (left << half) | right
+        item = int(slots[place]) if place < len(slots) else 0
+        if item not in wrong:
+            wrong.add(item)
+            found.append(item)
+    return (found + [0] * count)[:count]
+
+
+@pytest.mark.parametrize("keeps_past", [False, True])
+@pytest.mark.parametrize("count", [3, 60, 200])
+def test_the_draw_is_the_walk_s_definition(store, instances, count, keeps_past):
+    slots = np.random.default_rng(1).permutation(np.repeat(SLOTS, SLOTS // 9 + 1))
+    slots = slots.astype(np.int32)
+    drawn = draw_from_slots(store, instances[:6], slots, 5, count, keeps_past)
+    for (user, end), row in zip(instances[:6].tolist(), drawn):
+        wanted = walked(store, user, end, slots, 5, count, keeps_past)
+        assert row.tolist() == wanted
+
+
 @pytest.mark.parametrize("protocol", ["uni1000", "pop1000"])
 def test_a_set_is_drawn_once_and_kept(tiny_data, protocol, monkeypatch):
     first = candidate_negatives(tiny_data, "test", protocol, 11)

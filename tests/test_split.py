@@ -132,11 +132,13 @@ def test_an_unknown_rule_is_named():
         split(make_store(), "random")
 
 
-def test_was_seen_agrees_with_looking():
+def test_what_was_seen_agrees_with_looking():
     store = make_store()
     for user in (1, 2, 3):
         events = store.items[store.offsets[user] : store.offsets[user + 1]]
         for end in range(len(events) + 1):
+            before = store.seen_before(user, end)
+            np.testing.assert_array_equal(before, np.unique(events[:end]))
             for item in range(1, 6):
                 seen = store.was_seen(
                     np.array([user]), np.array([end]), np.array([item])
