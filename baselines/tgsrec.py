@@ -226,10 +226,15 @@ class TGSRec(SequentialRecommender):
     ) -> tf.Tensor:
         """Logits [B, C] of candidates embedded at the target's time."""
         user, times = state
-        roots = tf.reshape(_node_at(candidates, times[:, None]), [-1])  # [B * C]
-        items = self._embed("item", roots, self.num_layers, training)[-1]
-        shape = tf.concat([tf.shape(candidates), [items.shape[-1]]], axis=0)
-        items = tf.reshape(items, shape)
+        roots = _node_at(candidates, times[:, None])  # [B, C]
+        if training:  # Each candidate has a draw of its own.
+            flat = tf.reshape(roots, [-1])
+            items = self._embed("item", flat, self.num_layers, training)[-1]
+            shape = tf.concat([tf.shape(candidates), [items.shape[-1]]], axis=0)
+            items = tf.reshape(items, shape)
+        else:
+            # What users are asked at one time meets the same items then.
+            items = self._levels("item", roots, self.num_layers, training)[-1]
         if self.head == "mlp":
             return self.mlp((user, items))
         products = tf.cast(inner_products(user, items), tf.float32)

@@ -20,3 +20,17 @@ def set_defaults() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     threads = max(1, provenance.cores() // provenance.SIDE_BY_SIDE)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+
+
+def beside(runs_at_once: int) -> dict[str, str]:
+    """Variables for one of so many runs at a time: a share of the cores each.
+
+    `TF_NUM_INTEROP_THREADS`, the operations that stand side by side, if it is not set:
+    threads that wait for work that others do take time from those. No digit depends on
+    it, as one does on the threads that share one operation: these are as ever.
+    """
+    found = {provenance.RUNS_AT_ONCE: str(runs_at_once)}
+    if runs_at_once > 1 and "TF_NUM_INTEROP_THREADS" not in os.environ:
+        threads = max(1, provenance.cores() // runs_at_once)
+        found["TF_NUM_INTEROP_THREADS"] = str(threads)
+    return found

@@ -16,14 +16,14 @@ _PACKAGES = ("tf-keras", "tensorflow-addons", "numpy", "pandas")
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores, memory in GB, GPUs by name, and TensorFlow's threads.
+    """CPU, cores, memory in GB, GPUs by name, TensorFlow's threads, runs at a time.
 
     The threads, 0 where TensorFlow chooses, are those that share one operation and
     those that run operations side by side: another number adds in another order.
+    The runs that a grid made at a time took of each other's speed, not of their bits.
     """
     import tensorflow as tf
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         for gpu in tf.config.list_physical_devices("GPU")
@@ -31,15 +31,24 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "cores": cores(),
-        "memory_gb": round(memory / 2**30, 1),
+        "memory_gb": round(memory_mb() / 2**10, 1),
         "gpu": ", ".join(gpus) or None,
         "intra_op_threads": _threads("INTRAOP"),
         "inter_op_threads": _threads("INTEROP"),
+        "runs_at_once": int(os.environ.get(RUNS_AT_ONCE, 1)),
     }
 
 
-# Operations that a step has side by side, and batches that are ranked so.
+# Operations that a step has side by side, batches that are ranked so, and runs of a
+# grid that are made so.
 SIDE_BY_SIDE = 2
+# The environment variable by which a grid tells a run how many are made at a time.
+RUNS_AT_ONCE = "MGNM_RUNS_AT_ONCE"
+
+
+def memory_mb() -> float:
+    """Of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
 def cores() -> int:

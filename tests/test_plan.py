@@ -72,11 +72,16 @@ def commands(tmp_path, monkeypatch):
     return tmp_path
 
 
+def run(running, command):
+    running.start(command)
+    return running.end()
+
+
 def test_each_command_is_a_process_of_its_own_with_its_flags(commands):
     first, second = commands / "1", commands / "2"
     with Forks() as running:
-        assert running.run(["writes", str(first), "--a=b c"]) == 0
-        assert running.run(["writes", str(second)]) == 0
+        assert run(running, ["writes", str(first), "--a=b c"]) == 0
+        assert run(running, ["writes", str(second)]) == 0
     one, other = first.read_text().split(" ", 2), second.read_text().split(" ", 2)
     assert one[0] != other[0]
     assert one[1:] == ["__main__", "['--a=b c']"]
@@ -85,42 +90,96 @@ def test_each_command_is_a_process_of_its_own_with_its_flags(commands):
 
 def test_a_command_that_fails_leaves_the_next_one_alone(commands, capfd):
     with Forks() as running:
-        assert running.run(["fails"]) == 1
-        assert running.run(["killed"]) == -signal.SIGKILL
-        assert running.run(["writes", str(commands / "1")]) == 0
+        assert run(running, ["fails"]) == 1
+        assert run(running, ["killed"]) == -signal.SIGKILL
+        assert run(running, ["writes", str(commands / "1")]) == 0
     assert "error: no" in capfd.readouterr().err
 
 
 def test_the_next_command_starts_anew_where_the_origin_was_killed(commands):
     with Forks() as running:
-        assert running.run(["parricide"]) != 0
-        assert running.run(["writes", str(commands / "1")]) == 0
+        assert run(running, ["parricide"]) != 0
+        assert run(running, ["writes", str(commands / "1")]) == 0
 
 
-def test_after_ctrl_c_the_command_has_had_the_time_to_save(commands):
-    mark = commands / "mark"
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_after_ctrl_c_the_commands_have_had_the_time_to_save(commands, at_once):
+    marks = [commands / f"mark-{number}" for number in range(at_once)]
 
     def interrupt():
-        while not mark.exists():
+        while not all(mark.exists() for mark in marks):
             time.sleep(0.01)
         # As a terminal does: all processes of the group, this one first, so that it
-        # still waits for the other.
+        # still waits for the others.
         os.kill(os.getpid(), signal.SIGINT)
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if str(running._origin.args[-1]).encode() in line and b"-c" in line:
-                os.kill(int(process.name), signal.SIGINT)
+        for process in descendants(os.getpid()):
+            os.kill(process, signal.SIGINT)
 
-    with Forks() as running:
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            running.run(["waits", str(mark)])
-        thread.join()
-    assert mark.read_text() == "saved"
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        forks.run_all(
+            {mark.name: ["waits", str(mark)] for mark in marks},
+            at_once,
+            started=str,
+            ended=lambda name, code: None,
+        )
+    thread.join()
+    assert [mark.read_text() for mark in marks] == ["saved"] * at_once
+
+
+def descendants(process):
+    """Children, and theirs, by number."""
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def test_two_commands_run_at_once_and_know_it(commands, monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
+    (commands / "meets.py").write_text(
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "own, other = map(Path, sys.argv[1:])\n"
+        "own.write_text(os.environ['MGNM_RUNS_AT_ONCE'])\n"
+        "assert os.environ['TF_NUM_INTEROP_THREADS'] >= '1'\n"
+        "while not other.exists():\n"
+        "    time.sleep(0.01)\n"
+    )
+    one, two = str(commands / "1"), str(commands / "2")
+    ends = {}
+    forks.run_all(
+        {"a": ["meets", one, two], "b": ["meets", two, one], "c": ["fails"]},
+        at_once=2,
+        started=str,
+        ended=ends.__setitem__,
+    )
+    assert ends == {"a": 0, "b": 0, "c": 1}
+    assert Path(one).read_text() == Path(two).read_text() == "2"
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mb", "asked", "wanted"),
+    [
+        (2, 24_000, None, 2),
+        (1, 24_000, None, 1),
+        (2, 2_000, None, 1),
+        (1, 2_000, 3, 3),
+    ],
+)
+def test_two_runs_are_made_at_a_time_where_they_fit(
+    options, monkeypatch, cores, memory_mb, asked, wanted
+):
+    monkeypatch.setattr(plan, "_GPUS", ())
+    monkeypatch.setattr(plan.provenance, "cores", lambda: cores)
+    monkeypatch.setattr(plan.provenance, "memory_mb", lambda: memory_mb)
+    options = dataclasses.replace(options, at_once=asked)
+    runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
+    assert plan.at_once(options, runs) == wanted
+    monkeypatch.setattr(plan, "_GPUS", (__file__,))
+    assert plan.at_once(options, runs) == (asked or 1)
 
 
 def test_commands_that_fail_are_named_and_the_others_counted(commands, caplog):
@@ -161,7 +220,7 @@ def test_the_clock_corrects_the_estimates_by_what_has_ended(monkeypatch):
 def test_the_rows_that_a_reader_looks_for_come_first(options):
     runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
     models = [run.model for run in runs]
-    assert models[:4] == ["mgnm", "popularity", "gru4rec", "caser"]
+    assert models[:4] == ["mgnm", "popularity", "gru4rec", "mgnm_plus"]
     assert sorted(models) == sorted(defaults.MODEL_SETTINGS)
 
 

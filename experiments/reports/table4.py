@@ -151,6 +151,12 @@ def _caption(by_model: Runs, counted: list[str]) -> str:
         "epoch that validation chose. By the runs' own clocks: what else the machine "
         f"did while one ran is in its time. {'; '.join(machines)}."
     )
+    at_once = max(run.passport["machine"].get("runs_at_once", 1) for run in every)
+    if at_once > 1:
+        text += (
+            f" Up to {at_once} runs were made at a time, and took of each other's "
+            "speed: --at_once=1 makes one after the other."
+        )
     if counted:
         text += f" {', '.join(counted)}: counted once, nothing to train."
     return text

@@ -1,4 +1,4 @@
-"""Commands of this package one after the other; TensorFlow is imported once for all.
+"""Commands of this package, a few at a time; TensorFlow is imported once for many.
 
 Importing it takes four to five seconds of a core, more than the training of a small
 model. So one process imports it and does nothing else; each command is a fork of that
@@ -14,9 +14,11 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from harness import environment
@@ -35,9 +37,14 @@ class Forks:
     """Runs commands as `python -m MODULE FLAGS...` would; a context manager.
 
     The process that is forked is started with the first command.
+
+    Args:
+        beside: how many commands run at a time in all, those of other `Forks`
+            included; their passports say so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: int = 1) -> None:
+        self._beside = beside
         self._origin: subprocess.Popen[str] | None = None
         self._answers = -1
 
@@ -52,39 +59,38 @@ class Forks:
     ) -> None:
         self._end()
 
-    def run(self, command: list[str]) -> int:
-        """Runs [module, flags...] to its end.
+    def start(self, command: list[str]) -> None:
+        """Begins [module, flags...]; the one before must have ended."""
+        origin = self._origin or self._start_origin()
+        assert origin.stdin is not None
+        # An origin that was killed meanwhile has no answer either: `end` says it.
+        with contextlib.suppress(BrokenPipeError):
+            origin.stdin.write(json.dumps(command) + "\n")
+            origin.stdin.flush()
+
+    def fileno(self) -> int:
+        """Of what can be read once the command has ended: `select` takes this."""
+        return self._answers
+
+    def end(self) -> int:
+        """Waits for the command that was started.
 
         Returns:
             The exit code, as `subprocess` gives it: minus its number for a signal.
-
-        Raises:
-            KeyboardInterrupt: on Ctrl-C, which reaches the command too; it has ended
-                then, and has had the time to save.
         """
-        origin = self._origin or self._start()
-        assert origin.stdin is not None
-        try:
-            origin.stdin.write(json.dumps(command) + "\n")
-            origin.stdin.flush()
-        except BrokenPipeError:
-            return self._end() or 1
-        try:
-            answer = self._read()
-        except KeyboardInterrupt:
-            self._read()
-            raise
+        answer = self._read()
         # Without an answer the process itself was killed, for want of memory say: the
         # next command starts another.
         return int(answer) if answer else self._end() or 1
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start_origin(self) -> subprocess.Popen[str]:
         self._answers, theirs = os.pipe()
         self._origin = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, __name__, str(theirs)],
             stdin=subprocess.PIPE,
             pass_fds=[theirs],
             text=True,
+            env={**os.environ, **environment.beside(self._beside)},
         )
         os.close(theirs)
         return self._origin
@@ -109,6 +115,41 @@ class Forks:
         os.close(self._answers)
         self._origin = None
         return code
+
+
+def run_all(
+    commands: Mapping[str, list[str]],
+    at_once: int,
+    started: Callable[[str], None],
+    ended: Callable[[str, int], None],
+) -> None:
+    """Runs commands in their order, so many at a time.
+
+    Args:
+        commands: module and flags, by name.
+        at_once: how many.
+        started: is told the name of a command that begins.
+        ended: is told the name of one that has ended, and its exit code.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, which reaches the commands too. They have ended
+            then, and have had the time to save: an origin ends after its command.
+    """
+    left = [*commands]
+    at_once = min(at_once, len(left))
+    running: dict[Forks, str] = {}
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(Forks(at_once)) for _ in range(at_once)]
+        while left or running:
+            while left and idle:
+                running[idle[0]] = left.pop(0)
+                started(running[idle[0]])
+                idle[0].start(commands[running[idle.pop(0)]])
+            ready, _, _ = select.select([*running], [], [])
+            for one in ready:
+                code = one.end()
+                idle.append(one)
+                ended(running.pop(one), code)
 
 
 def serve(answers: int) -> list[str] | None:

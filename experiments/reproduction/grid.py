@@ -11,8 +11,7 @@ from typing import Any
 from absl import logging
 
 from data.errors import UserError
-from experiments.reproduction import profiles
-from experiments.reproduction.forks import Forks
+from experiments.reproduction import forks, profiles
 from harness import config, defaults, run_folder, run_manifest
 
 
@@ -28,6 +27,7 @@ class Options:
         models: which of Table 2's; None takes all.
         num_seeds, max_epochs: instead of the profile's; None leaves them.
         recipe: of the runs; `runs_dir` and `reports_dir` are its own.
+        at_once: how many runs are made at a time; None: `plan.at_once` decides.
     """
 
     profile: str
@@ -40,6 +40,7 @@ class Options:
     num_seeds: int | None = None
     max_epochs: int | None = None
     recipe: str = config.PAPER
+    at_once: int | None = None
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -268,6 +269,7 @@ def make(
     runs: list[GridRun],
     expected: dict[str, float] | None = None,
     after_each: Callable[[int], None] | None = None,
+    at_once: int = 1,
 ) -> list[str]:
     """Makes the runs that are not finished; returns the folders that failed.
 
@@ -276,6 +278,7 @@ def make(
         runs: in the order in which they are made.
         expected: seconds of each, by its folder, as estimated.
         after_each: is told, after a run that ended well, how many are left.
+        at_once: how many are made at a time.
 
     Raises:
         UserError: if a folder holds a run of other data, or with other settings.
@@ -292,7 +295,7 @@ def make(
             len(runs) - len(commands),
             len(runs),
         )
-    return run_commands(commands, expected, after_each)
+    return run_commands(commands, expected, after_each, at_once)
 
 
 def check_current(options: Options, runs: list[GridRun]) -> None:
@@ -329,14 +332,16 @@ def run_commands(
     commands: dict[str, list[str]],
     expected: dict[str, float] | None = None,
     after_each: Callable[[int], None] | None = None,
+    at_once: int = 1,
 ) -> list[str]:
-    """Runs commands one after the other, and says how far it has come.
+    """Runs commands in their order, and says how far it has come.
 
     Args:
         commands: module and flags, by the name that is shown.
         expected: seconds of each, as estimated; they are corrected by those that have
             ended. None: all take as long.
         after_each: is told, after a command that ended well, how many are left.
+        at_once: how many run at a time.
 
     Returns:
         The names of those that failed.
@@ -344,14 +349,19 @@ def run_commands(
     failed: list[str] = []
     names = [*commands]
     clock = Clock({name: (expected or {}).get(name, 1.0) for name in names})
-    with Forks() as forks:
-        for number, name in enumerate(names, start=1):
-            logging.info("Run %d of %d, %s: %s", number, len(names), clock.text(), name)
-            if forks.run(commands[name]):
-                failed.append(name)
-            elif after_each is not None:
-                after_each(len(names) - number)
-            clock.end(name)
+
+    def started(name: str) -> None:
+        number = names.index(name) + 1
+        logging.info("Run %d of %d, %s: %s", number, len(names), clock.text(), name)
+
+    def ended(name: str, code: int) -> None:
+        clock.end(name)
+        if code:
+            failed.append(name)
+        elif after_each is not None:
+            after_each(clock.num_left)
+
+    forks.run_all(commands, at_once, started, ended)
     return failed
 
 
@@ -367,6 +377,11 @@ class Clock:
         self._left = {**expected}
         self._done = 0.0  # seconds, as estimated
         self._started = time.monotonic()
+
+    @property
+    def num_left(self) -> int:
+        """How many have not ended."""
+        return len(self._left)
 
     def end(self, name: str) -> None:
         self._done += self._left.pop(name)

@@ -11,6 +11,7 @@ from data import prepared
 from data.registry import DATASETS
 from experiments.reproduction import estimate, grid
 from experiments.reproduction.estimate import Cost, Size
+from harness import provenance
 from harness.config import PAPER
 
 # Sizes of the profiles' data that are known before they are there. As released: the
@@ -24,6 +25,10 @@ _KNOWN = {
     ("instruments", "as_released"): Size(60_739, 56_301, 99_540, 14_220, 28_440, 5.0),
     ("micro_video", "by_date"): Size(60_813, 292_286, 643_062, 91_866, 183_732, 100.0),
 }
+# Of NVIDIA and of AMD, where Linux has a driver for one.
+_GPUS = ("/dev/nvidia0", "/dev/kfd")
+# Of the machine's, for the runs that are made at a time.
+_MEMORY_SHARE = 0.7
 # Of the two candidate sets that are kept beside prepared data: 1,000 ids of 4 bytes.
 _CANDIDATES_MB = 2 * 1_000 * 4e-6
 
@@ -61,6 +66,28 @@ def costs(options: grid.Options, runs: list[grid.GridRun]) -> list[Cost | None]:
 def seconds(options: grid.Options, runs: list[grid.GridRun]) -> list[float]:
     """Of each run; the same for all that cannot be estimated."""
     return [cost.seconds if cost else 60.0 for cost in costs(options, runs)]
+
+
+def at_once(options: grid.Options, runs: list[grid.GridRun]) -> int:
+    """How many runs are made at a time, unless the options say it.
+
+    Two, where there are two cores or more and memory for the two largest: a run alone
+    leaves a part of the cores idle (docs/performance.md). One, where runs share a GPU
+    or the memory that one takes is not known.
+    """
+    if options.at_once is not None:
+        return options.at_once
+    has_gpu = any(Path(name).exists() for name in _GPUS)
+    if has_gpu or provenance.cores() < provenance.SIDE_BY_SIDE:
+        return 1
+    largest: list[float] = []
+    for cost in costs(options, runs):
+        if cost is None:
+            return 1
+        largest.append(cost.memory_mb)
+    needed = sum(sorted(largest)[-provenance.SIDE_BY_SIDE :])
+    fits = needed <= _MEMORY_SHARE * provenance.memory_mb()
+    return provenance.SIDE_BY_SIDE if fits else 1
 
 
 def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
