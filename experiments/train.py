@@ -110,6 +110,13 @@ _SET = flags.DEFINE_multi_string(
     [],
     "An argument of the model's constructor, e.g. --set=num_interests=2; repeatable.",
 )
+_TEST_INSTANCES = flags.DEFINE_integer(
+    "test_instances",
+    None,
+    "Most test instances that the final metrics are of, a seeded sample, the same for "
+    "all models. Default: all.",
+    lower_bound=1,
+)
 _MIXED_PRECISION = flags.DEFINE_bool(
     "mixed_precision", None, "Compute in float16, for GPUs."
 )
@@ -154,6 +161,7 @@ def main() -> None:
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
         "valid_instances": _VALID_INSTANCES.value,
+        "test_instances": _TEST_INSTANCES.value,
         "mixed_precision": _MIXED_PRECISION.value,
         "jit_compile": _JIT_COMPILE.value,
         "deterministic": _DETERMINISTIC.value,

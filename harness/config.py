@@ -60,7 +60,10 @@ class Config:
         patience: epochs without a better validation metric before stopping.
         selection_metric: of validation, under uni1000; the best epoch is kept.
         valid_instances: a seeded sample of validation instances ranked after each
-            epoch; None ranks all. Final metrics are always over all.
+            epoch; None ranks all.
+        test_instances: a seeded sample of test instances that the final metrics are
+            of, the same for all models; None, of every profile but the quick one,
+            ranks all.
         candidate_seed: the seed that the candidate sets of a protocol are drawn with.
         mixed_precision: float16 compute, float32 weights; for GPUs.
         jit_compile: whether XLA compiles the train step.
@@ -87,6 +90,7 @@ class Config:
     patience: int = 8
     selection_metric: str = "ndcg@5"
     valid_instances: int | None = 5_000
+    test_instances: int | None = None
     candidate_seed: int = CANDIDATE_SEED
     mixed_precision: bool = False
     jit_compile: bool = False

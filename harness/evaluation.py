@@ -10,6 +10,7 @@ from data import locks
 from harness import (
     metrics,
     passport,
+    ranker,
     rankings,
     reopen,
     run_folder,
@@ -36,7 +37,13 @@ def evaluate(
 def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, float]]:
     run_dir = opened.run.folder
     opened.record_look(protocol)
-    ranking = opened.ranker.rank("test", protocol, group_users=protocol != "full")
+    count = len(opened.data.instances["test"])
+    ranking = opened.ranker.rank(
+        "test",
+        protocol,
+        group_users=protocol != "full",
+        rows=ranker.sample_rows(count, opened.config.test_instances),
+    )
     counts = not opened.model.trainable_variables  # Counts may tie.
     found = rankings.summarise(ranking, may_tie=counts)
     opened.run.passport["metrics"]["test"][protocol] = found

@@ -80,23 +80,29 @@ class Ranker:
         )
         return own.timed(started).gathered()
 
-    def rank_protocols(self, part: str) -> dict[str, Ranking]:
+    def rank_protocols(self, part: str, most: int | None = None) -> dict[str, Ranking]:
         """Ranks the instances of a part under every protocol.
 
         The catalogue's ranks are of a fixed sample of the instances where all of them
         would take more than 250 million scores; the sample is the same for all models.
+
+        Args:
+            part: whose instances.
+            most: of which a fixed sample of so many is ranked, if there are more.
         """
         count = len(self._data.instances[part])
+        rows = sample_rows(count, most)
         if self._data.num_items - 1 <= _SMALL_CATALOGUE:
-            users = self._data.instances[part][:, 0]
+            users = self._data.instances[part][rows, 0]
             started = time.perf_counter()
-            own = self._rank_by_catalogue(part, own_share(users, np.arange(count)))
+            own = self._rank_by_catalogue(part, own_share(users, rows))
             return {name: one.timed(started).gathered() for name, one in own.items()}
         affordable = _FULL_SCORES // self._data.num_items
+        some = rows[sample_rows(len(rows), affordable)]
         return {
-            protocol: self.rank(part, "full", rows=_sample(count, affordable))
+            protocol: self.rank(part, "full", rows=some)
             if protocol == "full"
-            else self.rank(part, protocol, group_users=True)
+            else self.rank(part, protocol, group_users=True, rows=rows)
             for protocol in PROTOCOLS
         }
 
@@ -188,9 +194,9 @@ class Ranker:
         )
 
 
-def _sample(count: int, most: int) -> np.ndarray | None:
-    """Rows of a fixed sample, in order; None for all of them."""
-    if count <= most:
-        return None
+def sample_rows(count: int, most: int | None) -> np.ndarray:
+    """Rows of a fixed sample of at most so many, in order; all without a bound."""
+    if most is None or count <= most:
+        return np.arange(count)
     rng = np.random.default_rng(_FULL_SEED)
     return np.sort(rng.choice(count, max(most, 1), replace=False))

@@ -107,7 +107,7 @@ def _run(
         run_folder.record_look(run_dir, " ".join(PROTOCOLS), once=True)
     for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
         candidate_negatives(data, "test", protocol, config.candidate_seed)
-    rankings = ranker.rank_protocols("test")
+    rankings = ranker.rank_protocols("test", config.test_instances)
     made = passport.make(config, data, seed, model, trained, valid, rankings)
     if origin:
         made["init_from"] = origin

@@ -144,6 +144,22 @@ def test_a_catalogue_too_large_for_all_is_ranked_for_a_fixed_sample(
     np.testing.assert_array_equal(sample, again["full"].instances)
 
 
+@pytest.mark.parametrize("small", [0, 2_000])
+def test_a_sample_of_the_instances_ranks_as_among_all(
+    scores, tiny_data, monkeypatch, small
+):
+    monkeypatch.setattr(ranking, "_SMALL_CATALOGUE", small)
+    ranker = make_ranker(scores, tiny_data)
+    rows = ranking.sample_rows(len(tiny_data.instances["test"]), 9)
+    assert len({*rows.tolist()}) == 9
+    every = ranker.rank_protocols("test")
+    for protocol, some in ranker.rank_protocols("test", most=9).items():
+        np.testing.assert_array_equal(some.instances, tiny_data.instances["test"][rows])
+        np.testing.assert_array_equal(
+            some.ranks.pessimistic, every[protocol].ranks.pessimistic[rows]
+        )
+
+
 @pytest.mark.parametrize("protocol", ["uni1000", "full"])
 def test_scores_that_are_not_numbers_are_refused(scores, tiny_data, protocol):
     scores[3:] = np.nan

@@ -237,9 +237,9 @@ def test_what_made_a_table_and_what_it_is_for_stands_above_it(runs, tmp_path):
     pairs = [("shop", "global_time")]
     text = table2_text.write(tmp_path / "out", runs, pairs, about)
     assert text.splitlines()[2] == (
-        "Profile quick, recipe paper: at most 4 epochs, 1 seed. It shows that "
-        "everything works. Do not rank models by it: they had few epochs, one seed and "
-        "no search of settings."
+        "Profile quick, recipe paper: at most 3 epochs, 1 seed, the newest 16 events, "
+        "a sample of 3,000 test instances. It shows that everything works. Do not rank "
+        "models by it: they had few epochs, one seed and no search of settings."
     )
     assert f"<p>{about}</p>" in (tmp_path / "out" / "table2.html").read_text()
     assert "Recipe: paper, the paper's own (docs/recipe.md)." in text
@@ -264,6 +264,17 @@ def test_one_seed_has_no_spread_and_no_test_over_seeds(tmp_path):
     assert "; seed 1. Split" in words
     assert "standard deviation" not in words
     assert "t-test" not in words
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [(None, "; 200 test instances, each"), (50, "; 50 of 200 test instances, one")],
+)
+def test_a_table_says_how_many_instances_it_is_of(tmp_path, sample, said):
+    config = {"split_rule": "by time", "test_instances": sample}
+    write_run(tmp_path, "mgnm", 1, shift=0, config=config)
+    words = table2.caption(table2.make_table(tmp_path, "shop", "global_time"))
+    assert said in words
 
 
 def test_the_page_marks_what_is_ours_and_has_a_legend(runs, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reports.text import counted, seeds_text
+from experiments.reports.text import counted, seeds_text, tested_text
 from experiments.results import comparison, finished_runs
 from experiments.results.comparison import Cell
 from experiments.results.model_names import display_name, ordered
@@ -85,7 +85,7 @@ def caption(table: DatasetTable) -> str:
     )
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
-        f"interactions; {data['test']:,} test instances, each ranked against up to "
+        f"interactions; {tested_text(first)}, each ranked against up to "
         f"1,000 uniformly drawn negatives; {seeds_text(seeds)}. Split: "
         f"{first['config']['split_rule']}. Bold: best, underlined: second. {marks}. "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "

@@ -17,6 +17,7 @@ from experiments.reports.text import (
     markdown_row,
     markdown_text,
     seeds_text,
+    tested_text,
     write_files,
 )
 from experiments.results import comparison, finished_runs, paper, significance, variants
@@ -125,7 +126,7 @@ def caption(table: AblationTable) -> str:
     data, machine = first["data"], first["machine"]
     seeds = {run.seed for runs in table.by_model.values() for run in runs}
     text = (
-        f"{data['test']:,} test instances, uni1000, by instance; {seeds_text(seeds)}. "
+        f"{tested_text(first)}, uni1000, by instance; {seeds_text(seeds)}. "
         "MGNM has L = 3 and K = 4, as in Section 4.3; every other row is that model "
         "with one switch set otherwise. Bold: best, underlined: second. Differs from "
         "MGNM, in either direction: * by a paired t-test over seeds, † by a paired "

@@ -12,6 +12,7 @@ from typing import Union
 from data import atomic
 from experiments.results.comparison import Cell
 from harness.metrics import METRICS
+from harness.passport import Passport
 
 CsvValue = Union[str, int, float, None]
 
@@ -37,6 +38,14 @@ def write_files(output_dir: Path, texts: dict[str, str]) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         atomic.write_text(output_dir / name, text)
+
+
+def tested_text(passport: Passport) -> str:
+    """How many test instances a run's metrics are of."""
+    every, sample = passport["data"]["test"], passport["config"].get("test_instances")
+    if sample is None or sample >= every:
+        return f"{every:,} test instances"
+    return f"{sample:,} of {every:,} test instances, one sample for all models"
 
 
 def markdown_text(text: str) -> str:

@@ -76,6 +76,9 @@ def of_run(config: Config, size: Size) -> Cost | None:
     model = _LIKE.get(config.model, config.model)
     if model not in _stored()["workloads"]["toys"]["models"]:
         return None
+    size = dataclasses.replace(
+        size, test=min(size.test, config.test_instances or size.test)
+    )
     ranking = _microseconds(model, "ranked_per_s", length, width) / 1e6
     valid = min(size.valid, config.valid_instances or size.valid)
     seconds = _START_S + ranking * _ranked(size)
