@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from absl import app, flags, logging
 
 from data import sentences
 from data.errors import UserError
+
+_LARGEST = 2**31 - 1
 
 
 def run(command: Callable[[], None], stopped: str) -> None:
@@ -36,9 +39,11 @@ def run(command: Callable[[], None], stopped: str) -> None:
 
 
 def check_given() -> None:
-    """Refuses flags that are given without a value, as in `--data_dir=$UNSET`.
+    """Refuses values that absl lets pass, and that nothing can be made of.
 
-    An empty path would be the current folder, or count as not given.
+    These are no value at all, as in `--data_dir=$UNSET`, where the path would be the
+    current folder or count as not given; NaN and infinity, which no bound catches; and
+    whole numbers that no array can count to.
 
     Raises:
         UserError: naming the first of them.
@@ -46,10 +51,18 @@ def check_given() -> None:
     for name in flags.FLAGS:
         flag = flags.FLAGS[name]
         defined_by = str(flags.FLAGS.find_module_defining_flag(name))
-        is_ours = not defined_by.startswith("absl.")
-        if is_ours and flag.present and flag.value in ("", []):
+        if not flag.present or defined_by.startswith("absl."):
+            continue
+        value = flag.value
+        if value in ("", [], [""]):
             raise UserError(
                 f"--{name} is given without a value. Give one, or leave the flag out."
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} takes a number. Received: {value}")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise UserError(
+                f"--{name} takes a whole number up to {_LARGEST:,}. Received: {value}"
             )
 
 

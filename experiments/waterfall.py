@@ -66,7 +66,7 @@ _INSTANCES = flags.DEFINE_integer(
 
 
 def main() -> None:
-    from data import prepared
+    from data import places, prepared
     from experiments.studies.waterfall import report
     from experiments.studies.waterfall import runs as waterfall_runs
     from experiments.studies.waterfall.steps import Budget, chosen_steps
@@ -85,6 +85,7 @@ def main() -> None:
     )
     folder = Path(_OUTPUT_DIR.value) / data.name
     steps = chosen_steps(_STEPS.value)
+    places.check_writable(folder, "--output_dir")
     for seed in range(1, _SEEDS.value + 1):
         for step in steps:
             path = waterfall_runs.run_path(folder, step, seed)

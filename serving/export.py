@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data import atomic, sentences
+from data import atomic, locks, sentences
 from data.errors import UserError
 from harness import vocabulary
 from mgnm_tf.batch import PADDING_ID
@@ -31,7 +31,8 @@ def export(run_dir: Path, to: Path, data_dir: Path | None = None) -> None:
             all users.
 
     Raises:
-        UserError: if the run cannot be served, or `to` holds something else.
+        UserError: if the run cannot be served, `to` holds something else, or another
+            process writes there.
     """
     if to.exists() and not (to / bundle.MANIFEST).exists():
         raise UserError(
@@ -39,7 +40,7 @@ def export(run_dir: Path, to: Path, data_dir: Path | None = None) -> None:
         )
     recommender = Recommender.load(run_dir, data_dir)
     try:
-        with atomic.whole_folder(to) as folder:
+        with locks.writing(to, "exported"), atomic.whole_folder(to) as folder:
             _fill(folder, run_dir, recommender)
     except OSError as error:
         error.filename = str(to)  # Not the hidden name that was written to.

@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 from absl import flags, logging
@@ -47,7 +48,7 @@ def call(module: str, *arguments: str | Path) -> Ended:
     """Runs `python -m module arguments`."""
     own = _set_aside_flags()
     commands = [name for name in sys.modules if _is_command(name)]
-    kept = {name: sys.modules.pop(name) for name in commands}
+    kept = {name: _forgotten(name) for name in commands}
     out, err = io.StringIO(), io.StringIO()
     argv = [module, *map(str, arguments)]
     verbosity, logger = logging.get_verbosity(), logging.get_absl_logger()
@@ -64,7 +65,7 @@ def call(module: str, *arguments: str | Path) -> Ended:
             flags.FLAGS[flag.name] = flag
             flags.FLAGS.register_flag_by_module(defined_by, flag)
         for name in [name for name in sys.modules if _is_command(name)]:
-            del sys.modules[name]
+            _forgotten(name)
         sys.modules.update(kept)
     return Ended(code, out.getvalue(), err.getvalue())
 
@@ -79,6 +80,14 @@ def _set_aside_flags() -> list[tuple[str, flags.Flag]]:
     for _, flag in own:
         delattr(flags.FLAGS, flag.name)
     return own
+
+
+def _forgotten(name: str) -> ModuleType:
+    """A module that the next import makes anew, as does an import of its package."""
+    package, _, own = name.rpartition(".")
+    if package in sys.modules:
+        vars(sys.modules[package]).pop(own, None)
+    return sys.modules.pop(name)
 
 
 def _is_command(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from data import places
 from data.errors import UserError
 from experiments.reproduction import grid, plan
 from experiments.reproduction.stages import RUNS, STAGES
@@ -35,6 +36,9 @@ def reproduce(what: str, options: grid.Options, dry_run: bool = False) -> None:
         runs = [run for name in wanted for run in RUNS[name](options, datasets)]
         sys.stdout.write(plan.text(options, runs))
         return
+    # Before the hours of training, not after them.
+    places.check_writable(options.runs_dir, "--runs_dir")
+    places.check_writable(options.reports_dir, "--reports_dir")
     datasets = grid.prepare(options)
     failed: list[str] = []
     for name in wanted:
