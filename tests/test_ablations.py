@@ -11,6 +11,7 @@ from mgnm_tf.layers.interest_extractors import SelfAttentionInterests
 from mgnm_tf.layers.level_scorer import LevelScorer
 from mgnm_tf.model import MGNM
 from tests import contract, reference, seeds
+from tests.slow import slow_but
 from tests.small_mgnm import CANDIDATES, HISTORY, make_batch, make_model
 
 SWITCHES = [
@@ -19,7 +20,9 @@ SWITCHES = [
     {"interest_extractor": "sum"},
     {"interest_extractor": "self_attention"},
 ]
-over_switches = pytest.mark.parametrize("switch", SWITCHES, ids=str)
+over_switches = pytest.mark.parametrize(
+    "switch", slow_but(SWITCHES, SWITCHES[2:]), ids=str
+)
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def output(tmp_path):
     return tmp_path / "audit.json"
 
 
+@pytest.mark.slow
 def test_an_honest_scorer_from_outside_is_found_honest(output, capsys):
     # The mean over the history's length, padding included, would be a leak: see below.
     model = f"{HERE}:Mean"

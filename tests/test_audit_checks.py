@@ -22,6 +22,7 @@ from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
 from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
+from tests.slow import slow_but
 
 SEED = 1
 ROWS = np.arange(0, 600, 4)
@@ -41,7 +42,7 @@ def subject_of(name, **changes):
 
 
 # Each training takes some seconds: the others' are tested with the slow ones.
-QUICK = ("item_knn", "mean_pooling", "mgnm", "popularity")
+QUICK = ("item_knn", "mean_pooling", "popularity")
 SMALL = {
     "mgnm": {"arguments": {"embedding_dim": 8, "num_interests": 2, "num_layers": 1}}
 }
@@ -49,10 +50,7 @@ SMALL = {
 
 @pytest.fixture(
     scope="module",
-    params=[
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(MODELS)
-    ],
+    params=slow_but(sorted(MODELS), QUICK),
 )
 def scorer(request, ground):
     changes = {"max_epochs": 2, **SMALL.get(request.param, {})}

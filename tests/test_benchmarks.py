@@ -107,6 +107,7 @@ def test_a_workload_has_the_lengths_it_says(name, tmp_path):
     assert data.num_users == spec.num_users + 1
 
 
+@pytest.mark.slow
 def test_nothing_is_traced_again_after_the_first_step(tiny_data):
     config = Config(model="mgnm", arguments={"embedding_dim": 4}, batch_size=7)
     build.set_up_tensorflow(config, seed=1)
@@ -253,6 +254,7 @@ def test_every_drawn_batch_is_timed_once(tmp_path):
     assert sum(map(len, timed)) == len(set.union(*timed)) == 7 * 32
 
 
+@pytest.mark.slow
 def test_shared_negatives_of_the_strong_recipe_are_part_of_its_limit(tiny_data):
     config = defaults.get_config("mean_pooling", "tiny", recipe="strong")
     trial = Trial(tiny_data, "mean_pooling", config, steps=2, seconds=0.1)

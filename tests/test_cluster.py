@@ -17,6 +17,7 @@ from data.errors import UserError
 from harness import cluster
 from tests import clusters
 from tests.clusters import free_addresses
+from tests.slow import slow_but
 
 ROOT = Path(__file__).parent.parent
 HOSTS = ["host1:2222", "host2:2222"]
@@ -198,7 +199,7 @@ def test_strangers_at_the_port_change_nothing():
     ("how", "what"),
     [(signal.SIGKILL, "has ended or died"), (signal.SIGSTOP, "no sign of life")],
 )
-@pytest.mark.parametrize("victim", [0, 2])
+@pytest.mark.parametrize("victim", slow_but([0, 2], [0]))
 def test_a_lost_worker_ends_the_others_with_its_name(how, what, victim):
     workers = free_addresses(3)
     every = [start(workers, i, {}, silence=4.0, seconds=600) for i in range(3)]

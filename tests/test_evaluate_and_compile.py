@@ -90,6 +90,7 @@ def test_evaluate_holds_the_penalties_and_no_dropout():
     assert penalised.evaluate(data, verbose=0) == penalised.evaluate(data, verbose=0)
 
 
+@pytest.mark.slow
 def test_fit_tells_the_validation_loss():
     model = made("sampled_softmax")
     seen = model.fit(batches(4), validation_data=batches(4), epochs=1, verbose=0)

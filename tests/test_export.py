@@ -80,6 +80,7 @@ def expected(recommender, k=3, **given):
     return found["item"].tolist(), found["score"].tolist()
 
 
+@pytest.mark.slow
 def test_tensorflow_alone_gives_the_answers_of_the_recommender(exported, tmp_path):
     run, bundle = exported("mgnm")
     long = [f"i{n}" for n in range(1, 12)]  # Longer than the model reads.

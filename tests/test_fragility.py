@@ -19,6 +19,7 @@ from experiments.studies.fragility import table as fragility_table
 from harness import defaults, ledger, run_folder, runner
 from tests.datasets import make_days
 from tests.runs import write_run
+from tests.slow import slow_but
 
 SMALL = {"batch_size": 32, "max_epochs": 2, "max_history": 8}
 SHOP = ("shop", "global_time")
@@ -29,7 +30,9 @@ def days(tmp_path_factory):
     return make_days(tmp_path_factory.mktemp("days"))
 
 
-@pytest.fixture(scope="module", params=["mean_pooling", "sasrec"])
+@pytest.fixture(
+    scope="module", params=slow_but(["mean_pooling", "sasrec"], ["mean_pooling"])
+)
 def measured(request, days, tmp_path_factory):
     """A finished run and what was left in it."""
     run_dir = tmp_path_factory.mktemp(request.param) / "seed-1"

@@ -11,6 +11,7 @@ from mgnm_tf import ops
 from mgnm_tf.keras2 import keras
 from tests import reference
 from tests.reference import assert_close, sigmoid, softmax
+from tests.slow import slow_but
 
 N, D, M = 14, 3, 4  # items, size, slots
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 5], [0] * 4], np.int32)
@@ -23,6 +24,7 @@ FORMS = [
     {"balance": "transfer", "addressing": "content"},
     {"addressing": "content"},
 ]
+QUICK = FORMS[:1] + FORMS[-1:]
 BATCH = {
     "user": tf.constant([1, 2, 3, 1]),
     "history": tf.constant(HISTORY),
@@ -150,7 +152,7 @@ def expected_logit(model, row, candidate):
     return reference.mlp_head(model.mlp, total, np.concatenate(parts))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_logits_are_those_of_the_equations_item_by_item(form):
     model = shared_model(**form)
     expected = [
@@ -160,7 +162,7 @@ def test_logits_are_those_of_the_equations_item_by_item(form):
     np.testing.assert_allclose(model(BATCH), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_the_memory_is_that_of_the_equations(form):
     model = shared_model(**form)
     memory, total = model.encode(BATCH)
@@ -257,7 +259,7 @@ def test_reading_for_a_candidate_writes_nothing():
     tf.nest.map_structure(np.testing.assert_array_equal, state, kept)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_chunks_score_as_one(form, monkeypatch):
     model = shared_model(**form)
     batch = {**BATCH, "candidates": tf.constant(np.tile(np.arange(1, N), (4, 1)))}
@@ -266,7 +268,7 @@ def test_chunks_score_as_one(form, monkeypatch):
     assert_close(model(batch), before)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_what_candidates_share_changes_no_score(form, monkeypatch):
     """Training reads each pair by itself; scoring makes a history's part once."""
     model = shared_model(**form)
@@ -312,7 +314,7 @@ def test_what_the_controller_is_shown_of_usage_has_no_gradient():
     assert tape.gradient(weights, usage) is None
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_degenerate_histories_have_finite_gradients(form):
     model = MIMN(4, N, embedding_dim=D, **{"num_slots": M, **form})  # As it starts.
     with tf.GradientTape() as tape:

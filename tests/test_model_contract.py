@@ -15,9 +15,13 @@ from mgnm_tf.batch import TrainEvents
 from mgnm_tf.lazy_adam import lazy_adam
 from tests import contract, seeds
 from tests.contract import MAX_HISTORY, M, N, T, score, tensors
+from tests.slow import slow_but
 
 # These two only count: they have no weight to train, and no gradient to test.
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
+# These four rank by the candidate, and take long to trace; the files of their own tests
+# hold the same checks of them.
+QUICK = [name for name in MODELS if name not in ("mimn", "sli_rec", "surge", "tgsrec")]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def make(name, **arguments):
     return model
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
+@pytest.fixture(scope="module", params=slow_but(sorted(MODELS), QUICK))
 def model(request, batch):
     made = make(request.param)
     made(tensors(batch))
@@ -135,7 +139,7 @@ def test_weights_survive_saving(model, other, batch, tmp_path, how):
     np.testing.assert_array_equal(score(other, batch), score(model, batch))
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", slow_but(TRAINABLE, QUICK))
 def test_every_weight_has_a_finite_gradient(name, batch):
     contract.check_gradients(make(name), batch)
 
@@ -166,17 +170,7 @@ LEARNS_BY_HEART = {
 }
 
 
-# A step of these takes long to trace.
-HEAVY = ("mgnm_plus", "mimn", "sli_rec", "surge", "tgsrec")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
-        for name in TRAINABLE
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(TRAINABLE, ("mean_pooling", "gru4rec")))
 def test_fifty_users_are_learned_by_heart(name, crowd):
     seeds.seed(1)
     model = MODELS[name](51, M, MAX_HISTORY, l2=0.0, **LEARNS_BY_HEART.get(name, {}))
@@ -196,7 +190,7 @@ def test_fifty_users_are_learned_by_heart(name, crowd):
     assert entropy < 0.1
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", slow_but(sorted(MODELS), QUICK))
 def test_adapting_or_training_changes_the_scores(name, batch):
     model = make(name)
     before = score(model, batch)
@@ -241,6 +235,7 @@ def test_what_is_coupled_is_shared_out_whole_and_not_to_padding(name, batch):
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.5])
+@pytest.mark.slow
 def test_xla_trains_as_well_as_without(batch, l2):
     losses = []
     for jit_compile in (False, True):

@@ -194,6 +194,7 @@ def test_a_negative_that_is_every_rows_positive_is_not_pushed_away(batch):
     assert float(model.train_step(tensors(given))["loss"]) == 0.0
 
 
+@pytest.mark.slow
 def test_xla_trains_as_well_as_without_on_shared_negatives(batch):
     losses = []
     for jit_compile in (False, True):

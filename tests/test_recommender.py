@@ -23,12 +23,12 @@ from serving import search
 from serving.histories import Histories, padded
 from serving.recommender import Recommender
 from tests.datasets import NUM_ITEMS, NUM_USERS
+from tests.slow import slow_but
 
 SIZES = {"max_history": 6, "batch_size": 16, "max_epochs": 1}
 SMALL = {"mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1}}
 # Inner products, several interests, a table of neighbours, target-aware ones, times.
 # Their steps take long to trace.
-HEAVY = ("mimn", "sli_rec")
 AGREEING = ["mgnm", "sasrec", "comirec_sa", "item_knn", "popularity", "mimn", "sli_rec"]
 
 
@@ -99,10 +99,7 @@ def table_of(data, instances):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
-        for name in AGREEING
-    ],
+    slow_but(AGREEING, ("mgnm", "comirec_sa", "item_knn", "popularity")),
 )
 def test_agrees_item_by_item_with_the_full_ranking(
     name, opened, tiny_data, monkeypatch

@@ -28,6 +28,7 @@ from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.model import MGNM
 from tests import seeds
 from tests.runs import write_run
+from tests.slow import slow_but
 
 B, T, C, NUM_USERS, NUM_ITEMS, MAX_HISTORY = 5, 7, 4, 12, 40, 9
 
@@ -82,7 +83,10 @@ def test_with_all_switches_at_paper_it_is_mgnm(training):
 
 
 # The draw is as released only beside the switch that is looked at, for equal scores.
-@pytest.mark.parametrize("switch", [name for name in SWITCHES if name != "reshape"])
+@pytest.mark.parametrize(
+    "switch",
+    slow_but((name for name in SWITCHES if name != "reshape"), ("encoder", "target")),
+)
 def test_a_switch_alone_changes_the_model(switch, at_paper):
     if switch == "encoder":
         changed = [*SWITCHES][:3]  # Those after it need not be at paper.
@@ -143,6 +147,7 @@ def test_rows_and_shared_histories_agree_where_they_must():
     np.testing.assert_allclose(rows(batch), shared(batch), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_draws_while_scoring_is_ranked_in_order(tiny_data):
     model = ReleasedMGNM(
         tiny_data.num_users, tiny_data.num_items, max_history=8, at_paper=["reshape"]

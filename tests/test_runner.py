@@ -37,6 +37,7 @@ def finished(mgnm_run):
     return mgnm_run
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
     finished, tiny_data, tmp_path, monkeypatch
 ):
@@ -97,6 +98,7 @@ def test_the_same_steps_give_the_same_bits_each_time(tiny_data):
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(finished, tiny_data, tmp_path):
     runner.run(small_config(), tiny_data, tmp_path, SEED + 1)
     ours, theirs = weights_of(finished[0]), weights_of(tmp_path)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from baselines.sli_rec import SLiRec
 from mgnm_tf import ops
 from tests import reference
+from tests.slow import slow_but
 
 M, D, DAY = 14, 3, 86_400
 HISTORY = np.array([[0, 4, 7, 2], [3, 9, 1, 9], [0, 0, 0, 5]], np.int32)
@@ -20,6 +21,7 @@ FORMS = [
     {"attention": "bilinear", "fusion": "linear"},
     {"content_gate": True, "attention": "bilinear", "fusion": "linear"},
 ]
+QUICK = FORMS[:1] + FORMS[-1:]
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def expected_logit(model, row, candidate):
     return reference.mlp_head(model.mlp, share * long + (1 - share) * short, item)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_logits_are_those_of_the_equations_step_by_step(batch, form):
     model = make_model(batch, **form)
     expected = [
@@ -185,7 +187,7 @@ def test_without_times_none_are_asked_for_or_read(batch):
     np.testing.assert_array_equal(model(batch), before)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_attention_is_shared_among_real_items(batch, form):
     model = make_model(batch, **form)
     state = model.encode(batch)
@@ -238,7 +240,7 @@ def test_states_differ_by_candidate_under_the_content_gate_alone(batch):
     assert np.abs(states[:2, 0] - states[:2, 1]).max() > 1e-4
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_chunks_score_as_one(batch, form, monkeypatch):
     model = make_model(batch, **form)
     batch["candidates"] = tf.constant(np.tile(np.arange(1, M), (3, 1)), tf.int32)
@@ -247,7 +249,7 @@ def test_chunks_score_as_one(batch, form, monkeypatch):
     np.testing.assert_allclose(model(batch), before, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_what_candidates_share_changes_no_score(batch, form, monkeypatch):
     """Training reads each pair by itself; scoring makes a history's part once."""
     model = make_model(batch, **form)
@@ -258,7 +260,7 @@ def test_what_candidates_share_changes_no_score(batch, form, monkeypatch):
     np.testing.assert_allclose(model(batch), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
 def test_an_empty_history_has_finite_logits_and_gradients(batch, form):
     model = make_model(batch, **form)
     batch["history"] = tf.zeros([3, 4], tf.int32)

@@ -11,6 +11,7 @@ from baselines.surge import SURGE
 from mgnm_tf import ops
 from mgnm_tf.keras2 import keras
 from tests import reference
+from tests.slow import slow_but
 
 M, D, LENGTH, UNITS, T = 14, 4, 3, 5, 6
 # Lengths 5, 6, 2 (fewer than clusters) and 1; an item twice in the first.
@@ -27,6 +28,7 @@ VARIANTS = [
     {"pooling": "topk"},
     {"pooling": "topk", "adjacency": "weighted"},
 ]
+QUICK = VARIANTS[:1] + VARIANTS[-1:]
 
 
 @pytest.fixture
@@ -185,7 +187,7 @@ def expected_logit(model, row, item_id):
     return reference.mlp_head(model.mlp, state, np.concatenate([item, readout * item]))
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("changes", slow_but(VARIANTS, QUICK))
 def test_logits_match_the_loops(batch, changes):
     model = shared_model(**changes)
     expected = [
@@ -538,7 +540,7 @@ def test_a_zero_norm_has_no_gradient_under_xla_too():
     np.testing.assert_allclose(found, [[0, 0], [0.6, 0.8]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("changes", slow_but(VARIANTS, QUICK))
 def test_degenerate_histories_have_finite_gradients(changes):
     model = shared_model(**changes)
     history = tf.constant([[0, 0, 2], [0, 0, 0], [2, 2, 2]])
@@ -639,6 +641,7 @@ def test_the_largest_tensor_of_a_candidate_bounds_the_chunks(
     assert told == [T * width]
 
 
+@pytest.mark.slow
 def test_a_model_that_first_runs_in_a_graph_of_chunks_has_its_weights(
     batch, monkeypatch
 ):
@@ -651,7 +654,7 @@ def test_a_model_that_first_runs_in_a_graph_of_chunks_has_its_weights(
     np.testing.assert_allclose(score(batch), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("changes", slow_but(VARIANTS, QUICK))
 def test_padding_and_company_change_no_score(batch, changes):
     model = shared_model(**changes)
     expected = model(batch).numpy()
@@ -685,7 +688,7 @@ def test_soft_clusters_know_the_order_by_their_regulariser_alone(batch, fusion):
     assert abs(ahead - float(model.losses[0])) > 1e-2 * ahead
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("changes", slow_but(VARIANTS, QUICK))
 def test_every_weight_has_a_gradient(batch, changes):
     model = shared_model(**changes)
     with tf.GradientTape() as tape:
@@ -702,7 +705,7 @@ def half_precision():
     keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("changes", slow_but(VARIANTS, QUICK[-1:]))
 def test_half_precision_gives_float32_logits_near_the_full(
     batch, changes, half_precision
 ):

@@ -226,6 +226,7 @@ def write_levels(folder, sum_of):
     (folder / "levels/sum.json").write_text(json.dumps(passport))
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_alike_twice_from_stored_runs(tmp_path):
     runs = tmp_path / "runs"
     write_study(runs, layers_0=5, layers_1=0, interests_1=9)

@@ -81,6 +81,7 @@ def test_histograms_of_winners_count_what_the_shares_do(finished):
             assert first == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_training_losses_of_levels_are_means_over_the_epoch(
     tiny_data, tmp_path, monkeypatch
 ):
@@ -115,6 +116,7 @@ def test_pictures_are_of_epochs_ever_farther_apart_and_of_the_last(finished, tin
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
 
 
+@pytest.mark.slow
 def test_looking_changes_no_bit_of_a_run(finished, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(epochs.Board, "write", lambda *_, **__: None)
     run_dir, passport, _ = finished

@@ -13,6 +13,7 @@ from harness.config import Config, with_settings
 from harness.models import MODELS
 from harness.ranker import Ranker
 from tests.datasets import make_prepared
+from tests.slow import slow_but
 
 MODEL = "mean_pooling"  # The quickest to train.
 
@@ -212,6 +213,7 @@ def test_a_reading_of_mgnm_has_a_search_of_its_own(tmp_path, monkeypatch):
     assert rate("drawn") == defaults.get_config("mgnm", "other").learning_rate
 
 
+@pytest.mark.slow
 def test_a_search_of_a_reading_is_logged_under_its_name(tiny_data, tmp_path):
     search(tiny_data, tmp_path, model="mgnm", trials=1, variant="linear")
     (path,) = tmp_path.glob("tiny-*/*.jsonl")
@@ -224,7 +226,9 @@ def test_draws_are_those_of_the_seed():
     assert len({json.dumps(settings) for settings in first}) == 6
 
 
-@pytest.mark.parametrize("model", sorted(search_space.OWN))
+@pytest.mark.parametrize(
+    "model", slow_but(sorted(search_space.OWN), ("mgnm", "gru4rec", "caser"))
+)
 def test_every_setting_builds_its_model(model, tiny_data):
     config = defaults.get_config(model, tiny_data.name)
     space = {"l2": [0.5], **search_space.OWN[model]}

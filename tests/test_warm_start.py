@@ -96,6 +96,7 @@ def test_rows_follow_their_raw_ids(first_run, tiny_data, later):
     assert said["items"] == {"kept": NUM_ITEMS, "new": 1}
 
 
+@pytest.mark.slow
 def test_the_passport_says_from_where(first_run, later, tmp_path):
     config = small_config(init_from=str(first_run))
     passport = runner.run(config, later, tmp_path / "second", seed=1)
