@@ -157,7 +157,8 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     workloads.build("toys", folder, active_users=600, num_items=2_000, num_users=600)
     command = [
-        *(sys.executable, "-m", "benchmarks.bench", "--models=mgnm,tgsrec,popularity"),
+        *(sys.executable, "-m", "benchmarks.bench"),
+        "--models=gru4rec,tgsrec,popularity",
         *("--dataset=toys", f"--data_dir={folder}", "--seconds=0.2", "--rounds=2"),
         f"--output={output}",
     ]
@@ -169,23 +170,23 @@ def result(tmp_path_factory):
 def test_bench_measures_every_model_beside_its_limit(result):
     found, output = result
     models = found["workloads"]["toys"]["models"]
-    assert list(models) == ["mgnm", "tgsrec", "popularity"]
-    mgnm = models["mgnm"]
-    share = mgnm["positives_per_s"] / mgnm["limit_positives_per_s"]
-    assert mgnm["limit_share"] == pytest.approx(share, abs=0.01)
+    assert list(models) == ["gru4rec", "tgsrec", "popularity"]
+    gru4rec = models["gru4rec"]
+    share = gru4rec["positives_per_s"] / gru4rec["limit_positives_per_s"]
+    assert gru4rec["limit_share"] == pytest.approx(share, abs=0.01)
     assert "limit_share" not in models["tgsrec"]  # XLA cannot count it.
     assert "positives_per_s" not in models["popularity"]
     assert models["popularity"]["full_per_s"] > 0
-    assert "| mgnm |" in output.with_suffix(".md").read_text()
+    assert "| gru4rec |" in output.with_suffix(".md").read_text()
 
 
 @pytest.mark.slow
 def test_bench_prints_ratios_to_a_stored_run(result):
     found, _ = result
     faster = json.loads(json.dumps(found))
-    faster["workloads"]["toys"]["models"]["mgnm"]["ranked_per_s"] *= 2
+    faster["workloads"]["toys"]["models"]["gru4rec"]["ranked_per_s"] *= 2
     text = tables.ratios(faster, found)
-    assert "| toys: mgnm | 1.00 | 2.00 |" in text
+    assert "| toys: gru4rec | 1.00 | 2.00 |" in text
     assert "| toys: popularity | – | 1.00 |" in text
 
 
