@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .PHONY: help setup environment test test-slow test-gpu check wheel reproduce-all reproduce-table1 \
   reproduce-table2 reproduce-table3 reproduce-table4 figures reproduce-protocols \
-  reproduce-fragility bench bench-serving bench-peers peers soak recommend tensorboard docs clean
+  reproduce-fragility bench bench-serving bench-peers peers bench-rectools rectools soak recommend tensorboard docs clean
 
 VENV ?= .venv
 TENSORFLOW ?=
@@ -14,6 +14,7 @@ PROFILE ?= quick
 DATA_DIR ?=
 SOURCE ?=
 PEERS ?= .venv-peers
+RECTOOLS ?= .venv-rectools
 TORCH_INDEX ?=
 RUNS_DIR ?= runs
 RECIPE ?= paper
@@ -21,7 +22,7 @@ RECIPE ?= paper
 ARGS ?=
 SERVING_ARGS ?=
 # Recipes read these from the environment, in quotes: they may hold blanks.
-export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR SOURCE PEERS TORCH_INDEX RUNS_DIR RECIPE
+export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR SOURCE PEERS RECTOOLS TORCH_INDEX RUNS_DIR RECIPE
 PYTHON := "$$VENV/bin/python"
 
 help: ## this list
@@ -109,6 +110,19 @@ peers: environment
 	pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
 	touch "$$PEERS/.installed"
 
+bench-rectools: environment rectools ## our SASRec beside RecTools'
+	@$(PYTHON) -m benchmarks.peers --library=rectools --peer_python="$$RECTOOLS/bin/python" $(ARGS)
+
+# In an environment of its own, as above.
+rectools: environment
+	@if [ "$$RECTOOLS/.installed" -nt "$$VENV/.installed" ]; then exit 0; fi
+	rm -f "$$RECTOOLS/.installed"
+	$(PYTHON) -m venv --clear "$$RECTOOLS"
+	pip() { "$$RECTOOLS/bin/python" -m pip install --quiet --disable-pip-version-check "$$@"; }
+	pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
+	pip 'rectools[torch]==0.19.0'
+	touch "$$RECTOOLS/.installed"
+
 recommend: environment ## recommendations for everyone in a log: SOURCE=log.csv
 	@if [ -z "$$SOURCE" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi
 	$(PYTHON) -m experiments.from_log --source="$$SOURCE" $(ARGS)
@@ -124,7 +138,7 @@ tensorboard: environment ## TensorBoard over the runs
 	@TF_CPP_MIN_LOG_LEVEL=3 $(PYTHON) -m tensorboard.main --logdir "$$RUNS_DIR" $(ARGS)
 
 clean: ## removes the environment and caches, not data, runs or reports
-	@for folder in "$$VENV" "$$VENV-uv" "$$PEERS"; do
+	@for folder in "$$VENV" "$$VENV-uv" "$$PEERS" "$$RECTOOLS"; do
 	  if [ -e "$$folder/pyvenv.cfg" ]; then rm -rf "$$folder"; fi
 	done
 	rm -rf *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache

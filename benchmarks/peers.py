@@ -1,12 +1,18 @@
-"""Our GRU4Rec, SASRec and Caser beside RecBole's, on the same data.
+"""Our GRU4Rec, SASRec and Caser beside RecBole's, or SASRec beside RecTools'.
 
 Example: make bench-peers
          python -m benchmarks.peers --peer_python=.venv-peers/bin/python
+         make bench-rectools
+
+Both sides have the same data.
 
 Embedding size, layers, window, batch and number of negatives are the same on both
 sides; the runs alternate, so that a change of the machine's own speed meets both.
 RecBole trains on its pairwise loss (BPR), ours on cross-entropy: both score a positive
-and a negative. Figures are medians over the rounds.
+and a negative. RecTools trains on the same cross-entropy as ours, a whole sequence at
+a time: each of its positions is a positive, and a batch has sequences for about as many
+positives. It ranks the whole catalogue, as ours does then. Figures are medians over the
+rounds.
 """
 
 from __future__ import annotations
@@ -28,10 +34,16 @@ from harness import command_line, defaults
 from harness.config import with_settings
 
 if TYPE_CHECKING:
+    from benchmarks.trial import Trial
     from data.prepared import PreparedData
 
+_LIBRARY = flags.DEFINE_enum(
+    "library", "recbole", ["recbole", "rectools"], "Whose models stand beside ours."
+)
 _PEER_PYTHON = flags.DEFINE_string(
-    "peer_python", ".venv-peers/bin/python", "Python of an environment with RecBole."
+    "peer_python",
+    ".venv-peers/bin/python",
+    "Python of an environment with the library.",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Of each measurement.", 1)
 _SIZE = flags.DEFINE_integer("embedding_dim", 64, "Of both sides.", 1)
@@ -79,11 +91,17 @@ def _pairs() -> dict[str, dict[str, Any]]:
     }
 
 
+# What is asked in a round: positives or batches of theirs, and of ours.
+_RECBOLE = {"train": "train 20", "rank": "rank 2", "warm_up": "rank 1"}
+_RECTOOLS = {"train": "train 60", "rank": "rank 2000", "warm_up": "rank 100"}
+_NAMES = {"recbole": "RecBole", "rectools": "RecTools"}
+
+
 def main() -> None:
     if not Path(_PEER_PYTHON.value).exists():
         raise UserError(
             f"--peer_python: there is no {_PEER_PYTHON.value}. "
-            "`make bench-peers` sets it up."
+            "`make bench-peers` and `make bench-rectools` set one up."
         )
     from benchmarks import workloads
     from harness import provenance
@@ -101,15 +119,17 @@ def main() -> None:
         models = {
             name: _compare(data, Path(folder) / "peer", name, pair)
             for name, pair in _pairs().items()
+            if name == "sasrec" or _LIBRARY.value == "recbole"
         }
     result = {
         "commit": provenance.commit(),
         "machine": provenance.describe(),
+        "library": _LIBRARY.value,
         "embedding_dim": _SIZE.value,
         "batch_size": _BATCH_SIZE.value,
         "models": models,
     }
-    text = tables.peers(models)
+    text = tables.peers(models, _NAMES[_LIBRARY.value])
     sys.stdout.write(text)
     if _OUTPUT.value:
         Path(f"{_OUTPUT.value}.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -146,7 +166,34 @@ def _compare(
     )
     config = with_settings(config, {"embedding_dim": _SIZE.value, **pair["ours"]})
     trial = Trial(data, name, config)
-    settings = {
+    if _LIBRARY.value == "rectools":
+        # Mean training sequence of these data: the batch has about as many positives.
+        positives = len(data.instances["train"]) / len(data.instances["test"])
+        settings = _rectools_settings(pair, round(_BATCH_SIZE.value / positives))
+        figures = _alternate(trial, folder, settings, _RECTOOLS, "full")
+    else:
+        settings = _recbole_settings(folder, pair)
+        figures = _alternate(trial, folder, settings, _RECBOLE, "uni1000")
+    sys.stderr.write(f"{name}: {figures}\n")
+    return {key: round(statistics.median(found), 1) for key, found in figures.items()}
+
+
+def _rectools_settings(pair: dict[str, Any], sequences: int) -> dict[str, Any]:
+    return {
+        "seed": 1,
+        "n_blocks": pair["ours"]["num_blocks"],
+        "n_heads": pair["ours"]["num_heads"],
+        "n_factors": _SIZE.value,
+        "dropout_rate": _DROPOUT,
+        "session_max_len": pair["history"],
+        "loss": "BCE",
+        "n_negatives": 1,
+        "batch_size": sequences,
+    }
+
+
+def _recbole_settings(folder: Path, pair: dict[str, Any]) -> dict[str, Any]:
+    return {
         "embedding_size": _SIZE.value,
         "dropout_prob": _DROPOUT,
         "loss_type": "BPR",
@@ -168,26 +215,36 @@ def _compare(
         "checkpoint_dir": str(folder / "saved"),
         **pair["theirs"],
     }
+
+
+def _alternate(
+    trial: Trial,
+    folder: Path,
+    settings: dict[str, Any],
+    asked: dict[str, str],
+    protocol: str,
+) -> dict[str, list[float]]:
+    """What both sides do a second, by turns."""
     figures: dict[str, list[float]] = {
         key: [] for key in ("our_train", "their_train", "our_rank", "their_rank")
     }
     with Peer(folder, settings) as peer:
         peer.ask("train 2")
-        peer.ask("rank 1")
+        peer.ask(asked["warm_up"])
+        trial.rank(64, protocol)
         for number in range(1, _ROUNDS.value + 1):
             figures["our_train"].append(trial.train(64, epoch=number))
-            figures["their_train"].append(peer.ask("train 20"))
-            figures["our_rank"].append(trial.rank(8_192))
-            figures["their_rank"].append(peer.ask("rank 2"))
-        sys.stderr.write(f"{name}: {figures}\n")
-    return {key: round(statistics.median(found), 1) for key, found in figures.items()}
+            figures["their_train"].append(peer.ask(asked["train"]))
+            figures["our_rank"].append(trial.rank(8_192, protocol))
+            figures["their_rank"].append(peer.ask(asked["rank"]))
+    return figures
 
 
 class Peer:
-    """RecBole in a process of its own, idle unless asked."""
+    """The library in a process of its own, idle unless asked."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        script = Path(__file__).with_name("recbole_peer.py").resolve()
+        script = Path(__file__).with_name(f"{_LIBRARY.value}_peer.py").resolve()
         python = Path(_PEER_PYTHON.value).absolute()
         self._process = subprocess.Popen(
             [str(python), str(script), str(folder.resolve()), json.dumps(settings)],
@@ -216,8 +273,8 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"RecBole stopped with code {self._process.wait()}: run "
-                "benchmarks/recbole_peer.py by hand to see why."
+                f"{_NAMES[_LIBRARY.value]} stopped with code {self._process.wait()}: "
+                f"run benchmarks/{_LIBRARY.value}_peer.py by hand to see why."
             )
         return line
 

@@ -86,11 +86,11 @@ def ratios(result: dict[str, Any], baseline: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def peers(models: dict[str, dict[str, float]]) -> str:
-    """Speeds of RecBole's models and of ours, and ours over theirs."""
+def peers(models: dict[str, dict[str, float]], library: str = "RecBole") -> str:
+    """Speeds of a library's models and of ours, and ours over theirs."""
     lines = [
-        "| model | RecBole: positives/s | ours | ratio "
-        "| RecBole: ranked/s | ours | ratio |",
+        f"| model | {library}: positives/s | ours | ratio "
+        f"| {library}: ranked/s | ours | ratio |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in models.items():
