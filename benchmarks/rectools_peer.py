@@ -32,36 +32,40 @@ def main(folder: str, settings: str) -> None:
     dataset = Dataset.construct(log)
     users = log[Columns.User].unique()
 
+    told = {}
+
     class Clock(Callback):
-        """Times all batches but the first of a fit."""
+        """Times all batches but the first of a fit; a fit has a copy of its own."""
 
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             if batch_idx == 1:
-                self.started, self.positives = time.perf_counter(), 0
+                told.update(started=time.perf_counter(), positives=0)
 
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             if batch_idx >= 1:
-                self.positives += int((batch["y"] > 0).sum())
-                self.seconds = time.perf_counter() - self.started
+                told["positives"] += int((batch["y"] > 0).sum())
+                told["seconds"] = time.perf_counter() - told["started"]
 
-    clock, most = Clock(), [2]
+    def fitted(batches: int) -> SASRecModel:
+        def make_trainer() -> Trainer:
+            return Trainer(
+                max_epochs=1,
+                limit_train_batches=batches + 1,
+                accelerator="cpu",
+                callbacks=[Clock()],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                logger=False,
+            )
 
-    def make_trainer() -> Trainer:
-        return Trainer(
-            max_epochs=1,
-            limit_train_batches=most[0],
-            accelerator="cpu",
-            callbacks=[clock],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=False,
+        made = SASRecModel(
+            get_trainer_func=make_trainer, recommend_torch_device="cpu", **given
         )
+        return made.fit(dataset)
 
     torch.manual_seed(given.pop("seed"))
-    model = SASRecModel(
-        get_trainer_func=make_trainer, recommend_torch_device="cpu", **given
-    )
+    model = None
 
     def say(text: str) -> None:
         answers.write(text + "\n")
@@ -71,9 +75,8 @@ def main(folder: str, settings: str) -> None:
     for line in sys.stdin:
         action, count = line.split()
         if action == "train":
-            most[0] = int(count) + 1
-            model.fit(dataset)
-            say(json.dumps(clock.positives / clock.seconds))
+            model = fitted(int(count))
+            say(json.dumps(told["positives"] / told["seconds"]))
             continue
         started = time.perf_counter()
         some = users[: int(count)]
