@@ -10,6 +10,7 @@ all alike. Figures are medians over the rounds.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -122,6 +123,11 @@ def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:
     if unknown:
         known = list(workloads.WORKLOADS)
         raise UserError(f"--workloads: no {unknown}; there are {known}.")
+    if result["machine"]["gpu"]:
+        from benchmarks import limits
+
+        rates = limits.measure_device("/GPU:0")
+        result["gpu"] = dataclasses.asdict(rates)
     if _PREPARE_USERS.value:
         result["prepare"] = _measure_prepare(folder)
     for name in _WORKLOADS.value:

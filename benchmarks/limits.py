@@ -53,8 +53,57 @@ class Rates:
         return max(work.flops / self.gemm, work.bytes / self.copy)
 
 
+@dataclasses.dataclass(frozen=True)
+class DeviceRates:
+    """What one device does, beside a host that feeds it.
+
+    Attributes:
+        name: of the device, as its maker calls it.
+        gemm: FLOP/s of 4096 x 4096 x 4096 products in float32.
+        half_gemm: the same in float16.
+        copy: bytes/s read and written while copying 256 MB of the device's memory.
+        fed: bytes/s of 256 MB that come from the host.
+    """
+
+    name: str
+    gemm: float
+    half_gemm: float
+    copy: float
+    fed: float
+
+
+def measure_device(device: str, size: int = 4096) -> DeviceRates:
+    """Rates of a device by TensorFlow's name of it; `size` is of the products."""
+    import tensorflow as tf
+
+    physical = tf.config.list_physical_devices(device.strip("/").split(":")[0])[0]
+    details = tf.config.experimental.get_device_details(physical)
+
+    def gemm(dtype: Any) -> float:
+        block = tf.ones([size, size], dtype)
+        return 2 * size**3 / _seconds(lambda: tf.matmul(block, block), number=3)
+
+    host = np.ones(2**26, np.float32)
+    with tf.device(device):
+        block = tf.ones([2**26])
+        copied = 2 * host.nbytes / _seconds(lambda: tf.negative(block), number=3)
+        rates = gemm(tf.float32), gemm(tf.float16), copied
+        times = []
+        for _ in range(4):
+            started = time.perf_counter()
+            tf.identity(tf.constant(host))
+            tf.test.experimental.sync_devices()
+            times.append(time.perf_counter() - started)
+    name = details.get("device_name", physical.name)
+    return DeviceRates(name, *rates, fed=host.nbytes / float(np.median(times)))
+
+
 def measure_rates(size: int) -> Rates:
-    """Rates of TensorFlow's kernels; `size` is d."""
+    """Rates of TensorFlow's kernels where it runs them, a GPU if there is one.
+
+    Args:
+        size: d.
+    """
     import tensorflow as tf
 
     def gemm(rows: int, inner: int, columns: int) -> float:
@@ -87,10 +136,12 @@ def _seconds(function: Callable[[], Any], number: int = 200) -> float:
     tf.config.optimizer.set_experimental_options(options)
     run = chains.get_concrete_function()
     run()
+    tf.test.experimental.sync_devices()
     times = []
     for _ in range(7):
         started = time.perf_counter()
         run()
+        tf.test.experimental.sync_devices()  # A GPU goes on after the call.
         times.append(time.perf_counter() - started)
     restored = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
     tf.config.optimizer.set_experimental_options(restored)

@@ -32,6 +32,7 @@ def speeds(result: dict[str, Any]) -> str:
         f"recipe {result.get('recipe', PAPER)}.",
         "",
     ]
+    lines += [_gpu(result.get("gpu")), ""]
     if "prepare" in result:
         prepare = result["prepare"]
         lines += [
@@ -55,6 +56,18 @@ def speeds(result: dict[str, Any]) -> str:
             lines.append(f"| {model} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines) + "\n"
+
+
+def _gpu(rates: dict[str, Any] | None) -> str:
+    """What a GPU could do at most, or why nothing is said of one."""
+    if rates is None:
+        return "GPU: TensorFlow sees none here, so that no rates of one were measured."
+    return (
+        f"{rates['name']}: 4096³ products at {rates['gemm'] / 1e12:.1f} TFLOP/s in "
+        f"float32 and {rates['half_gemm'] / 1e12:.1f} in float16, copies at "
+        f"{rates['copy'] / 1e9:.0f} GB/s, {rates['fed'] / 1e9:.1f} GB/s from the host. "
+        "All figures below are of this GPU, their limits too."
+    )
 
 
 def _cell(value: float | None, key: str) -> str:

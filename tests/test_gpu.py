@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import limits, tables
 from data.pipeline import gather_histories, targets
 from harness import build, run_folder, runner, training
 from harness.epoch import run_epoch
@@ -128,6 +129,16 @@ def test_memory_grows_as_it_is_needed(device, monkeypatch):
     devices = tf.config.list_physical_devices(kind)
     assert devices
     assert all(tf.config.experimental.get_memory_growth(one) for one in devices)
+
+
+@ANY
+def test_the_bench_measures_what_a_device_could_do(device):
+    rates = limits.measure_device(device, size=256)
+    shown = tables._gpu(dataclasses.asdict(rates))
+    for rate in (rates.gemm, rates.half_gemm, rates.copy, rates.fed):
+        assert 1e6 < rate < 1e16
+    assert rates.name in shown
+    assert "sees none" in tables._gpu(None)
 
 
 @pytest.fixture(scope="module")
