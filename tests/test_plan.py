@@ -232,6 +232,7 @@ def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
     (folder / "passport.json").write_text("{}")
     text = plan.text(options, runs)
     assert "ml-100k, global_time: to be downloaded and prepared; 943 users" in text
+    assert ("2 runs are made at a time" in text) == (plan.at_once(options, runs) == 2)
     assert f"{folder}: finished\n" in text
     assert f"{runs[0].folder(options)}: at most" in text
     assert f"{len(runs)} runs: 1 finished, {len(runs) - 1} left." in text
@@ -289,7 +290,7 @@ def test_what_was_not_benched_has_no_estimate_and_is_said(options):
     unknown = dataclasses.replace(config("mgnm"), model="shop.models:Mine")
     costs = [estimate.of_run(unknown, TOYS), estimate.of_run(config("mgnm"), TOYS)]
     assert costs[0] is None
-    found = plan._totals(options, costs, [])
+    found = plan._totals(options, costs, [], [])
     assert found[-1] == "1 runs have no estimate and are not in it."
 
 

@@ -108,7 +108,7 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
         lines.append(f"  {folder}: {_spelled(found[folder])}")
     done = len(by_folder) - len(left)
     lines += ["", f"{len(by_folder)} runs: {done} finished, {len(left)} left."]
-    lines += _totals(options, left, datasets)
+    lines += _totals(options, left, datasets, runs)
     return "\n".join(lines) + "\n"
 
 
@@ -143,6 +143,7 @@ def _totals(
     options: grid.Options,
     left: list[Cost | None],
     datasets: list[tuple[str, str]],
+    runs: list[grid.GridRun],
 ) -> list[str]:
     """Sentences on all that is left."""
     known = [cost for cost in left if cost is not None]
@@ -164,6 +165,11 @@ def _totals(
         f"These are estimates from rates measured on {estimate.machine()} "
         "(docs/performance.md); a run of another length or width is interpolated.",
     ]
+    count = at_once(options, [run for run in runs if not run.is_finished(options)])
+    if count > 1:
+        lines.append(
+            f"{count} runs are made at a time (--at_once), which takes less than that."
+        )
     if len(known) < len(left):
         lines.append(
             f"{len(left) - len(known)} runs have no estimate and are not in it."
