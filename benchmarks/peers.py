@@ -93,7 +93,7 @@ def _pairs() -> dict[str, dict[str, Any]]:
 
 # What is asked in a round: positives or batches of theirs, and of ours.
 _RECBOLE = {"train": "train 20", "rank": "rank 2", "warm_up": "rank 1"}
-_RECTOOLS = {"train": "train 60", "rank": "rank 2000", "warm_up": "rank 100"}
+_RECTOOLS = {"train": "train 20", "rank": "rank 500", "warm_up": "rank 100"}
 _NAMES = {"recbole": "RecBole", "rectools": "RecTools"}
 
 
