@@ -164,3 +164,22 @@ def test_the_cost_page_is_what_the_measured_rates_give():
     text = (ROOT / "docs/cost.md").read_text(encoding="utf-8")
     for lines in (scope["by_size"](), scope["paper_profile"]()):
         assert "\n".join(lines) in text
+
+
+def test_the_readings_of_mgnm_on_test_are_those_of_the_passports():
+    stores = [f"{STORES['toys']}{end}.jsonl" for end in ("", "-readings")]
+    lines = "".join((ROOT / "docs/passports" / name).read_text() for name in stores)
+    runs = [json.loads(line) for line in lines.splitlines()]
+    shown = section(ROOT / "docs/mgnm_readings.md", "### On test", "## MGNM in time")
+    readings = re.findall(r"^\| `(\w+)` \| (.*) \|$", shown, flags=re.M)
+    assert len(readings) > 1
+    for reading, cells in readings:
+        variant = "paper" if reading == "drawn" else reading
+        (test,) = (
+            run["metrics"]["test"]
+            for run in runs
+            if (run["model"], run["variant"], run["seed"]) == ("mgnm", variant, 1)
+        )
+        values = [test["uni1000"]["instance"][metric] for metric in METRICS]
+        values.append(test["full"]["instance"]["ndcg@10"])
+        assert cells.split(" | ") == [f"{value:.4f}" for value in values]
