@@ -84,15 +84,15 @@ def read_records(path: Path, num_users: int, num_items: int) -> Records:
             )
     if not users:
         raise UserError(f"{path} holds no record.")
-    found = Records(
+    records = Records(
         users=np.array(users, np.int32),
         targets=np.array(targets, np.int32),
         times=np.array(times, np.int64),
         lengths=np.array(lengths, np.int32),
         events=np.array(events, np.int32),
     )
-    _check_bounds(path, found, num_users, num_items)
-    return found
+    _check_bounds(path, records, num_users, num_items)
+    return records
 
 
 def _form(value: Any) -> str:
@@ -110,12 +110,12 @@ def _each(path: Path) -> Iterator[Any]:
         yield from some
 
 
-def _check_bounds(path: Path, found: Records, num_users: int, num_items: int) -> None:
-    owners = np.repeat(np.arange(len(found)), found.lengths)
+def _check_bounds(path: Path, records: Records, num_users: int, num_items: int) -> None:
+    owners = np.repeat(np.arange(len(records)), records.lengths)
     for what, values, rows, most in (
-        ("user", found.users, None, num_users),
-        ("target", found.targets, None, num_items),
-        ("item of the history", found.events, owners, num_items),
+        ("user", records.users, None, num_users),
+        ("target", records.targets, None, num_items),
+        ("item of the history", records.events, owners, num_items),
     ):
         wrong = (values < 1) | (values > most)
         if wrong.any():
@@ -125,14 +125,14 @@ def _check_bounds(path: Path, found: Records, num_users: int, num_items: int) ->
                 f"{path}: record {record + 1}: the {what} {values[place]} is not one "
                 f"of the {most:,} numbers of the file of ids."
             )
-    later = np.diff(found.times) < 0
+    later = np.diff(records.times) < 0
     if later.any():
         raise UserError(
             f"{path}: record {int(later.argmax()) + 2} is earlier than the one before "
             "it. The released records are in the order of time."
         )
-    if not found.lengths.all():
-        record = int((found.lengths == 0).argmax())
+    if not records.lengths.all():
+        record = int((records.lengths == 0).argmax())
         raise UserError(f"{path}: record {record + 1} has an empty history.")
 
 

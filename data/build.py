@@ -120,20 +120,20 @@ def _rebuilt(request: Request) -> _Made:
     folder, is_released = authors_files.take(
         release, request.source, request.raw_dir, request.allow_mismatch
     )
-    found = authors_files.rebuild(
+    rebuilt = authors_files.rebuild(
         release, folder, request.raw_dir, request.allow_mismatch
     )
-    parts, rule = found.parts, authors_files.RULE
+    parts, rule = rebuilt.parts, authors_files.RULE
     if request.rule != releases.SPLIT:
         parts, rule = split_instances(
-            found.store, request.rule, request.utc_offset_hours
+            rebuilt.store, request.rule, request.utc_offset_hours
         )
     hashes = [manifest.file_hash(folder / name) for name in release.files]
     origin = {
         "name": f"{', '.join(release.files)} of {releases.URL}",
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
     }
-    records = found.counts
+    records = rebuilt.counts
     left_out = {name: records[name] for name in ("not_a_prefix", "repeated")}
     log = {
         "rows": records["records"],
@@ -143,12 +143,15 @@ def _rebuilt(request: Request) -> _Made:
         "is_released": is_released,
         "records": records,
         "compared": raw_comparison.compared(
-            release, found, [folder, request.raw_dir], request.spec.rating_above or 2.0
+            release,
+            rebuilt,
+            [folder, request.raw_dir],
+            request.spec.rating_above or 2.0,
         ),
     }
     return _Made(
-        *(found.store, parts, rule, found.keys, origin, None, log, found.odd),
-        known_times=found.known_times,
+        *(rebuilt.store, parts, rule, rebuilt.keys, origin, None, log, rebuilt.odd),
+        known_times=rebuilt.known_times,
     )
 
 

@@ -38,7 +38,7 @@ def read_with_hashes(
     path: Path, keys: Collection[str], remedy: str
 ) -> list[tuple[dict[str, Any], str]]:
     """As `read`, each line with its hash."""
-    found: list[tuple[dict[str, Any], str]] = []
+    lines: list[tuple[dict[str, Any], str]] = []
     before, chained = "", False
     for number, text in enumerate(_lines(path), start=1):
         try:
@@ -56,9 +56,9 @@ def read_with_hashes(
                 f"{path}, line {number} is not as it was written, or a line before it "
                 f"was removed. {remedy}"
             )
-        found.append((line, sha256))
+        lines.append((line, sha256))
         before = sha256
-    return found
+    return lines
 
 
 def append(

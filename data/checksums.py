@@ -55,10 +55,10 @@ def verify(path: Path, checksum: str | None, origin: str) -> None:
     if checksum is None:
         return
     kind, _, expected = checksum.partition(":")
-    found = of(path, kind)
-    if found != expected:
+    actual = of(path, kind)
+    if actual != expected:
         path.unlink()
         raise UserError(
-            f"{origin} has the {_NAMES[kind]} {found}, not {expected}: the file was "
+            f"{origin} has the {_NAMES[kind]} {actual}, not {expected}: the file was "
             "damaged or has changed. It is deleted; nothing was taken from it."
         )

@@ -41,18 +41,19 @@ def statistics_of(
 
 
 def is_table1s(
-    found: dict[str, Any], spec: DatasetSpec, origin: str, allow_mismatch: bool
+    statistics: dict[str, Any], spec: DatasetSpec, origin: str, allow_mismatch: bool
 ) -> bool:
     """Whether users and items are Table 1's; interactions cannot be checked."""
     if spec.table1 is None:
         return False
     expected = dict(zip(("users", "items"), spec.table1))
-    if all(found[key] == value for key, value in expected.items()):
+    if all(statistics[key] == value for key, value in expected.items()):
         return True
     message = (
-        f"{origin} gives {found['users']:,} users and {found['items']:,} items, "
-        f"Table 1 has {expected['users']:,} and {expected['items']:,}: these are not "
-        "the paper's data, and results on them are not comparable with Table 2."
+        f"{origin} gives {statistics['users']:,} users and "
+        f"{statistics['items']:,} items, Table 1 has {expected['users']:,} and "
+        f"{expected['items']:,}: these are not the paper's data, and "
+        "results on them are not comparable with Table 2."
     )
     if not allow_mismatch:
         raise UserError(f"{message} --allow_mismatch goes on all the same.")

@@ -22,24 +22,24 @@ _WIDEST_ID = 28
 
 def describe(data: PreparedData) -> str:
     """The statistics as text, beside Table 1 where the paper has the data set."""
-    found = data.meta["statistics"]
+    statistics = data.meta["statistics"]
     spec = DATASETS[data.meta["dataset"]]
     lines = [f"{data.name}, {data.meta['split_rule']}"]
     lines += _understood(data.meta["log"])
     for position, key in enumerate(("users", "items", "interactions")):
-        line = f"  {key:<24}{found[key]:>12,}"
+        line = f"  {key:<24}{statistics[key]:>12,}"
         if spec.table1:
-            agrees = "agrees" if found[key] == spec.table1[position] else "differs"
+            agrees = "agrees" if statistics[key] == spec.table1[position] else "differs"
             line += f"   Table 1: {spec.table1[position]:>12,}   {agrees}"
         lines.append(line)
     for key in ("train", "valid", "test"):
-        lines.append(f"  {key + ' instances':<24}{found[key]:>12,}")
-    shown = "/".join(f"{found['lengths'][key]:g}" for key in _LENGTHS)
+        lines.append(f"  {key + ' instances':<24}{statistics[key]:>12,}")
+    shown = "/".join(f"{statistics['lengths'][key]:g}" for key in _LENGTHS)
     lines.append(f"  {'events a user':<24}{shown:>12}   ({'/'.join(_LENGTHS)})")
-    if found["same_time_share"] is not None:
-        share = f"{found['same_time_share']:.0%}"
+    if statistics["same_time_share"] is not None:
+        share = f"{statistics['same_time_share']:.0%}"
         lines.append(f"  {'same time as the last':<24}{share:>12}")
-    repeated = data.meta["log"]["repeats"] / found["interactions"]
+    repeated = data.meta["log"]["repeats"] / statistics["interactions"]
     lines.append(f"  {'repeats':<24}{repeated:>12.0%}   (had the item before)")
     lines += _bullets("raw ratings", data.meta["log"].get("compared", []))
     if spec.note:

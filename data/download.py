@@ -121,9 +121,9 @@ class _Attempt:
             total = self._total(response, have)
             with self._partial.open("ab" if resumed else "wb") as file:
                 self._receive(response, file, have, total)
-        found = self._partial.stat().st_size
-        if total is not None and found < total:
-            raise _ShortBodyError(f"{found} of {total} bytes came")
+        received = self._partial.stat().st_size
+        if total is not None and received < total:
+            raise _ShortBodyError(f"{received} of {total} bytes came")
 
     def _open(self, have: int) -> requests.Response:
         headers = {"Accept-Encoding": "identity"}

@@ -31,7 +31,7 @@ def find(folder: Path) -> dict[str, Path]:
         UserError: if there is not exactly one file of each part.
     """
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    found = {}
+    files = {}
     for part, words in _WORDS.items():
         pattern = re.compile(rf"(^|[._-])({words})([._-]|$)", re.IGNORECASE)
         matching = [path for path in paths if pattern.search(path.name)]
@@ -42,10 +42,10 @@ def find(folder: Path) -> dict[str, Path]:
                 f"name. Found: {names}. Else give --train_file, --valid_file and "
                 "--test_file."
             )
-        found[part] = matching[0]
-    if len({*found.values()}) != len(found):
+        files[part] = matching[0]
+    if len({*files.values()}) != len(files):
         raise UserError(f"{folder}: the names of its files do not tell the parts.")
-    return found
+    return files
 
 
 def load(files: dict[str, Path], options: LogOptions | None, with_rating: bool) -> Log:
@@ -56,7 +56,7 @@ def load(files: dict[str, Path], options: LogOptions | None, with_rating: bool) 
     """
     logs = {part: log_file.load(files[part], options, with_rating) for part in PARTS}
     columns = {part: [*log.table.columns] for part, log in logs.items()}
-    if len({tuple(found) for found in columns.values()}) > 1:
+    if len({tuple(names) for names in columns.values()}) > 1:
         shown = "; ".join(f"{part}: {', '.join(c)}" for part, c in columns.items())
         raise UserError(f"The three files must have the same columns. Found: {shown}.")
     tables = [log.table for log in logs.values()]
@@ -133,12 +133,12 @@ def instances(
     """
     ends = np.arange(len(users)) - store_offsets[users]
     both = np.stack([users, ends], axis=1).astype(np.int32)
-    found = {
+    by_part = {
         name: both[(ends > 0) & (parts == number)] for number, name in enumerate(PARTS)
     }
-    for name, rows in found.items():
+    for name, rows in by_part.items():
         if not len(rows):
             raise UserError(
                 f"The file of {name} events leaves none with a history before it."
             )
-    return found
+    return by_part

@@ -71,10 +71,10 @@ def _held(path: Path, folder: Path, what: str) -> Iterator[None]:
 def _is_at(path: Path, file: IO[str]) -> bool:
     opened = os.fstat(file.fileno())
     try:
-        found = path.stat()
+        named = path.stat()
     except FileNotFoundError:
         return False
-    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
 
 
 def _own() -> dict[str, object]:

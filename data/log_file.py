@@ -82,9 +82,9 @@ def load(
         raise UserError(f"{path} has no rows.")
     rows = _chosen(columns, options)
     odd: list[str] = []
-    found: dict[str, Any] = {}
+    table_columns: dict[str, Any] = {}
     for role in ("user", "item"):
-        found[role] = _ids(columns, role, rows, odd)
+        table_columns[role] = _ids(columns, role, rows, odd)
     odd_times: list[str] = []
     read: dict[str, Any] = {
         "file": path.name,
@@ -100,7 +100,7 @@ def load(
     kept = np.ones(len(rows), bool)
     for role in ("order", "rating"):
         if role in columns.names and (role == "order" or with_rating):
-            found[role] = _numbers(columns, role, rows)
+            table_columns[role] = _numbers(columns, role, rows)
     if "timestamp" in columns.names:
         try:
             parsed = _times(columns, rows, options, odd_times)
@@ -111,16 +111,16 @@ def load(
         kept = parsed.kept
         read["time_unit"] = parsed.unit
         if parsed.unit == times.STEPS:
-            found["order"] = _steps(parsed.seconds, found.get("order"))
+            table_columns["order"] = _steps(parsed.seconds, table_columns.get("order"))
             odd_times.append(_is_steps(columns.names["timestamp"], parsed.seconds))
         else:
-            found["timestamp"] = parsed.seconds
+            table_columns["timestamp"] = parsed.seconds
             read["time_is"] = parsed.describe()
     elif not math.isinf(options.time_from) or not math.isinf(options.time_until):
         raise UserError(
             f"{path} has no times, which --time_from and --time_until read."
         )
-    table = pd.DataFrame(found)[kept]
+    table = pd.DataFrame(table_columns)[kept]
     if not kept.all():
         read["dropped"]["time_range"] = int((~kept).sum())
     if table.empty:

@@ -122,9 +122,9 @@ def recognise_header(
             wanted = ["user", "item", "rating", *_TIMES]
         for role in wanted:
             if role not in columns:
-                found = _alias(names, role, where, {*columns.values()})
-                if found is not None:
-                    columns[role] = found
+                column = _alias(names, role, where, {*columns.values()})
+                if column is not None:
+                    columns[role] = column
         form = Form("columns by their names", columns)
         if not {"user", "item"} <= {*columns} or not {*_TIMES} & {*columns}:
             return None
@@ -162,8 +162,8 @@ def recognise_rows(rows: list[list[str]], separator: str) -> Form | None:
 
 def ask_for_columns(names: list[str], where: str, options: LogOptions) -> UserError:
     """The error for columns that cannot be told, which says what is missing."""
-    found = recognised_roles(names, options)
-    missing = [role for role in ("user", "item") if role not in found]
+    recognised = recognised_roles(names, options)
+    missing = [role for role in ("user", "item") if role not in recognised]
     if missing:
         what = f"{where} has no column that is known as the {' or the '.join(missing)}"
     else:
@@ -180,12 +180,12 @@ def ask_for_columns(names: list[str], where: str, options: LogOptions) -> UserEr
 
 def recognised_roles(names: list[str], options: LogOptions) -> dict[str, str]:
     """Which roles names tell, each at most one column."""
-    found = dict(options.columns)
+    columns = dict(options.columns)
     for role in ROLES:
         matching = _matching(names, role)
-        if role not in found and matching:
-            found[role] = matching[0]
-    return found
+        if role not in columns and matching:
+            columns[role] = matching[0]
+    return columns
 
 
 def plain(name: str) -> str:
@@ -251,15 +251,15 @@ def _matching(names: list[str], role: str) -> list[str]:
 
 
 def _alias(names: list[str], role: str, where: str, taken: set[str]) -> str | None:
-    found = [name for name in _matching(names, role) if name not in taken]
-    if len(found) > 1 and role == "rating":
+    matching = [name for name in _matching(names, role) if name not in taken]
+    if len(matching) > 1 and role == "rating":
         return None  # Nothing uses it, as a rule.
-    if len(found) > 1:
+    if len(matching) > 1:
         raise UserError(
-            f"{where}: several columns could be the {role}: {_shown(found)}. Say which "
-            f"one: --columns={role}={found[0]}."
+            f"{where}: several columns could be the {role}: {_shown(matching)}. Say "
+            f"which one: --columns={role}={matching[0]}."
         )
-    return found[0] if found else None
+    return matching[0] if matching else None
 
 
 def _check_once(names: list[str], used: list[str], form: Form, where: str) -> None:

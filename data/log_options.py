@@ -55,18 +55,18 @@ def parse_columns(text: str) -> dict[str, str]:
     Raises:
         UserError: if that is not their form.
     """
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for part in text.split(","):
         role, equals, column = part.partition("=")
         role, column = role.strip(), column.strip()
-        if not equals or not column or role not in ROLES or role in found:
+        if not equals or not column or role not in ROLES or role in columns:
             raise UserError(
                 "--columns takes each of user, item, timestamp, rating and order at "
                 "most once, as in --columns=user=user_id,item=asin,timestamp=ts. "
                 f"Received: {part or text}"
             )
-        found[role] = column
-    return found
+        columns[role] = column
+    return columns
 
 
 def parse_where(texts: list[str]) -> dict[str, tuple[str, ...]]:
@@ -75,7 +75,7 @@ def parse_where(texts: list[str]) -> dict[str, tuple[str, ...]]:
     Raises:
         UserError: if one is not of the form column=value.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    conditions: dict[str, tuple[str, ...]] = {}
     for text in texts:
         column, equals, value = text.partition("=")
         if not (column and equals):
@@ -83,8 +83,8 @@ def parse_where(texts: list[str]) -> dict[str, tuple[str, ...]]:
                 "--where takes column=value, as in --where=event=purchase. "
                 f"Received: {text}"
             )
-        found[column] = (*found.get(column, ()), value)
-    return found
+        conditions[column] = (*conditions.get(column, ()), value)
+    return conditions
 
 
 def parse_separator(text: str | None) -> str | None:

@@ -87,11 +87,11 @@ def read_all(folder: Path, kind: str, name: str = MANIFEST) -> dict[str, Any]:
 
 def describe(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file; type and shape too of an array."""
-    found: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+    entry: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     if path.suffix == ".npy":
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        found |= {"dtype": array.dtype.str, "shape": list(array.shape)}
-    return found
+        entry |= {"dtype": array.dtype.str, "shape": list(array.shape)}
+    return entry
 
 
 def check(
@@ -156,10 +156,10 @@ def _check_array(path: Path, wanted: dict[str, Any], remedy: str) -> None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged: it is no array. {remedy}") from error
-    found = (array.dtype.str, list(array.shape))
-    if found != (wanted["dtype"], wanted["shape"]):
+    dtype, shape = array.dtype.str, list(array.shape)
+    if (dtype, shape) != (wanted["dtype"], wanted["shape"]):
         raise UserError(
-            f"{path} is damaged: it is of {found[0]} {found[1]}, and "
+            f"{path} is damaged: it is of {dtype} {shape}, and "
             f"{wanted['dtype']} {wanted['shape']} was written. {remedy}"
         )
 
@@ -182,10 +182,10 @@ def _notes_path(folder: Path) -> Path:
 
 def _read_notes(folder: Path) -> dict[str, list[Any]]:
     try:
-        found = json.loads(_notes_path(folder).read_text(encoding="utf-8"))
+        notes = json.loads(_notes_path(folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # Then everything is hashed.
-    return found if isinstance(found, dict) else {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _write_notes(folder: Path, notes: dict[str, list[Any]]) -> None:

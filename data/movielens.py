@@ -82,10 +82,10 @@ def load(path: Path) -> pd.DataFrame:
         columns = {name: str(place) for place, name in enumerate(_COLUMNS, start=1)}
         options = LogOptions(columns, separator="\t", no_header=True, time_unit="s")
     table = log_file.load(path, options, with_rating=True).table
-    found = content_sha256(table)
-    if found != CONTENT_SHA256:
+    sha256 = content_sha256(table)
+    if sha256 != CONTENT_SHA256:
         raise UserError(
-            f"{path} does not hold MovieLens-100K: the ratings' SHA-256 is {found}. "
+            f"{path} does not hold MovieLens-100K: the ratings' SHA-256 is {sha256}. "
             "Delete it, and it will be fetched again."
         )
     return table

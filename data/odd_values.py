@@ -21,28 +21,28 @@ _FAR, _MONTH = 20.0, 30 * times.DAY
 
 def odd_ids(known: pd.Series, role: str) -> list[str]:
     """Ids that may be one and are two, or were two and are one."""
-    found = []
+    sentences = []
     floats = known[known.str.fullmatch(r"\d+\.0+")]
     twice = floats[floats.str.replace(r"\.0+$", "", regex=True).isin(known)]
     if len(twice):
         whole = re.sub(r"\.0+$", "", twice.iloc[0])
-        found.append(
+        sentences.append(
             f"{len(twice):,} {role} ids are there twice, as in {whole} and "
             f"{twice.iloc[0]}. They stay two; mend the file if they are one."
         )
     blank = known[known.str.strip() != known]
     if len(blank):
-        found.append(
+        sentences.append(
             f"{len(blank):,} {role} ids begin or end with a blank, such as "
             f"{blank.iloc[0]!r}, which belongs to the id."
         )
     rounded = known[known.str.fullmatch(r"\d\.\d+[eE]\+\d+")]
     if len(rounded):
-        found.append(
+        sentences.append(
             f"{len(rounded):,} {role} ids are written like {rounded.iloc[0]}: a "
             "spreadsheet has rounded them, and several may have become one."
         )
-    return found
+    return sentences
 
 
 def odd_times(
@@ -51,7 +51,7 @@ def odd_times(
     seconds = parsed.seconds[parsed.kept]
     if not len(seconds):
         return []
-    found = []
+    sentences = []
     low, middle, high = np.quantile(seconds, [0.1, 0.5, 0.9])
     reach = max(_FAR * (high - low), _MONTH)
     far = np.abs(parsed.seconds - middle) > reach
@@ -63,7 +63,7 @@ def odd_times(
             for row in np.flatnonzero(far)[:3]
         )
         first, last = near.min() // times.DAY, near.max() // times.DAY + 1
-        found.append(
+        sentences.append(
             f"{far.sum():,} of {len(seconds):,} times lie far from the others, which "
             f"go from {times.date(near.min())} to {times.date(near.max())}: {examples}."
             f" --time_from={times.date(first * times.DAY)} "
@@ -74,20 +74,20 @@ def odd_times(
     )
     if future:
         are = "time lies" if future == 1 else "times lie"
-        found.append(f"{future:,} {are} in the future.")
+        sentences.append(f"{future:,} {are} in the future.")
     if seconds.min() == seconds.max() and len(seconds) > 1:
-        found.append(
+        sentences.append(
             f"All {len(seconds):,} times are the same, {values[0].as_py()} as written: "
             "what comes next is not known. Export the log with all digits."
         )
     elif _is_text(values) and parsed.seconds.dtype.kind == "f":
         rounded = _rounded(values)
         if rounded:
-            found.append(
+            sentences.append(
                 f"{rounded:,} times are written like 1.52E+09: a spreadsheet has "
                 "rounded them. Export the log with all digits."
             )
-    return found
+    return sentences
 
 
 def _is_text(values: pa.ChunkedArray) -> bool:

@@ -73,17 +73,17 @@ def of_instances(
         repeats: of `count_repeats`.
         keeps_past: whether the past stays among the candidates.
     """
-    found = []
+    sentences = []
     catalogue = store.num_items - 1
     if without:
-        found.append(
+        sentences.append(
             f"{without:,} {_are(without, 'instance')} left out: with the target, the "
             f"user has had all {catalogue:,} items, and nothing can be ranked against "
             "it. --keep_past keeps them."
         )
     small = [k for k in _CUTOFFS if catalogue < 10 * k]
     if small:
-        found.append(
+        sentences.append(
             f"The catalogue has {catalogue:,} items. Metrics at "
             f"{', '.join(map(str, small))} say little: fewer than ten times as many "
             "items are ranked."
@@ -91,18 +91,18 @@ def of_instances(
     targets = repeats["repeated_test_targets"]
     tested = repeats["test_targets"]
     if targets > _MANY_REPEATS * tested and not keeps_past:
-        found.append(
+        sentences.append(
             f"Repeats decide: {targets / tested:.0%} of the test targets are items "
             "that the user had before, and no other item of the past is a candidate. "
             "A scorer that only asks what a user had before ranks these first. "
             "--keep_past keeps the past among the candidates."
         )
     if rule == "leave_one_out" and store.times is not None:
-        found.append(
+        sentences.append(
             "leave_one_out on dated data: training sees events of other users that "
             "are later than what is tested. global_time does not."
         )
-    return found
+    return sentences
 
 
 def _distinct_up_to(store: SequenceStore) -> np.ndarray:

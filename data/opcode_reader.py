@@ -152,9 +152,9 @@ class _Machine:
         position, name = 0, ""
         while name != "STOP":
             # `pickletools.genops` would need several times as long.
-            if found := match(file, position):
-                yield position, "INTEGERS", found.group()
-                position = found.end()
+            if integers := match(file, position):
+                yield position, "INTEGERS", integers.group()
+                position = integers.end()
                 continue
             if position >= len(file):
                 raise self._damaged(position, "it ends before its last opcode")

@@ -15,7 +15,7 @@ from data.releases import Release
 
 
 def compared(
-    release: Release, found: Rebuilt, folders: list[Path], rating_above: float
+    release: Release, rebuilt: Rebuilt, folders: list[Path], rating_above: float
 ) -> list[str]:
     """How the files and the raw ratings differ, where a folder holds these too.
 
@@ -28,14 +28,14 @@ def compared(
         return []
     logging.info("Comparing with %s", raw)
     ratings = log_file.load(raw, with_rating=True).table
-    _, lines = compare(found, ratings, rating_above)
+    _, lines = compare(rebuilt, ratings, rating_above)
     return lines
 
 
 def compare(
     rebuilt: Rebuilt, ratings: pd.DataFrame, rating_above: float
 ) -> tuple[dict[str, int], list[str]]:
-    """Looks for each user, item and event of the one in the other.
+    """Counts the users, items and events that the files and the raw ratings share.
 
     Args:
         rebuilt: from the authors' files.
@@ -44,7 +44,7 @@ def compare(
             positive are left out, as the paper does.
 
     Returns:
-        Counts, and the same as lines of text.
+        The counts by name, and sentences that give them.
     """
     raw = pd.DataFrame(
         {

@@ -112,7 +112,7 @@ class RawFile:
         Raises:
             UserError: if there is none, or one is no text or far too long.
         """
-        found: list[str] = []
+        lines: list[str] = []
         with self.opened() as file:
             for number, line in enumerate(_limited(file), start=1):
                 if len(line) > LONGEST_LINE:
@@ -122,12 +122,12 @@ class RawFile:
                     )
                 text = self._decoded(line, number).strip("\r\n")
                 if text.strip():
-                    found += text.splitlines() if number == 1 else [text]
-                if len(found) >= count:
+                    lines += text.splitlines() if number == 1 else [text]
+                if len(lines) >= count:
                     break
-        if not found:
+        if not lines:
             raise UserError(f"{self.path} is empty.")
-        return found[:count]
+        return lines[:count]
 
     def _decoded(self, line: bytes, number: int) -> str:
         try:

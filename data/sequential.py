@@ -101,7 +101,7 @@ def main() -> None:
     from data import prepared
 
     data = prepared.load(Path(_DATA_DIR.value), _DATASET.value, _SPLIT.value)
-    found = measure(data.store, _SHUFFLES.value)
+    neighbours = measure(data.store, _SHUFFLES.value)
     statistics = data.meta["statistics"]
     same = statistics["same_time_share"]
     lines = {
@@ -110,9 +110,11 @@ def main() -> None:
         "events": f"{statistics['interactions']:,}",
         "mean length": f"{statistics['lengths']['mean']:g}",
         "simultaneous": "no times" if same is None else f"{same:.0%}",
-        "frequent neighbours": f"{found.frequent:,}",
-        "the same, shuffled": f"{found.shuffled:,.1f}",
-        "lost by shuffling": "-" if found.lost is None else f"{found.lost:.0%}",
+        "frequent neighbours": f"{neighbours.frequent:,}",
+        "the same, shuffled": f"{neighbours.shuffled:,.1f}",
+        "lost by shuffling": "-"
+        if neighbours.lost is None
+        else f"{neighbours.lost:.0%}",
     }
     text = "\n".join(f"  {name:<22}{value:>12}" for name, value in lines.items())
     row = " | ".join(lines.values())

@@ -76,16 +76,16 @@ def _check_shape(request: Request, log: Log) -> None:
     shape = request.spec.shape
     if shape is None:
         return
-    found = (
+    actual = (
         log.read["rows"],
         log.table["user"].nunique(),
         log.table["item"].nunique(),
     )
-    if found == shape:
+    if actual == shape:
         return
     message = (
-        f"{request.source or request.dataset} has {found[0]:,} rows, {found[1]:,} "
-        f"users and {found[2]:,} items; of {request.dataset} {shape[0]:,}, "
+        f"{request.source or request.dataset} has {actual[0]:,} rows, {actual[1]:,} "
+        f"users and {actual[2]:,} items; of {request.dataset} {shape[0]:,}, "
         f"{shape[1]:,} and {shape[2]:,} are published."
     )
     if request.source is not None and not request.allow_mismatch:

@@ -299,8 +299,10 @@ def _refuse_late(
 
 def is_missing(value: Any) -> bool:
     """Whether one of Arrow's values is null or an empty text."""
-    found = value.as_py()
-    return found is None or (isinstance(found, str) and not found.strip())
+    python_value = value.as_py()
+    return python_value is None or (
+        isinstance(python_value, str) and not python_value.strip()
+    )
 
 
 def _first(mask: pa.ChunkedArray) -> int:
