@@ -147,8 +147,8 @@ class Caser(SequentialRecommender):
 
     def horizontal_features(self, history: tf.Tensor) -> tf.Tensor:
         """Each filter's maximum over time, from [B, L, D]: [B, heights x filters]."""
-        found = [tf.reduce_max(conv(history), axis=1) for conv in self.horizontal]
-        return tf.concat(found, axis=1)
+        maxima = [tf.reduce_max(conv(history), axis=1) for conv in self.horizontal]
+        return tf.concat(maxima, axis=1)
 
     def vertical_features(self, history: tf.Tensor) -> tf.Tensor:
         """Each filter's weighted sum of the L items: [B, filters x D]; "mlp" [B, V]."""

@@ -241,10 +241,10 @@ def _own_settings(path: str, recipe: str, known: str) -> dict[str, Any]:
     shared = STRONG_SETTINGS if recipe == STRONG else {}
     if recipe == PAPER and known == "micro_video":
         shared = _WIDER
-    found = {**shared}
+    settings = {**shared}
     if not own_model.takes(path, "embedding_dim"):
-        found.pop("embedding_dim", None)
-    return {**found, **own_model.settings(path, recipe)}
+        settings.pop("embedding_dim", None)
+    return {**settings, **own_model.settings(path, recipe)}
 
 
 def tuned_settings(
@@ -295,9 +295,9 @@ def read_trials(log: Path) -> list[dict[str, Any]]:
     """
     trials = chain.read(log, _OF_TRIALS, _REMEDY)
     for number, trial in enumerate(trials, start=1):  # Some have no hashes.
-        settings, found = trial["settings"], trial["ndcg@5"]
+        settings, ndcg = trial["settings"], trial["ndcg@5"]
         if not isinstance(settings, dict) or not isinstance(
-            found, (float, int, type(None))
+            ndcg, (float, int, type(None))
         ):
             raise UserError(f"{log}, line {number} is no trial of a search. {_REMEDY}")
     return trials

@@ -45,8 +45,8 @@ def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, fl
         rows=ranker.sample_rows(count, opened.config.test_instances),
     )
     counts = not opened.model.trainable_variables  # Counts may tie.
-    found = rankings.summarise(ranking, may_tie=counts)
-    opened.run.passport["metrics"]["test"][protocol] = found
+    metrics_by_grouping = rankings.summarise(ranking, may_tie=counts)
+    opened.run.passport["metrics"]["test"][protocol] = metrics_by_grouping
     opened.run.passport.setdefault("ties", {})[protocol] = metrics.tie_gap(
         ranking.ranks
     )
@@ -57,7 +57,7 @@ def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, fl
         table = run_folder.merged_ranks(run_dir, table)
         table.to_parquet(partials[run_folder.RANKS], index=False)
         passport.write(opened.run, partials[run_folder.PASSPORT])
-    for grouping, values in found.items():
+    for grouping, values in metrics_by_grouping.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logging.info("test %s, by %s: %s", protocol, grouping, shown)
-    return found
+    return metrics_by_grouping

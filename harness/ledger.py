@@ -42,9 +42,9 @@ def seal(config: Path, weights: Path) -> dict[str, Any]:
     hashes = _hashes(config, weights)
     path = config.with_name(SEAL)
     if path.exists():
-        found = _read_seal(path)
-        if {key: found[key] for key in _HASHES} == hashes:
-            return found
+        earlier = _read_seal(path)
+        if {key: earlier[key] for key in _HASHES} == hashes:
+            return earlier
     sealed = {**hashes, "time": _now("microseconds"), "version": _WITH_MANIFEST}
     atomic.write_json(path, sealed)
     return sealed
@@ -118,26 +118,26 @@ def last_look(run_dir: Path) -> str:
     Whoever keeps it can tell later, by `has_look`, that no line up to this one was
     removed.
     """
-    found = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
-    own = [sha256 for line, sha256 in found if line["run"] == run_dir.name]
+    lines = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
+    own = [sha256 for line, sha256 in lines if line["run"] == run_dir.name]
     return own[-1] if own else ""
 
 
 def has_look(run_dir: Path, sha256: str) -> bool:
     """Whether a line with this hash is in the ledger."""
-    found = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
-    return any(sha256 == own for _, own in found)
+    lines = chain.read_with_hashes(run_dir.parent / LEDGER, _KEYS, _REMEDY)
+    return sha256 in (hash_of_line for _, hash_of_line in lines)
 
 
 def _read_seal(path: Path) -> dict[str, Any]:
     remedy = "Delete the run's folder and train again."
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: it is no JSON. {remedy}") from error
-    if not isinstance(found, dict) or not {*_HASHES} <= found.keys():
+    if not isinstance(stored, dict) or not {*_HASHES} <= stored.keys():
         raise UserError(f"{path} is damaged: it holds no hashes. {remedy}")
-    return found
+    return stored
 
 
 def _hashes(config: Path, weights: Path) -> dict[str, str]:

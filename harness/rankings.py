@@ -44,10 +44,10 @@ def summarise(ranking: Ranking, may_tie: bool = False) -> dict[str, dict[str, fl
     """Metrics by grouping; fails where ties decide them, unless they may."""
     if not may_tie:
         metrics.check_ties(ranking.ranks)
-    found = {"instance": metrics.instance_metrics(ranking.ranks)}
+    metrics_by_grouping = {"instance": metrics.instance_metrics(ranking.ranks)}
     if ranking.users is not None:
-        found["user"] = metrics.user_metrics(ranking.users)
-    return found
+        metrics_by_grouping["user"] = metrics.user_metrics(ranking.users)
+    return metrics_by_grouping
 
 
 def ranks_table(data: PreparedData, ranking: Ranking, protocol: str) -> pd.DataFrame:

@@ -54,12 +54,12 @@ def identity(config: Config, seed: int, data_sha256: str) -> dict[str, Any]:
 
     Of a class of one's own its text too: no commit may hold it.
     """
-    found = {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
+    fields = {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
     if is_own(config.model):
         from harness import own_model
 
-        found[SOURCE] = own_model.source_sha256(config.model)
-    return found
+        fields[SOURCE] = own_model.source_sha256(config.model)
+    return fields
 
 
 def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
@@ -75,9 +75,11 @@ def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
         for field in dataclasses.fields(Config)
         if field.default is not dataclasses.MISSING
     }
-    found = {**defaults, **read_json(path)}  # Of fields that came later.
+    stored = {**defaults, **read_json(path)}  # Of fields that came later.
     wanted = json.loads(json.dumps(wanted))
-    return sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    return sorted(
+        key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)
+    )
 
 
 def record_look(run_dir: Path, what: str, once: bool = False) -> None:

@@ -52,10 +52,10 @@ def is_finished(folder: Path) -> bool:
 def folders(runs_dir: Path, pattern: str) -> list[Path]:
     """The folders that match a pattern and hold a run that is, or was, finished."""
     marks = (run_folder.PASSPORT, MANIFEST)
-    found = (
+    marked = (
         path.parent for mark in marks for path in runs_dir.glob(f"{pattern}/{mark}")
     )
-    return sorted({*found})
+    return sorted({*marked})
 
 
 def can_check(folder: Path) -> bool:

@@ -138,9 +138,9 @@ def _finish(
 
 def _left_over(run_dir: Path) -> list[Path]:
     """What only an unfinished run needs, and what killed processes left."""
-    found = [*run_folder.all_epoch_weights(run_dir), *atomic.partials(run_dir)]
+    files = [*run_folder.all_epoch_weights(run_dir), *atomic.partials(run_dir)]
     checkpoint = run_dir / run_folder.CHECKPOINT
-    return [*found, checkpoint] if checkpoint.exists() else found
+    return [*files, checkpoint] if checkpoint.exists() else files
 
 
 def _clear(run_dir: Path) -> None:

@@ -84,8 +84,8 @@ def _search(
             max_epochs=max_epochs,
             patience=max_epochs,
         )
-        found = _try(data, with_settings(config, settings), seed)
-        done.append({"trial": number, "settings": settings, **found, **belongs})
+        trial_metrics = _try(data, with_settings(config, settings), seed)
+        done.append({"trial": number, "settings": settings, **trial_metrics, **belongs})
         defaults.add_trial(log, done[-1])
     return defaults.best_trial(done)
 

@@ -131,13 +131,13 @@ def tables(config: Config) -> dict[int, str]:
         return [tuple(weight.shape) for weight in model.weights]
 
     few, more_users, more_items = shapes(5, 7), shapes(6, 7), shapes(5, 8)
-    found = {}
+    vocabulary_of = {}
     for number, shape in enumerate(few):
         if more_users[number] != shape:
-            found[number] = "users"
+            vocabulary_of[number] = "users"
         if more_items[number] != shape:
-            found[number] = "items"
-    return found
+            vocabulary_of[number] = "items"
+    return vocabulary_of
 
 
 def make_weights(model: SequentialRecommender) -> None:

@@ -75,8 +75,8 @@ def train(
                     manager.save()
                     raise Interrupted
                 _log_steps(now.epoch, taken, config.batch_size)
-                found = _validate(config, ranker, data, now.epoch)
-                _keep_best(config, now, found, model.save_weights, folder)
+                valid_metrics = _validate(config, ranker, data, now.epoch)
+                _keep_best(config, now, valid_metrics, model.save_weights, folder)
                 board.write(now.epoch, last=now.stopped_because is not None)
                 manager.save()
                 _forget_old_weights(folder, now.best_epoch)
@@ -124,11 +124,11 @@ def _restore(checkpoint: tf.train.Checkpoint, run_dir: Path) -> bool:
 
 def _check_weights(path: Path, now: Progress) -> None:
     """Whether the best epoch's weights are those that were saved."""
-    found = manifest.file_hash(path) if path.exists() else "missing"
+    sha256 = manifest.file_hash(path) if path.exists() else "missing"
     # A checkpoint of an older version does not tell their hash.
-    if found == "missing" or now.best_sha256 not in (None, found):
+    if sha256 == "missing" or now.best_sha256 not in (None, sha256):
         raise UserError(
-            f"{path} is {'missing' if found == 'missing' else 'damaged'}. Bring it "
+            f"{path} is {'missing' if sha256 == 'missing' else 'damaged'}. Bring it "
             f"back from a copy, or delete {path.parent} and train again."
         )
 
@@ -159,8 +159,8 @@ def _validate(
     """Ranks the validation instances, under uni1000 as Table 2's."""
     rows = validation_rows(len(data.instances["valid"]), config.valid_instances)
     ranks = ranker.rank("valid", "uni1000", rows=rows).ranks
-    found = metrics.instance_metrics(ranks)
-    for key, value in found.items():
+    valid_metrics = metrics.instance_metrics(ranks)
+    for key, value in valid_metrics.items():
         tf.summary.scalar(
             f"valid/uni1000/{key}",
             value,
@@ -168,22 +168,22 @@ def _validate(
             description=f"{key.upper()} of the validation instances after each epoch, "
             "each ranked among up to 1,000 drawn negatives.",
         )
-    gauc, ndcg = found["gauc"], found["ndcg@5"]
+    gauc, ndcg = valid_metrics["gauc"], valid_metrics["ndcg@5"]
     logging.info("Epoch %d: valid gauc %.4f, ndcg@5 %.4f", epoch, gauc, ndcg)
-    return found
+    return valid_metrics
 
 
 def _keep_best(
     config: Config,
     now: Progress,
-    found: Metrics,
+    valid_metrics: Metrics,
     save_weights: Callable[[Path], None],
     folder: Path,
 ) -> None:
     """Saves the weights if they are the best so far, and says whether to go on."""
     chosen = config.selection_metric
-    if not now.best_metrics or found[chosen] > now.best_metrics[chosen]:
-        now.best_epoch, now.best_metrics = now.epoch, found
+    if not now.best_metrics or valid_metrics[chosen] > now.best_metrics[chosen]:
+        now.best_epoch, now.best_metrics = now.epoch, valid_metrics
         path = run_folder.epoch_weights(folder, now.epoch)
         with atomic.whole_file(path) as partial:
             save_weights(partial)

@@ -116,10 +116,10 @@ def read(run_dir: Path) -> Vocabulary:
         check_hash(run_dir / name, expected)
     items = pd.read_parquet(run_dir / ITEMS)
     users = pd.read_parquet(run_dir / USERS)
-    for found, name in ((users, "users"), (items, "items")):
-        if len(found) != summary[name]:
+    for listed, name in ((users, "users"), (items, "items")):
+        if len(listed) != summary[name]:
             raise UserError(
-                f"{run_dir}: {len(found)} {name} are listed, and {SUMMARY} says "
+                f"{run_dir}: {len(listed)} {name} are listed, and {SUMMARY} says "
                 f"{summary[name]}. Copy the run's folder again."
             )
     return Vocabulary(

@@ -50,15 +50,7 @@ def start_from(
         raise UserError(
             f"{config.model} is counted, not trained: leave out --init_from."
         )
-    names = {"users": run.vocabulary.users, "items": run.vocabulary.items}
-    rows, counts = {}, {}
-    for vocabulary in VOCABULARIES:
-        keys = data.keys(vocabulary).astype(str)
-        found = pd.Index(names[vocabulary]).get_indexer(keys)
-        ours = np.flatnonzero(found >= 0)
-        # Row 0 is padding, or the unknown user.
-        rows[vocabulary] = np.append(0, ours + 1), np.append(0, found[ours] + 1)
-        counts[vocabulary] = {"kept": len(ours), "new": len(keys) - len(ours)}
+    rows, counts = _shared_rows(run, data)
     if not counts["items"]["kept"]:
         raise UserError(
             f"--init_from={source}: none of its items is in {data.name}. Are the ids "
@@ -89,3 +81,24 @@ def start_from(
         "commit": run.run.passport["commit"],
         **counts,
     }
+
+
+def _shared_rows(
+    run: standalone.StandaloneRun, data: PreparedData
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, dict[str, int]]]:
+    """Which rows of the embedding tables stand for the same raw id.
+
+    Returns:
+        By vocabulary: the rows in the new model and those in the old one, both int
+        [n], row 0 among them; and how many ids were kept and are new.
+    """
+    raw_ids = {"users": run.vocabulary.users, "items": run.vocabulary.items}
+    rows, counts = {}, {}
+    for vocabulary in VOCABULARIES:
+        keys = data.keys(vocabulary).astype(str)
+        positions = pd.Index(raw_ids[vocabulary]).get_indexer(keys)  # -1: a new id.
+        ours = np.flatnonzero(positions >= 0)
+        # Row 0 is padding, or the unknown user.
+        rows[vocabulary] = np.append(0, ours + 1), np.append(0, positions[ours] + 1)
+        counts[vocabulary] = {"kept": len(ours), "new": len(keys) - len(ours)}
+    return rows, counts

@@ -50,12 +50,12 @@ class Rooms(MetaPathFinder, Loader):
             if error.name == name:
                 return None
             raise
-        found = Path(module.__file__ or "")
-        if ROOT not in found.parents:
+        module_file = Path(module.__file__ or "")
+        if ROOT not in module_file.parents:
             raise ImportError(
                 f"{fullname} is the package {name} in {ROOT}, but Python has imported "
-                f"another package of that name from {found.parent}: start Python in "
-                f"{ROOT}, or install this package with `pip install {ROOT}`."
+                f"another package of that name from {module_file.parent}: start "
+                f"Python in {ROOT}, or install this package with `pip install {ROOT}`."
             )
         # Making the module from this spec puts it in the place of the module's own.
         return ModuleSpec(fullname, self, loader_state=module.__spec__)

@@ -196,13 +196,15 @@ class MGNM(SequentialRecommender):
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
         """With `interest_extractor` "capsule" alone there are interests."""
         history = self._read(batch)
-        found = {} if history.adjacency is None else {"adjacency": history.adjacency}
+        explanation = (
+            {} if history.adjacency is None else {"adjacency": history.adjacency}
+        )
         state = self.encode(batch)
-        found["level_logits"] = self.level_logits(state, batch["candidates"])
+        explanation["level_logits"] = self.level_logits(state, batch["candidates"])
         if self.interest_extractor == "capsule":
             _, couplings = self._capsules(batch, history, return_couplings=True)
-            found.update(interests=state.vectors, couplings=couplings)
-        return found
+            explanation.update(interests=state.vectors, couplings=couplings)
+        return explanation
 
     def _read(self, batch: Batch, training: bool | None = None) -> History:
         """Eq. 1-4."""
