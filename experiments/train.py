@@ -210,8 +210,8 @@ def _run(config: Config, data: PreparedData) -> None:
     if passport is None:
         # Where to is known here alone.
         sys.exit(f"Stopped. The same command goes on from {run_dir}.")
-    for grouping, found in passport["metrics"]["test"]["uni1000"].items():
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+    for grouping, metrics in passport["metrics"]["test"]["uni1000"].items():
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         logging.info("test uni1000, by %s: %s", grouping, shown)
     logging.info("Written: %s", run_dir)
 

@@ -42,12 +42,12 @@ class Point:
 
 
 def point(x: int | str, values: list[Metrics]) -> Point:
-    """Of one variant's metrics, one a seed."""
-    found = {
+    """The point of one variant, from its metrics by seed."""
+    by_metric = {
         metric: significance.mean_and_sd([one[metric] for one in values])
         for metric in METRICS
     }
-    return Point(x, found, len(values))
+    return Point(x, by_metric, len(values))
 
 
 def error_bars(sds: Any) -> list[float]:

@@ -35,11 +35,11 @@ def to_markdown(metas: list[dict[str, Any]]) -> str:
     lines = ["# Table 1", "", "## Prepared here", ""]
     lines += markdown_head(heads)
     for meta in metas:
-        found = meta["statistics"]
-        lengths = found["lengths"]
-        same = found["same_time_share"]
+        statistics = meta["statistics"]
+        lengths = statistics["lengths"]
+        same = statistics["same_time_share"]
         names = [markdown_text(meta["name"]), markdown_text(meta["split"])]
-        row = [*names, *(f"{found[key]:,}" for key in _COUNTS)]
+        row = [*names, *(f"{statistics[key]:,}" for key in _COUNTS)]
         row.append(f"{lengths['min']} / {lengths['median']:g} / {lengths['max']}")
         row += ["–" if same is None else f"{same:.0%}", _agreement(meta)]
         lines.append(markdown_row(row))

@@ -86,12 +86,12 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
     Raises:
         UserError: if the full model has none.
     """
-    found = finished_runs.read_runs(runs_dir, dataset, split)
+    by_folder = finished_runs.read_runs(runs_dir, dataset, split)
     rows = variants.table3(dataset)
     by_model = {
-        name: found[variant.folder]
+        name: by_folder[variant.folder]
         for name, variant in rows.items()
-        if variant.folder in found
+        if variant.folder in by_folder
     }
     if variants.FULL_NAME not in by_model:
         raise UserError(
@@ -99,13 +99,13 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
             "`make reproduce-table3` makes it."
         )
     cells = comparison.compare(by_model, reference=variants.FULL_NAME)
-    if rows[variants.FULL_NAME].name != "paper" and "mgnm" in found:
+    if rows[variants.FULL_NAME].name != "paper" and "mgnm" in by_folder:
         # Shown, not compared: it differs from the others in more than one thing.
-        by_model[_TABLE2_ROW] = found["mgnm"]
+        by_model[_TABLE2_ROW] = by_folder["mgnm"]
         cells[_TABLE2_ROW] = {
             metric: Cell(
                 *significance.mean_and_sd(
-                    [run.test_metrics()[metric] for run in found["mgnm"]]
+                    [run.test_metrics()[metric] for run in by_folder["mgnm"]]
                 ),
                 place=0,
                 by_seeds=False,
@@ -206,10 +206,10 @@ def to_latex(tables: list[AblationTable]) -> str:
 
 def _missing(table: AblationTable) -> list[str]:
     seeds = {run.seed for run in table.by_model[variants.FULL_NAME]}
-    found = []
+    sentences = []
     for name in variants.table3(table.dataset):
         lacking = seeds - {run.seed for run in table.by_model.get(name, [])}
         if lacking:
             names = ", ".join(map(str, sorted(lacking)))
-            found.append(f"{name} lacks the seeds {names}.")
-    return found
+            sentences.append(f"{name} lacks the seeds {names}.")
+    return sentences

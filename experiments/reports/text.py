@@ -122,10 +122,12 @@ def introduced(markdown: str, about: str) -> str:
 
 def seeds_text(seeds: Iterable[int]) -> str:
     """Which seeds, and what a cell then is: one seed has no mean and no spread."""
-    found = sorted({*seeds})
-    if len(found) == 1:
-        return f"seed {found[0]}"
-    return f"seeds {', '.join(map(str, found))}; mean ± standard deviation over seeds"
+    distinct = sorted({*seeds})
+    if len(distinct) == 1:
+        return f"seed {distinct[0]}"
+    return (
+        f"seeds {', '.join(map(str, distinct))}; mean ± standard deviation over seeds"
+    )
 
 
 def counted(number: int, noun: str) -> str:

@@ -67,13 +67,13 @@ def compare(by_model: Runs, reference: str | None = None) -> dict[str, dict[str,
 def _seed_p_values(
     by_seed: dict[str, dict[int, float]], best: str, others: list[str]
 ) -> dict[str, float]:
-    found = {}
+    p_values = {}
     for model in others:
         seeds = sorted(by_seed[best].keys() & by_seed[model].keys())
         ours = [by_seed[best][seed] for seed in seeds]
         theirs = [by_seed[model][seed] for seed in seeds]
-        found[model] = significance.paired_t_test(ours, theirs)
-    return found
+        p_values[model] = significance.paired_t_test(ours, theirs)
+    return p_values
 
 
 def _user_p_values(
@@ -99,13 +99,13 @@ def user_p_values(
         one["size"] if metric == "gauc" else np.ones(len(one["size"]))
         for one, _, metric in pairs
     ]
-    found = significance.paired_bootstraps(
+    tested = significance.paired_bootstraps(
         np.stack(differences, axis=1),
         pairs[0][0]["user"],
         np.stack(weights, axis=1),
         resamples=2_000,
     )
-    return [difference.p_value for difference in found]
+    return [difference.p_value for difference in tested]
 
 
 def below(p_values: dict[Any, float]) -> dict[Any, bool]:

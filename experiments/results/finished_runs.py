@@ -25,7 +25,7 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
         UserError: if they were made from several data or candidates, or by several
             recipes, or one of them is damaged.
     """
-    found = defaultdict(list)
+    by_model = defaultdict(list)
     for folder in run_manifest.folders(runs_dir / dataset / split, "*/seed-*"):
         if not run_manifest.is_finished(folder):
             raise UserError(
@@ -36,8 +36,8 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
         run_manifest.check(folder, run_manifest.OF_REPORTS)
         run = passport.read(folder)
         if run.passport["status"] == "complete":
-            found[folder.parent.name].append(run)
-    every = [run.passport for runs in found.values() for run in runs]
+            by_model[folder.parent.name].append(run)
+    every = [run.passport for runs in by_model.values() for run in runs]
     differing: dict[str, set[Any]] = {
         "prepared data": {one["data"]["sha256"] for one in every},
         "candidate seeds": {one["candidates"]["seed"] for one in every},
@@ -50,7 +50,8 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
                 "cannot share a table. Delete the ones that are out of date."
             )
     return {
-        model: sorted(runs, key=lambda run: run.seed) for model, runs in found.items()
+        model: sorted(runs, key=lambda run: run.seed)
+        for model, runs in by_model.items()
     }
 
 
@@ -62,10 +63,10 @@ def models_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
     Raises:
         UserError: if there is none.
     """
-    found = read_runs(runs_dir, dataset, split)
+    by_model = read_runs(runs_dir, dataset, split)
     kept = {
         folder: runs
-        for folder, runs in found.items()
+        for folder, runs in by_model.items()
         if not (variants.is_study(folder) or any(map(is_leaky, runs)))
     }
     if not kept:
@@ -81,12 +82,12 @@ def is_leaky(run: Run) -> bool:
 
 def left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
     """A sentence for each model of the data set that no table of results takes."""
-    found = read_runs(runs_dir, dataset, split)
+    by_model = read_runs(runs_dir, dataset, split)
     return [
         f"{display_name(folder)} is left out: in the released computation a row's "
         "place in its batch, and so its label, reaches the network "
         "(docs/released_code.md). `python -m experiments.waterfall` measures it."
-        for folder, runs in found.items()
+        for folder, runs in by_model.items()
         if any(map(is_leaky, runs))
     ]
 
@@ -94,73 +95,84 @@ def left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
 def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
     """What a reader of these runs has to know."""
     every = [run for runs in by_model.values() for run in runs]
-    found = []
+    warnings = []
     edited = sum(run.passport["commit"].endswith(provenance.DIRTY) for run in every)
     if edited:
-        found.append(
+        warnings.append(
             f"{edited} of {len(every)} runs were made by code that differs from its "
             f'commit, marked "{provenance.DIRTY}".'
         )
     unknown = sum(not run_manifest.can_check(run.folder) for run in every)
     if unknown:
-        found.append(
+        warnings.append(
             f"{unknown} of {len(every)} runs are of a version without manifests: "
             "whether their passports and ranks are as they were written cannot be told."
         )
     commits = sorted({provenance.short(run.passport["commit"]) for run in every})
     if len(commits) > 1:
-        found.append(f"The runs come from several commits: {', '.join(commits)}.")
+        warnings.append(f"The runs come from several commits: {', '.join(commits)}.")
     machines = {json.dumps(run.passport["machine"], sort_keys=True) for run in every}
     if len(machines) > 1:
-        found.append("The runs come from several machines; costs do not compare.")
+        warnings.append("The runs come from several machines; costs do not compare.")
     budgets = sorted({run.passport["training"]["max_epochs"] for run in every} - {0})
     if len(budgets) > 1:
-        found.append(
+        warnings.append(
             f"The runs have several budgets: {', '.join(map(str, budgets))} epochs."
         )
-    found += _unfinished(every)
+    warnings += _unfinished(every)
     seeds = {run.seed for run in every}
     for model in ordered(by_model):
         missing = sorted(seeds - {run.seed for run in by_model[model]})
         if missing:
             names = ", ".join(map(str, missing))
-            found.append(f"{display_name(model)} lacks the seeds {names}.")
+            warnings.append(f"{display_name(model)} lacks the seeds {names}.")
         looks = ledger.looks(by_model[model][0].folder.parent)
         for run in by_model[model]:
-            trained_by = run.passport["training"].get("commits", [])
-            if len(trained_by) > 1:
-                found.append(
-                    f"{display_name(model)}, seed {run.seed}: stopped and gone on "
-                    "with by other code; the commits of its training: "
-                    f"{', '.join(map(provenance.short, trained_by))}."
-                )
-            versions = run.passport["training"].get("tensorflow", [])
-            if len(versions) > 1:
-                found.append(
-                    f"{display_name(model)}, seed {run.seed}: stopped and gone on "
-                    f"with under another TensorFlow; its versions: "
-                    f"{', '.join(versions)}."
-                )
-            if run_manifest.lacks_look(run.folder):
-                found.append(
-                    f"{display_name(model)}, seed {run.seed}: lines of the ledger that "
-                    "were there when the run was finished are gone, so that how often "
-                    "its test instances were ranked cannot be told."
-                )
-            own = [look for look in looks if look["run"] == run.folder.name]
-            trainings = {look["weights_sha256"] for look in own}
-            if len(trainings) > 1:
-                found.append(
-                    f"{display_name(model)}, seed {run.seed}: the ledger says that "
-                    f"the test instances were ranked for {len(trainings)} trainings."
-                )
-        found += _ties(model, by_model[model])
+            warnings += _of_run(model, run, looks)
+        warnings += _ties(model, by_model[model])
         if model.endswith(f"-{NO_TIMES}"):
-            found.append(
+            warnings.append(
                 f"{display_name(model)}: the data has no times, which this model is "
                 "made for; it runs with all of them zero."
             )
-    return found
+    return warnings
+
+
+def _of_run(model: str, run: Run, looks: list[dict[str, Any]]) -> list[str]:
+    """What a reader has to know of one run.
+
+    Args:
+        model: the name of the folder that holds the model's runs.
+        run: one of them.
+        looks: the ledger's lines on all of them.
+    """
+    name = f"{display_name(model)}, seed {run.seed}"
+    warnings = []
+    trained_by = run.passport["training"].get("commits", [])
+    if len(trained_by) > 1:
+        warnings.append(
+            f"{name}: stopped and gone on with by other code; the commits of its "
+            f"training: {', '.join(map(provenance.short, trained_by))}."
+        )
+    versions = run.passport["training"].get("tensorflow", [])
+    if len(versions) > 1:
+        warnings.append(
+            f"{name}: stopped and gone on with under another TensorFlow; its versions: "
+            f"{', '.join(versions)}."
+        )
+    if run_manifest.lacks_look(run.folder):
+        warnings.append(
+            f"{name}: lines of the ledger that were there when the run was finished "
+            "are gone, so that how often its test instances were ranked cannot be told."
+        )
+    own = [look for look in looks if look["run"] == run.folder.name]
+    trainings = {look["weights_sha256"] for look in own}
+    if len(trainings) > 1:
+        warnings.append(
+            f"{name}: the ledger says that the test instances were ranked for "
+            f"{len(trainings)} trainings."
+        )
+    return warnings
 
 
 def _unfinished(runs: list[Run]) -> list[str]:
@@ -192,10 +204,10 @@ def _ties(model: str, runs: Sequence[Run]) -> list[str]:
 
 
 def to_jsonl(runs_dir: Path, dataset: str, split: str) -> str:
-    """The by_model of a data set, one a line: what its tables can be traced to."""
-    found = read_runs(runs_dir, dataset, split)
+    """The passports of a data set's runs, one a line: its tables trace to them."""
+    by_model = read_runs(runs_dir, dataset, split)
     return "".join(
         json.dumps(run.passport) + "\n"
-        for _, runs in sorted(found.items())
+        for _, runs in sorted(by_model.items())
         for run in runs
     )

@@ -78,9 +78,9 @@ def paired_bootstraps(
         # Times that each user is drawn: [count, users].
         drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), count)
         means.append(drawn @ sums / (drawn @ sizes))
-    found = _without_rounding(np.concatenate(means))  # [resamples, k]
+    resampled = _without_rounding(np.concatenate(means))  # [resamples, k]
     whole = sums.sum(axis=0) / sizes.sum(axis=0)
-    return [_difference(*pair) for pair in zip(whole, found.T)]
+    return [_difference(*pair) for pair in zip(whole, resampled.T)]
 
 
 def _without_rounding(values: np.ndarray) -> np.ndarray:
@@ -94,11 +94,11 @@ def _by_user(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     )
 
 
-def _difference(mean: float, found: np.ndarray) -> Difference:
-    low, high = np.quantile(found, [0.025, 0.975])
+def _difference(mean: float, resampled: np.ndarray) -> Difference:
+    low, high = np.quantile(resampled, [0.025, 0.975])
     # One more than counted: a bootstrap cannot show a probability of zero.
-    tail = int(min(np.sum(found <= 0.0), np.sum(found >= 0.0))) + 1
-    p_value = min(1.0, 2.0 * tail / (len(found) + 1))
+    tail = int(min(np.sum(resampled <= 0.0), np.sum(resampled >= 0.0))) + 1
+    p_value = min(1.0, 2.0 * tail / (len(resampled) + 1))
     return Difference(float(mean), float(low), float(high), float(p_value))
 
 

@@ -66,15 +66,15 @@ def attainable(row: Row, metric: str) -> tuple[float, float] | None:
     signed = [(sign, name) for name in others for sign in (1, -1)]
     bounds = []
     for direction in (1, -1):
-        found = optimize.linprog(
+        optimum = optimize.linprog(
             direction * _WORTH[metric],
             A_ub=[sign * _WORTH[name] for sign, name in signed],
             b_ub=[sign * printed[name] + _ROUNDING for sign, name in signed],
             bounds=(0, 1),
         )
-        if not found.success:
+        if not optimum.success:
             return None
-        bounds.append(direction * found.fun)
+        bounds.append(direction * optimum.fun)
     return bounds[0], bounds[1]
 
 

@@ -113,8 +113,8 @@ def report(
         f"the {_CUTOFF} recommended, out of all {data['items']:,}?",
         "",
     ]
-    for model, found in ranks.items():
-        hits = (found["rank_pessimistic"] < _CUTOFF).mean()
+    for model, model_ranks in ranks.items():
+        hits = (model_ranks["rank_pessimistic"] < _CUTOFF).mean()
         lines.append(
             f"  {NAMES.get(model, model):<12} {hits:6.2%} of the test events"
             f" ({chances[model]:.2%} in validation)"
@@ -144,15 +144,15 @@ def _compared(best: str, other: str, ranks: dict[str, pd.DataFrame]) -> str:
         for model in (best, other)
     ]
     users = ranks[best]["user"].to_numpy()
-    (found,) = significance.paired_bootstraps(np.subtract(*hits)[:, None], users)
+    (difference,) = significance.paired_bootstraps(np.subtract(*hits)[:, None], users)
     mine, theirs = NAMES.get(best, best), NAMES[other]
     span = (
-        f"{100 * found.mean:+.2f} hits in 100 test events, 95% interval "
-        f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
+        f"{100 * difference.mean:+.2f} hits in 100 test events, 95% interval "
+        f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
     )
-    if found.low > 0:
+    if difference.low > 0:
         return f"{mine} beats {theirs}: {span}."
-    if found.high < 0:
+    if difference.high < 0:
         return (
             f"{theirs} beats {mine} on the test events ({span}), though validation "
             "preferred the latter: take the simpler one if this stays so."

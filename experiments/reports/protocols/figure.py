@@ -70,8 +70,16 @@ def _draw_places(
         label: places(columns.get(column, {})) for label, (column, _) in _DRAWN.items()
     }
     for model, height in heights.items():
-        found = [by_model[model] for by_model in drawn.values() if model in by_model]
-        axis.plot(found, [height] * len(found), color="#bbbbbb", linewidth=1, zorder=1)
+        model_places = [
+            by_model[model] for by_model in drawn.values() if model in by_model
+        ]
+        axis.plot(
+            model_places,
+            [height] * len(model_places),
+            color="#bbbbbb",
+            linewidth=1,
+            zorder=1,
+        )
     for number, (label, by_model) in enumerate(drawn.items()):
         axis.scatter(
             list(by_model.values()),

@@ -74,11 +74,11 @@ def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, MeanAndSd]]:
     cells: dict[Column, dict[str, MeanAndSd]] = {}
     for protocol, grouping in columns:
         for model, runs in by_model.items():
-            found = [
+            by_run = [
                 run.passport["metrics"]["test"].get(protocol, {}).get(grouping)
                 for run in runs
             ]
-            values = [one[metric] for one in found if one]
+            values = [one[metric] for one in by_run if one]
             if len(values) == len(runs):
                 column = cells.setdefault((protocol, grouping), {})
                 column[model] = significance.mean_and_sd(values)

@@ -34,10 +34,10 @@ def audit_models(
     if output:
         _check_output(output)
     names = list(MODELS) if model == ALL else [model]
-    found = [subjects.find(name, variant, assignments, recipe) for name in names]
+    audited = [subjects.find(name, variant, assignments, recipe) for name in names]
     audits = []
     with runs.grounds(seed) as ground:
-        for subject in found:
+        for subject in audited:
             audits.append(runs.audit(subject, ground, seed))
             sys.stderr.write(f"{report.conclusion(audits[-1])}\n")
     text = report.to_markdown(audits, seed)

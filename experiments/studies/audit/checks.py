@@ -82,12 +82,12 @@ def take(batch: NumpyBatch, rows: Any) -> NumpyBatch:
     return {key: value[rows] for key, value in batch.items()}
 
 
-def change(found: np.ndarray, expected: np.ndarray) -> float:
+def change(scores: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference, in standard deviations of what was expected."""
-    if np.array_equal(found, expected):
+    if np.array_equal(scores, expected):
         return 0.0
     spread = float(expected.std())
-    return float(np.abs(found - expected).max()) / spread if spread else np.inf
+    return float(np.abs(scores - expected).max()) / spread if spread else np.inf
 
 
 def _row_order(score: Score, batch: NumpyBatch) -> Pair:
@@ -98,19 +98,19 @@ def _row_order(score: Score, batch: NumpyBatch) -> Pair:
 def _batch_size(score: Score, batch: NumpyBatch) -> Pair:
     size = len(batch["user"])
     parts = [*np.split(np.arange(size), [size // 3]), *np.arange(size)[:, None]]
-    found = [score(take(batch, rows)) for rows in parts]
+    scores = [score(take(batch, rows)) for rows in parts]
     expected = score(batch)
-    return np.concatenate(found), np.concatenate([expected, expected])
+    return np.concatenate(scores), np.concatenate([expected, expected])
 
 
 def _other_users(score: Score, batch: NumpyBatch) -> Pair:
     size = len(batch["user"])
-    found = np.empty_like(expected := score(batch))
+    scores = np.empty_like(expected := score(batch))
     for kept in (np.arange(0, size, 2), np.arange(1, size, 2)):
         order = np.resize(kept, size)  # Every other row gives way to a copy.
         order[kept] = kept
-        found[kept] = score(take(batch, order))[kept]
-    return found, expected
+        scores[kept] = score(take(batch, order))[kept]
+    return scores, expected
 
 
 def _padding(score: Score, batch: NumpyBatch) -> Pair:
@@ -125,14 +125,14 @@ def _padding(score: Score, batch: NumpyBatch) -> Pair:
 def _candidate_order(score: Score, batch: NumpyBatch) -> Pair:
     # Against what stands first: the target's column must end up elsewhere.
     order = np.arange(batch["candidates"].shape[1])[::-1]
-    found = score({**batch, "candidates": batch["candidates"][:, order]})
-    return found, score(batch)[:, order]
+    scores = score({**batch, "candidates": batch["candidates"][:, order]})
+    return scores, score(batch)[:, order]
 
 
 def _one_by_one(score: Score, batch: NumpyBatch) -> Pair:
     columns = batch["candidates"].T[:, :, None]
-    found = [score({**batch, "candidates": column}) for column in columns]
-    return np.concatenate(found, axis=1), score(batch)
+    scores = [score({**batch, "candidates": column}) for column in columns]
+    return np.concatenate(scores, axis=1), score(batch)
 
 
 # Two scorings of a batch that must agree, whatever the model.
@@ -161,10 +161,10 @@ def repeated(score: Score, again: Score, batch: NumpyBatch) -> Finding:
 def encoded(by_encode: Score, score: Score, batch: NumpyBatch) -> Finding:
     """Not applicable where `encode` refuses a batch that has no candidates."""
     try:
-        found = by_encode(batch)
+        scores = by_encode(batch)
     except (ValueError, KeyError, NotImplementedError) as error:
         return Finding(NOT_APPLICABLE, reason=f"`encode` refuses: {error}")
-    return Finding.of(change(found, score(batch)), SCORE_BOUND)
+    return Finding.of(change(scores, score(batch)), SCORE_BOUND)
 
 
 def ranks(scorer: Scorer, part: str, rows: np.ndarray) -> Finding:
@@ -172,9 +172,9 @@ def ranks(scorer: Scorer, part: str, rows: np.ndarray) -> Finding:
     order = np.random.default_rng(1).permutation(len(rows))
     expected = scorer.ranker.rank(part, "uni1000", rows=rows).ranks
     small = scorer.ranker.altered(batch_size=_SMALL_BATCH)
-    found = small.rank(part, "uni1000", rows=rows[order]).ranks
-    moved = (found.pessimistic != expected.pessimistic[order]) | (
-        found.optimistic != expected.optimistic[order]
+    reordered = small.rank(part, "uni1000", rows=rows[order]).ranks
+    moved = (reordered.pessimistic != expected.pessimistic[order]) | (
+        reordered.optimistic != expected.optimistic[order]
     )
     return Finding.of(float(moved.mean()), RANK_BOUND)
 
@@ -190,9 +190,9 @@ def later_events(
     instances = data.instances[part][rows]
     candidates = lists_of_all(data, part)[rows]
     expected = scorer.ranker.score_lists(instances, candidates)
-    found = scorer.ranker.altered(data=changed).score_lists(instances, candidates)
+    scores = scorer.ranker.altered(data=changed).score_lists(instances, candidates)
     real = candidates != PADDING_ID
-    return Finding.of(change(found[real], expected[real]), SCORE_BOUND)
+    return Finding.of(change(scores[real], expected[real]), SCORE_BOUND)
 
 
 def chance(scorer: Scorer, instances: np.ndarray, candidates: np.ndarray) -> Finding:
@@ -211,8 +211,8 @@ def gauc_of(
     """
     scores = scorer.ranker.score_lists(instances, candidates)
     valid = candidates[:, 1:] != PADDING_ID
-    found = metrics.rank_scores(scores[:, 0], scores[:, 1:], valid)
-    negatives, weights = found.negatives, found.negatives + 1
+    list_ranks = metrics.rank_scores(scores[:, 0], scores[:, 1:], valid)
+    negatives, weights = list_ranks.negatives, list_ranks.negatives + 1
     variances = (negatives + 2) / (12 * negatives)
     deviation = np.sqrt(np.sum(weights**2 * variances)) / np.sum(weights)
-    return metrics.instance_metrics(found)["gauc"], float(_DEVIATIONS * deviation)
+    return metrics.instance_metrics(list_ranks)["gauc"], float(_DEVIATIONS * deviation)

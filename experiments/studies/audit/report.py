@@ -114,9 +114,8 @@ def _notes(audits: list[Audit], seed: int) -> list[str]:
 
 
 def _learned(audits: list[Audit]) -> str:
-    found = ", ".join(f"{audit.planted:.3f}" for audit in audits[:1])
     text = (
-        f"GAUC over the users with planted interests: {found}."
+        f"GAUC over the users with planted interests: {audits[0].planted:.3f}."
         if len(audits) == 1
         else "planted: GAUC over the users with planted interests."
     )

@@ -60,7 +60,9 @@ class Audit:
 
     @property
     def leaks(self) -> list[str]:
-        return [name for name, found in self.findings.items() if found.verdict == LEAK]
+        return [
+            name for name, finding in self.findings.items() if finding.verdict == LEAK
+        ]
 
     @property
     def has_learned(self) -> bool:
@@ -110,16 +112,16 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
     try:
         with _in_a_sentence(f"{subject.name} cannot be audited"):
             scorer = trained(subject, ground, ground.world.data, seed)
-            found = findings(scorer, ground, subject.config.max_history, seed)
-            if NOT_REPEATABLE not in found.values():
-                found["test events"] = trained_again(subject, scorer, ground, seed)
+            by_check = findings(scorer, ground, subject.config.max_history, seed)
+            if NOT_REPEATABLE not in by_check.values():
+                by_check["test events"] = trained_again(subject, scorer, ground, seed)
             planted, bound = _planted(scorer, ground.world)
     except training.Interrupted as stop:
         raise KeyboardInterrupt from stop
     return Audit(
         name=subject.name,
         arguments=subject.config.arguments,
-        findings={name: found[name] for name in CHECKS},
+        findings={name: by_check[name] for name in CHECKS},
         planted=planted,
         planted_bound=bound,
         seconds=round(time.perf_counter() - started, 1),
@@ -136,18 +138,18 @@ def findings(
     noise = world.is_noise(tests)
     rng = np.random.default_rng(seed)
     batch = comparison_batch(world, max_history)
-    found = {
+    by_check = {
         "noise": checks.chance(scorer, tests[noise], own[noise]),
         "random targets": checks.chance(scorer, tests, lists.shuffled(own, rng)),
         "repeated call": checks.repeated(scorer, scorer.again, batch),
     }
     if checks.change(scorer(batch), scorer(batch)) > SCORE_BOUND:
-        return {**dict.fromkeys(CHECKS, NOT_REPEATABLE), **found}
+        return {**dict.fromkeys(CHECKS, NOT_REPEATABLE), **by_check}
     for name in checks.COMPARISONS:
-        found[name] = checks.compare(name, scorer, batch)
+        by_check[name] = checks.compare(name, scorer, batch)
     rows = np.linspace(0, len(tests) - 1, _LISTS).astype(int)
     return {
-        **found,
+        **by_check,
         "encode": checks.encoded(scorer.encoded, scorer, batch),
         "ranks": checks.ranks(scorer, "test", rows),
         "later events": checks.later_events(
@@ -162,8 +164,8 @@ def trained_again(
     """Whether training beside other test events ends elsewhere than `scorer`."""
     batch = comparison_batch(ground.world, subject.config.max_history)
     expected = scorer(batch)
-    found = trained(subject, ground, ground.tested, seed)(batch)
-    difference = checks.change(found, expected)
+    scores = trained(subject, ground, ground.tested, seed)(batch)
+    difference = checks.change(scores, expected)
     if difference > 0.0:
         repeat = trained(subject, ground, ground.world.data, seed)(batch)
         if checks.change(repeat, expected) > 0.0:

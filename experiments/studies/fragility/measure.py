@@ -80,19 +80,19 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
     orders = [order for order in DRAWS if order != REDRAWN or data.has_times]
     if not data.has_times:
         logging.info("The order of simultaneous events is unknown: no times.")
-    found: dict[str, list[dict[str, Any]]] = {}
+    draws_by_order: dict[str, list[dict[str, Any]]] = {}
     tables = []
     for order in orders:
         count = DRAWS[order]
         opened.record_look(f"{PROTOCOL}, {order} order, draws: {count}")
-        found[order] = []
+        draws_by_order[order] = []
         for number, (seen, ranking, kept) in enumerate(
             draw(opened.ranker, data, order)
         ):
             # A model that counts may know nothing of the candidates from a history
             # that has nothing to do with them: its ties then count against it.
             values = rankings.summarise(ranking, may_tie=order == ANOTHER_USER)
-            found[order].append({**kept, "metrics": values})
+            draws_by_order[order].append({**kept, "metrics": values})
             table = rankings.ranks_table(seen, ranking, PROTOCOL)
             tables.append(table.assign(order=order, draw=number))
             logging.info("%s: %s order, %d of %d", run_dir, order, number + 1, count)
@@ -106,7 +106,7 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
         "commit": provenance.commit(),
         "instances": len(instances),
         "simultaneous": simultaneous,
-        "orders": found,
+        "orders": draws_by_order,
     }
     # In the place of one of fewer orders, if there is one.
     with atomic.whole_folder(folder) as partial:

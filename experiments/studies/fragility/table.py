@@ -62,16 +62,16 @@ def measured(runs_dir: Path, dataset: str, split: str) -> dict[str, list[LookedI
     Raises:
         UserError: if there is no finished run at all.
     """
-    found: dict[str, list[LookedInto]] = {}
+    looked_into: dict[str, list[LookedInto]] = {}
     by_model = finished_runs.models_runs(runs_dir, dataset, split)
     for model in ordered(by_model):
         for run in by_model[model]:
             results = measure.read_results(run.folder)
             if results is not None:
-                found.setdefault(model, []).append(
+                looked_into.setdefault(model, []).append(
                     LookedInto(run.folder, run.passport, results)
                 )
-    return found
+    return looked_into
 
 
 def make_table(runs_dir: Path, dataset: str, split: str) -> FragilityTable:
@@ -109,8 +109,8 @@ def taus(table: FragilityTable, order: str, metric: str) -> list[float]:
     draws = np.stack(
         [by[order]["instance"][metric] for by in table.values.values()], axis=1
     )  # [draws, models]
-    found = [significance.kendall_tau(stored, values) for values in draws]
-    return [tau for tau in found if tau is not None]
+    all_taus = [significance.kendall_tau(stored, values) for values in draws]
+    return [tau for tau in all_taus if tau is not None]
 
 
 def _values(
@@ -161,12 +161,12 @@ def _by_users(
             for order in (STORED, *ALTERED)
         )
         for order, other in zip(ALTERED, others):
-            found = comparison.user_p_values(
+            of_metrics = comparison.user_p_values(
                 [(stored, other, metric) for metric in METRICS]
             )
-            for metric, p_value in zip(METRICS, found):
+            for metric, p_value in zip(METRICS, of_metrics):
                 p_values[order, metric][model] = p_value
-    below = {key: comparison.below(found) for key, found in p_values.items()}
+    below = {key: comparison.below(of_models) for key, of_models in p_values.items()}
     return {
         order: {
             model: {metric: below[order, metric][model] for metric in METRICS}

@@ -65,7 +65,7 @@ def _look(run_dir: Path, data_dir: Path) -> Path:
     wins = count_wins(model, opened.data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"
     ranking = opened.ranker.rank("test", "uni1000", group_users=True)
-    found = {
+    of_sum = {
         "level_pooling": "sum",
         "commit": provenance.commit(),
         "metrics": {"test": {"uni1000": rankings.summarise(ranking)}},
@@ -73,7 +73,7 @@ def _look(run_dir: Path, data_dir: Path) -> Path:
     table = rankings.ranks_table(opened.data, ranking, "uni1000")
     with atomic.whole_folder(folder) as partial:
         wins.to_csv(partial / WINS, index=False)
-        atomic.write_json(partial / SUM, found)
+        atomic.write_json(partial / SUM, of_sum)
         run_folder.write_ranks(partial, table)
         manifest.write(partial, FOLDER, look=ledger.last_look(run_dir))
     return folder
@@ -132,5 +132,4 @@ def _level_logits(
 
     batch: dict[str, Any] = gather_histories(data, instances, max_history)
     batch["candidates"] = candidates
-    found = model(batch, training=False, return_levels=True)
-    return found.numpy()
+    return model(batch, training=False, return_levels=True).numpy()

@@ -53,13 +53,15 @@ class Evaluator:
         self._functions: dict[Any, Any] = {}
 
     def metrics(self, lists: Lists) -> dict[str, dict[str, float]]:
-        """By grouping."""
+        """The lists' metrics, by user and by instance."""
         scores = self._scores(lists)
+        positive, negatives = scores[:, 0], scores[:, 1:]
         valid = lists.candidates[:, 1:] != PADDING_ID
-        users, found = lists.instances[:, 0], (scores[:, 0], scores[:, 1:], valid)
+        pooled = metrics.pool_users(lists.instances[:, 0], positive, negatives, valid)
+        ranks = metrics.rank_scores(positive, negatives, valid)
         return {
-            "user": metrics.user_metrics(metrics.pool_users(users, *found)),
-            "instance": metrics.instance_metrics(metrics.rank_scores(*found)),
+            "user": metrics.user_metrics(pooled),
+            "instance": metrics.instance_metrics(ranks),
         }
 
     def _scores(self, lists: Lists) -> np.ndarray:
@@ -106,19 +108,19 @@ def views(
     step: str,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Metrics by grouping: as the step has it; for the first, other views too."""
-    found = {"as trained": evaluator.metrics(test)}
+    by_view = {"as trained": evaluator.metrics(test)}
     if step != "released":
-        return found
+        return by_view
     # The first negative takes the target's place, and the target takes its.
     swapped = test.candidates.copy()
     swapped[:, [0, 1]] = swapped[:, [1, 0]]
     lists = Lists(test.instances, swapped)
-    found["random targets"] = evaluator.metrics(lists)
+    by_view["random targets"] = evaluator.metrics(lists)
     as_trained = model.at_paper
     model.at_paper = as_trained | {"row_order"}
-    found["rows shuffled"] = evaluator.metrics(test)
+    by_view["rows shuffled"] = evaluator.metrics(test)
     model.at_paper = as_trained
-    return found
+    return by_view
 
 
 def candidate_lists(
@@ -143,5 +145,5 @@ def chance(lists: Lists) -> dict[str, float]:
         "ndcg@5": 1 / np.log2(np.arange(2, 7)),
         "mrr@5": 1 / np.arange(1, 6),
     }
-    found = {key: float(np.mean(gain.sum() / sizes)) for key, gain in gains.items()}
-    return {"gauc": 0.5, **found}
+    at_five = {key: float(np.mean(gain.sum() / sizes)) for key, gain in gains.items()}
+    return {"gauc": 0.5, **at_five}

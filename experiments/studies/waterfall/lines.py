@@ -81,7 +81,7 @@ def _by_seed(
 def _view(
     name: str, selection: str = "test", grouping: str = "instance"
 ) -> Callable[[Any], Metrics]:
-    return lambda found: found[selection][name][grouping]
+    return lambda selections: selections[selection][name][grouping]
 
 
 def over_seeds(by_seed: dict[int, Metrics], metric: str) -> tuple[float, float | None]:

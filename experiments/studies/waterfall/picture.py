@@ -28,7 +28,6 @@ def draw(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.lines import Line2D
 
     plt.rcParams["svg.fonttype"] = "none"  # Text stays text.
     plt.rcParams["svg.hashsalt"] = "waterfall"  # The same file for the same numbers.
@@ -38,24 +37,8 @@ def draw(
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 6.2), sharey=True)
     for axis, metric in zip(axes, SHOWN):
         for place, (step, by_seed) in enumerate(lines):
-            color, marker, fill = _HONEST, "o", _HONEST
-            if step in ("released", "grouping"):
-                color, marker, fill = _LEAKY, "s", _LEAKY
-            elif step in mixing:
-                color, marker, fill = _LEAKY, "s", "white"
-            mean, sd = over_seeds(by_seed, metric)
-            seeds = [values[metric] for values in by_seed.values()]
-            axis.plot(seeds, [place] * len(seeds), "|", color=color, ms=9, mew=1)
-            axis.errorbar(
-                mean, place, xerr=sd, fmt=marker, color=color, mfc=fill, ms=6, capsize=3
-            )
-            axis.annotate(
-                f"{mean:.3f}",
-                (1.02, place),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                fontsize=8,
-            )
+            marks = _marks(step, step in mixing)
+            _draw_step(axis, place, metric, by_seed, *marks)
         means = [over_seeds(by_seed, metric)[0] for _, by_seed in lines]
         axis.plot(means, range(len(lines)), color="#CCCCCC", lw=1, zorder=0)
         for value, style in ((chance, ":"), (popularity["instance"], "--")):
@@ -72,6 +55,52 @@ def draw(
     axes[0].set_yticks(range(len(lines)), labels, ha="left")
     axes[0].tick_params(axis="y", pad=105)
     axes[0].invert_yaxis()
+    _add_legend(figure)
+    figure.suptitle(f"From the released computation to the paper's: {title(runs)}")
+    figure.tight_layout(rect=(0, 0.05, 1, 1), w_pad=3)
+    for kind in ("png", "svg"):
+        with atomic.whole_file(folder / f"waterfall.{kind}") as partial:
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
+    plt.close(figure)
+
+
+def _marks(step: str, mixes: bool) -> tuple[str, str, str]:
+    """A step's colour, marker and fill."""
+    if step in ("released", "grouping"):
+        return _LEAKY, "s", _LEAKY
+    if mixes:
+        return _LEAKY, "s", "white"
+    return _HONEST, "o", _HONEST
+
+
+def _draw_step(
+    axis: Any,
+    place: int,
+    metric: str,
+    by_seed: dict[int, Metrics],
+    color: str,
+    marker: str,
+    fill: str,
+) -> None:
+    mean, sd = over_seeds(by_seed, metric)
+    seeds = [values[metric] for values in by_seed.values()]
+    axis.plot(seeds, [place] * len(seeds), "|", color=color, ms=9, mew=1)
+    axis.errorbar(
+        mean, place, xerr=sd, fmt=marker, color=color, mfc=fill, ms=6, capsize=3
+    )
+    axis.annotate(
+        f"{mean:.3f}",
+        (1.02, place),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=8,
+    )
+
+
+def _add_legend(figure: Any) -> None:
+    from matplotlib.lines import Line2D
+
     handles = [
         Line2D([], [], ls=style, marker=marker, color=color, mfc=fill, label=name)
         for name, color, marker, fill, style in (
@@ -85,10 +114,3 @@ def draw(
     figure.legend(
         handles=handles, loc="lower center", ncols=5, frameon=False, columnspacing=1.2
     )
-    figure.suptitle(f"From the released computation to the paper's: {title(runs)}")
-    figure.tight_layout(rect=(0, 0.05, 1, 1), w_pad=3)
-    for kind in ("png", "svg"):
-        with atomic.whole_file(folder / f"waterfall.{kind}") as partial:
-            metadata = {"Date": None} if kind == "svg" else None
-            figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
-    plt.close(figure)

@@ -129,7 +129,7 @@ def to_csv(runs: list[dict[str, Any]], popularity: dict[str, Metrics]) -> str:
 def caption(runs: list[dict[str, Any]]) -> str:
     """What was measured, on what, within which bounds, by which code."""
     first = runs[0]
-    data, budget, found = first["data"], first["budget"], first["evaluation"]
+    data, budget, evaluated = first["data"], first["budget"], first["evaluation"]
     seeds = sorted({run["seed"] for run in runs})
     commits = sorted({provenance.short(run["commit"]) for run in runs})
     train = min(budget["train_instances"] or data["train"], data["train"])
@@ -139,12 +139,12 @@ def caption(runs: list[dict[str, Any]]) -> str:
         f"interactions, split {first['split']}. Bounded work: epochs "
         f"{budget['epochs']}, {train:,} of {data['train']:,} training instances, T = "
         f"{budget['max_history']}, the best of {budget['checks']} checks; "
-        f"{found['instances']:,} of {data['test']:,} test instances, those of "
-        f"{found['users']:,} users drawn with a fixed seed, each against {negatives}. "
-        f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation over seeds. "
-        "Ties count against the positive. Over so many lists chance alone has a "
-        f"standard deviation of {chance_deviation(runs):.3f} in GAUC, the same lists "
-        f"for all lines and seeds. Commit {', '.join(commits)}, "
+        f"{evaluated['instances']:,} of {data['test']:,} test instances, those of "
+        f"{evaluated['users']:,} users drawn with a fixed seed, each against "
+        f"{negatives}. Seeds {', '.join(map(str, seeds))}; mean ± standard deviation "
+        "over seeds. Ties count against the positive. Over so many lists chance "
+        f"alone has a standard deviation of {chance_deviation(runs):.3f} in GAUC, the "
+        f"same lists for all lines and seeds. Commit {', '.join(commits)}, "
         f"{first['machine']['cpu']}, {first['machine']['cores']} cores."
     )
 

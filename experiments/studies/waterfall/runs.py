@@ -72,14 +72,7 @@ def run_step(
     }
     identity = json.loads(json.dumps(identity))  # As it will be read again.
     if path.exists():
-        found = json.loads(path.read_text())
-        other = sorted(key for key in identity if found.get(key) != identity[key])
-        if other:
-            raise UserError(
-                f"{path} holds a run with another {', '.join(other)}. "
-                "Choose another --output_dir, or delete that file."
-            )
-        return found
+        return _stored(path, identity)
     logging.info("%s, seed %d", step, seed)
     data = _bounded(data, budget)
     keras.backend.clear_session()
@@ -90,10 +83,10 @@ def run_step(
     evaluator = Evaluator(model, data, config)
     trained, best = _train(model, evaluator, budget, seed, test, selections)
     started = time.perf_counter()
-    found = {}
+    test_metrics = {}
     for selection, weights in best.items():
         model.set_weights(weights)
-        found[selection] = views(model, evaluator, test, step)
+        test_metrics[selection] = views(model, evaluator, test, step)
     content = {
         "status": "complete",
         "model": "mgnm",
@@ -110,11 +103,22 @@ def run_step(
             "users": len(np.unique(test.instances[:, 0])),
             "chance": chance(test),
         },
-        "metrics": {"test": found},
+        "metrics": {"test": test_metrics},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, content)
     return content
+
+
+def _stored(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    stored = json.loads(path.read_text())
+    other = sorted(key for key in identity if stored.get(key) != identity[key])
+    if other:
+        raise UserError(
+            f"{path} holds a run with another {', '.join(other)}. "
+            "Choose another --output_dir, or delete that file."
+        )
+    return stored
 
 
 def run_path(folder: Path, step: str, seed: int) -> Path:
