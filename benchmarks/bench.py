@@ -94,13 +94,13 @@ def _read_baseline(path: str | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        found = json.loads(Path(path).read_text())
-        found["workloads"]
+        baseline = json.loads(Path(path).read_text())
+        baseline["workloads"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"--baseline: {path} is not a file that --output wrote ({error})."
         ) from error
-    return found
+    return baseline
 
 
 def _measure_all(models: list[str], folder: Path) -> dict[str, Any]:

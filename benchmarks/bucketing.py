@@ -73,18 +73,18 @@ def main() -> None:
 
 def _compare(data: PreparedData, model: str, seeds: list[int]) -> dict[str, Any]:
     """Validation metrics by seed of both orders, and the mean seconds of an epoch."""
-    found: dict[str, Any] = {"like": [], "random": []}
+    by_order: dict[str, Any] = {"like": [], "random": []}
     seconds: dict[str, list[float]] = {"like": [], "random": []}
     for seed in seeds:
-        for order in found:
+        for order in by_order:
             passport = _train(data, model, seed, order)
             metrics = passport["metrics"]["valid"]
-            found[order].append({name: metrics[name] for name in _METRICS})
+            by_order[order].append({name: metrics[name] for name in _METRICS})
             training = passport["training"]
             seconds[order].append(training["seconds"] / training["epochs"])
-            sys.stderr.write(f"{model}, seed {seed}, {order}: {found[order][-1]}\n")
+            sys.stderr.write(f"{model}, seed {seed}, {order}: {by_order[order][-1]}\n")
     means = {order: round(statistics.mean(of), 2) for order, of in seconds.items()}
-    return {**found, "epoch_s": means}
+    return {**by_order, "epoch_s": means}
 
 
 def _train(data: PreparedData, model: str, seed: int, order: str) -> dict[str, Any]:

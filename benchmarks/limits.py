@@ -201,7 +201,7 @@ def _live(root: str, operands: dict[str, list[str]]) -> set[str]:
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    found: dict[str, list[str]] = {}
+    computations: dict[str, list[str]] = {}
     entry, current = "", ""
     for line in hlo.splitlines():
         header = re.match(
@@ -209,12 +209,12 @@ def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
         )
         if header and not line.startswith("HloModule"):
             current = header.group(2) or header.group(4)
-            found[current] = []
+            computations[current] = []
             if line.startswith("ENTRY"):
                 entry = current
         elif current and " = " in line:
-            found[current].append(line)
-    return found, entry
+            computations[current].append(line)
+    return computations, entry
 
 
 def _read(

@@ -24,13 +24,13 @@ def main(folder: str, histories: str) -> None:
 
     def ask(history: list[str]) -> float:
         began = time.perf_counter()
-        found = answer(
+        response = answer(
             history=tf.constant([history]),
             user=tf.constant([""]),
             k=tf.constant(10),
             exclude_seen=tf.constant(True),
         )
-        found["items"].numpy()
+        response["items"].numpy()
         return time.perf_counter() - began
 
     people = json.loads(histories)

@@ -85,12 +85,12 @@ def _by_length(folder: Path) -> list[dict[str, float]]:
     return [
         {
             "length": length,
-            "step_ms": round(1e3 * statistics.median(found), 2),
+            "step_ms": round(1e3 * statistics.median(seconds_of_steps), 2),
             "us_per_event": round(
-                1e6 * statistics.median(found) / (_BATCH_SIZE * length), 3
+                1e6 * statistics.median(seconds_of_steps) / (_BATCH_SIZE * length), 3
             ),
         }
-        for length, found in times.items()
+        for length, seconds_of_steps in times.items()
     ]
 
 

@@ -40,18 +40,18 @@ def speeds(result: dict[str, Any]) -> str:
             f"{prepare['prepare_s']} s, {prepare['peak_memory_gb']} GB at its peak.",
             "",
         ]
-    for name, found in result["workloads"].items():
-        rates = found["rates"]
+    for name, workload in result["workloads"].items():
+        rates = workload["rates"]
         lines += [
-            f"**{name}**: {found['users']:,} users, {found['items']:,} items, mean "
-            f"history {found['mean_history']}; measured product of the step's shape "
-            f"{rates['gemm_gflops']} GFLOP/s, of 1024³ {rates['large_gemm_gflops']}, "
-            f"copy {rates['copy_gb_per_s']} GB/s.",
+            f"**{name}**: {workload['users']:,} users, {workload['items']:,} items, "
+            f"mean history {workload['mean_history']}; measured product of the "
+            f"step's shape {rates['gemm_gflops']} GFLOP/s, of "
+            f"1024³ {rates['large_gemm_gflops']}, copy {rates['copy_gb_per_s']} GB/s.",
             "",
             "| model | " + " | ".join(_COLUMNS.values()) + " |",
             "| --- |" + " --- |" * len(_COLUMNS),
         ]
-        for model, figures in found["models"].items():
+        for model, figures in workload["models"].items():
             cells = [_cell(figures.get(key), key) for key in _COLUMNS]
             lines.append(f"| {model} | " + " | ".join(cells) + " |")
         lines.append("")
@@ -84,9 +84,9 @@ def ratios(result: dict[str, Any], baseline: dict[str, Any]) -> str:
         "| model | positives/s | ranked/s |",
         "| --- | --- | --- |",
     ]
-    for name, found in result["workloads"].items():
+    for name, workload in result["workloads"].items():
         before = baseline["workloads"].get(name, {}).get("models", {})
-        for model, figures in found["models"].items():
+        for model, figures in workload["models"].items():
             if model not in before:
                 continue
             cells = [
@@ -106,10 +106,10 @@ def peers(models: dict[str, dict[str, float]], library: str = "RecBole") -> str:
         f"| {library}: ranked/s | ours | ratio |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, found in models.items():
+    for name, rates in models.items():
         cells = [name]
         for kind in ("train", "rank"):
-            ours, theirs = found[f"our_{kind}"], found[f"their_{kind}"]
+            ours, theirs = rates[f"our_{kind}"], rates[f"their_{kind}"]
             cells += [f"{theirs:,.0f}", f"{ours:,.0f}", f"{ours / theirs:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -126,12 +126,12 @@ def bucketing(result: dict[str, Any]) -> str:
         "| s per epoch, like | random |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for model, found in result["models"].items():
-        for name in found["like"][0]:
-            like, random = ([of[name] for of in found[o]] for o in ("like", "random"))
+    for model, orders in result["models"].items():
+        for name in orders["like"][0]:
+            like, random = ([of[name] for of in orders[o]] for o in ("like", "random"))
             gains = [a - b for a, b in zip(like, random)]
             cells = [_spread(like), _spread(random), _spread(gains)]
-            seconds = [f"{found['epoch_s'][order]:,}" for order in ("like", "random")]
+            seconds = [f"{orders['epoch_s'][order]:,}" for order in ("like", "random")]
             lines.append(f"| {model} | {name} | " + " | ".join(cells + seconds) + " |")
     return "\n".join(lines) + "\n"
 

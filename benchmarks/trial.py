@@ -134,29 +134,29 @@ class Trial:
             self.full_speeds.append(self.rank(self._full_instances, "full"))
 
     def figures(self, rates: limits.Rates) -> dict[str, float]:
-        found = {
+        figures = {
             "parameters": sum(w.shape.num_elements() for w in self._model.weights),
             "ranked_per_s": round(statistics.median(self.rank_speeds)),
             "peak_mb": round(self.peak_mb),
         }
         if self.full_speeds:
-            found["full_per_s"] = round(statistics.median(self.full_speeds))
+            figures["full_per_s"] = round(statistics.median(self.full_speeds))
         if self._train_function is None:
-            return found
+            return figures
         speed = statistics.median(self.train_speeds)
-        found["first_step_s"] = round(self.first_step_s, 1)
-        found["positives_per_s"] = round(speed)
+        figures["first_step_s"] = round(self.first_step_s, 1)
+        figures["positives_per_s"] = round(speed)
         if self._model.fits_xla:
             work = self._work()
             limit = self.config.batch_size / rates.seconds(work)
-            found["step_gflop"] = round(work.flops / 1e9, 3)
-            found["step_mb"] = round(work.bytes / 1e6, 1)
-            found["gflops_per_s"] = round(
+            figures["step_gflop"] = round(work.flops / 1e9, 3)
+            figures["step_mb"] = round(work.bytes / 1e6, 1)
+            figures["gflops_per_s"] = round(
                 work.flops * speed / self.config.batch_size / 1e9, 1
             )
-            found["limit_positives_per_s"] = round(limit)
-            found["limit_share"] = round(speed / limit, 2)
-        return found
+            figures["limit_positives_per_s"] = round(limit)
+            figures["limit_share"] = round(speed / limit, 2)
+        return figures
 
     def train(self, steps: int, epoch: int) -> float:
         """Positives a second."""
