@@ -232,17 +232,17 @@ def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
     import pyarrow as pa
 
     texts = values.cast(pa.string()).to_pandas()
-    found = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     # pandas would take "now" and "today" for times, too.
-    bad = (found.isna() | ~texts.str.match(r"\s*\d")).to_numpy()
+    bad = (dates.isna() | ~texts.str.match(r"\s*\d")).to_numpy()
     if bad.any():
         row = int(bad.argmax())
         refuse(
             row,
             f"`{column}` is {'missing' if is_missing(values[row]) else _NO_DATE}",
         )
-    counts = found.astype("int64").to_numpy()
-    factor = UNITS[found.dt.unit]  # Nanoseconds in pandas 2, else microseconds.
+    counts = dates.astype("int64").to_numpy()
+    factor = UNITS[dates.dt.unit]  # Nanoseconds in pandas 2, else microseconds.
     whole = counts // factor
     if (whole * factor == counts).all():
         return whole

@@ -61,13 +61,13 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
         UserError: if it names none that can be joined, saying what is wrong with it.
     """
     text = environment.get(TF_CONFIG, "")
-    problem, found = _read(text)
-    if found is None:
+    problem, cluster = _read(text)
+    if cluster is None:
         raise UserError(
             f"--strategy=multi_worker reads the cluster from the variable {TF_CONFIG}, "
             f"as in {_FORM}: {problem}. Received: {text[:300] or 'nothing'}"
         )
-    return found
+    return cluster
 
 
 def _read(text: str) -> tuple[str, Cluster | None]:

@@ -64,15 +64,15 @@ def versions() -> dict[str, str]:
 
     from mgnm_tf import keras2
 
-    found = {
+    by_package = {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras2.VERSION,
     }
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            by_package[name] = metadata.version(name)
+    return by_package
 
 
 # After the commit of code that was edited since.

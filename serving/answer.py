@@ -50,12 +50,12 @@ def answer(
         UserError: for what is wrong with the request. No file is then written.
     """
     say_unknown(asked)
-    found = recommender.stream(asked, k, exclude_seen, candidates, at, index)
+    stream = recommender.stream(asked, k, exclude_seen, candidates, at, index)
     certified = 0
     # Silent where there is no terminal.
     bar = tqdm(total=len(asked), unit="user", disable=None, leave=False)
     with bar, _writing(output) as append:
-        for answers in found:
+        for answers in stream:
             append(recommender.table(asked, answers, explain, at))
             certified += int(answers.certified.sum())
             bar.update(len(answers.rows))
@@ -85,7 +85,7 @@ def recall(
     size = min(_SAMPLE, len(asked))
     rows = np.sort(rng.choice(len(asked), size, replace=False))
     few = Requests(None, asked.users[rows], asked.histories.take(rows))
-    exact, found = (
+    exact, approximate = (
         np.concatenate([part.scores for part in answers])
         for answers in (
             recommender.stream(few, k, exclude_seen),
@@ -94,7 +94,7 @@ def recall(
     )
     there = np.isfinite(exact)
     last = np.where(there, exact, np.inf).min(axis=1, keepdims=True)
-    near = found >= last - 1e-5 * np.maximum(1.0, np.abs(last))
+    near = approximate >= last - 1e-5 * np.maximum(1.0, np.abs(last))
     return size, float(near.sum() / max(there.sum(), 1))
 
 

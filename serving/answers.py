@@ -49,7 +49,7 @@ def of_best(rows: np.ndarray, best: search.Best, certified: np.ndarray) -> Answe
     )
 
 
-def gathered(slab: np.ndarray, k: int, found: Iterable[Answers]) -> Answers:
+def gathered(slab: np.ndarray, k: int, batches: Iterable[Answers]) -> Answers:
     """Puts the answers of a slab's batches in its order, k wide."""
     size = len(slab)
     whole = Answers(
@@ -60,7 +60,7 @@ def gathered(slab: np.ndarray, k: int, found: Iterable[Answers]) -> Answers:
         np.zeros(size, bool),
         np.zeros(size, bool),
     )
-    for part in found:
+    for part in batches:
         whole = replaced(whole, part.rows - slab[0], part)
     return whole
 

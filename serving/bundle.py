@@ -49,9 +49,9 @@ def check(folder: Path) -> None:
         raise UserError(
             f"{folder} has no {SEAL}, so its weights are not proven. Train again."
         )
-    found = _entries(seal, read_json(seal), "config_sha256", "weights_sha256")
-    vocabulary.check_hash(folder / CONFIG, found["config_sha256"])
-    vocabulary.check_hash(folder / WEIGHTS, found["weights_sha256"])
+    hashes = _entries(seal, read_json(seal), "config_sha256", "weights_sha256")
+    vocabulary.check_hash(folder / CONFIG, hashes["config_sha256"])
+    vocabulary.check_hash(folder / WEIGHTS, hashes["weights_sha256"])
 
 
 def _entries(path: Path, content: dict[str, Any], *names: str) -> dict[str, Any]:

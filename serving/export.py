@@ -74,14 +74,14 @@ def write_saved_model(recommender: Recommender, folder: Path) -> dict[str, Any]:
     served = _Served(recommender)
     module = tf.Module()
     functions = served.functions()
-    found = {
+    signatures = {
         name: function.get_concrete_function(**specs)
         for name, (function, specs) in functions.items()
     }
     # Tables, and variables that a model keeps outside its weights.
     module.tables = served.tables
-    module.captured = [v for one in found.values() for v in one.graph.variables]
-    tf.saved_model.save(module, str(folder), signatures=found)
+    module.captured = [v for one in signatures.values() for v in one.graph.variables]
+    tf.saved_model.save(module, str(folder), signatures=signatures)
     return {name: sorted(specs) for name, (_, specs) in functions.items()}
 
 
@@ -124,7 +124,7 @@ class _Served:
             "exclude_seen": tf.TensorSpec([], tf.bool),
         }
         padded = {"history": ids, **times, **person}
-        found = {
+        signatures = {
             "serving_default": (tf.function(self._recommend), {**padded, **asked}),
             "ragged": (
                 tf.function(self._recommend_ragged),
@@ -133,12 +133,12 @@ class _Served:
         }
         if vectors.has_vectors(self._model):
             part = tf.TensorSpec([], tf.int32)
-            found["interests"] = (tf.function(self._interests), padded)
-            found["items"] = (
+            signatures["interests"] = (tf.function(self._interests), padded)
+            signatures["items"] = (
                 tf.function(self._item_table),
                 {"first": part, "count": part},
             )
-        return found
+        return signatures
 
     def _recommend(
         self, history: tf.Tensor, k: tf.Tensor, exclude_seen: tf.Tensor, **others: Any

@@ -36,10 +36,10 @@ def read_ids(path: str) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
         raise UserError(f"{path} has no line; it should have an id in each.")
-    return found
+    return ids
 
 
 def read_histories(path: str) -> pd.DataFrame:

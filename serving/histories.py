@@ -66,14 +66,14 @@ def batch_of(
         when: it is asked, seconds since the epoch. None: `last_time` or, if it is
             later, the newest time of the history.
     """
-    found = {"user": users, "history": padded(past.items, past.offsets, newest)}
+    batch = {"user": users, "history": padded(past.items, past.offsets, newest)}
     if last_time is not None:
         times = padded(past.times, past.offsets, newest)
         latest = np.maximum(times.max(axis=1), last_time)
         asked = latest if when is None else np.full(len(users), when)
-        found["history_times"] = times
-        found["target_time"] = asked.astype(np.int64)
-    return found
+        batch["history_times"] = times
+        batch["target_time"] = asked.astype(np.int64)
+    return batch
 
 
 def padded(values: Any, offsets: np.ndarray, newest: int | None = None) -> Any:

@@ -41,10 +41,10 @@ def with_new_items(
     for key, others in zip(new, like.values()):
         if ids.items([key])[0]:
             raise UserError(f"The item {key} is not new: the model knows it.")
-        found = ids.items(raw_ids(others, "like"))
-        if not (found > 0).any():
+        similar = ids.items(raw_ids(others, "like"))
+        if not (similar > 0).any():
             raise UserError(f"The item {key} is like no item that the model knows.")
-        rows.append(found[found > 0])
+        rows.append(similar[similar > 0])
     longer = dataclasses.replace(
         names,
         items=np.concatenate([names.items, np.array(new, dtype=object)]),

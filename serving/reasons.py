@@ -56,14 +56,14 @@ class Reasons:
         for places in requests.slabs(len(answers.rows), _PEOPLE):
             ids = answers.ids[places]
             batch = make_batch(places)
-            found = self._explain(batch, tf.constant(ids))
-            if "couplings" not in found:
+            explanation = self._explain(batch, tf.constant(ids))
+            if "couplings" not in explanation:
                 raise UserError(
                     f"{type(self._model).__name__} has no interests to explain by; "
                     "mgnm, mind and comirec have."
                 )
             levels = np.maximum(answers.levels[places], 0)  # [B, k]
-            won, couplings = self._winners(found, ids, levels)
+            won, couplings = self._winners(explanation, ids, levels)
             best = np.argsort(-couplings, axis=2, kind="stable")[..., :_WHY]
             history = batch["history"].numpy()
             held = np.take_along_axis(history[:, None], best, axis=2)  # [B, k, 3]
@@ -77,17 +77,17 @@ class Reasons:
         return self._model.explain(asked)
 
     def _winners(
-        self, found: dict[str, tf.Tensor], ids: np.ndarray, levels: np.ndarray
+        self, explanation: dict[str, tf.Tensor], ids: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The interest nearest to each item [B, k], and its couplings [B, k, T]."""
         model: Any = self._model
         items = model.item_embedding(tf.constant(ids))  # [B, k, D]
-        products = tf.einsum("blid,bkd->bkli", found["interests"], items)
-        if "active" in found:
-            active = found["active"][:, None]
+        products = tf.einsum("blid,bkd->bkli", explanation["interests"], items)
+        if "active" in explanation:
+            active = explanation["active"][:, None]
             products = tf.where(active, products, products.dtype.min)
         products = tf.gather(products, levels, batch_dims=2)  # [B, k, K]
         won = tf.argmax(products, axis=2, output_type=tf.int32)
         cells = tf.stack([tf.constant(levels, tf.int32), won], axis=2)
-        held = tf.gather_nd(found["couplings"], cells, batch_dims=1)
+        held = tf.gather_nd(explanation["couplings"], cells, batch_dims=1)
         return won.numpy(), held.numpy()

@@ -62,10 +62,10 @@ def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
             f"`times` has {len(seconds)} entries and `history` {len(raw)}: each item "
             "needs the time at which it was had."
         )
-    found = ids.items(raw)
-    known = found > 0
+    items = ids.items(raw)
+    known = items > 0
     histories = Histories(
-        found[known],
+        items[known],
         np.array([0, known.sum()], np.int64),
         None if seconds is None else seconds[known],
     )
@@ -115,12 +115,12 @@ def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
 def of_users(users: Iterable[Any], ids: Ids, histories: Histories) -> Requests:
     """People by their raw ids; an unknown one has an empty history."""
     raw = raw_ids(users, "users")
-    found = ids.users(raw)
+    user_ids = ids.users(raw)
     return Requests(
         np.array(raw, dtype=object),
-        found,
-        histories.take(found),
-        unknown_users=int((found == 0).sum()),
+        user_ids,
+        histories.take(user_ids),
+        unknown_users=int((user_ids == 0).sum()),
     )
 
 
@@ -139,15 +139,15 @@ def candidates(raw: Iterable[Any], ids: Ids) -> np.ndarray:
         UserError: if none is known.
     """
     names = raw_ids(raw, "candidates")
-    found = ids.items(names)
-    unknown = int((found == 0).sum())
+    items = ids.items(names)
+    unknown = int((items == 0).sum())
     if unknown:
         logging.warning(
             "%d of %d candidates are not known to the model; they are left out.",
             unknown,
             len(names),
         )
-    known = np.unique(found[found > 0])
+    known = np.unique(items[items > 0])
     if not len(known):
         raise UserError("No candidate is an item that the model knows.")
     return known.astype(np.int32)
@@ -180,10 +180,10 @@ def raw_ids(values: Iterable[Any], name: str) -> list[str]:
     """Ids as text; whole numbers are written out, all else is refused."""
     if isinstance(values, (str, bytes)):
         raise UserError(f"`{name}` must be a list of ids. Received: {values!r}")
-    found = values.tolist() if hasattr(values, "tolist") else list(values)
-    if all(type(value) is str for value in found):
-        return found
-    return [_raw_id(value, name) for value in found]
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    if all(type(value) is str for value in listed):
+        return listed
+    return [_raw_id(value, name) for value in listed]
 
 
 def _raw_id(value: Any, name: str) -> str:
@@ -204,14 +204,14 @@ def seconds_of(values: Any, name: str) -> np.ndarray:
         UserError: if one is not a finite number.
     """
     try:
-        found = np.asarray(values, dtype=np.float64)
+        seconds = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"`{name}` must be seconds since the epoch. Received: {values!r}"
         ) from error
-    if not np.isfinite(found).all():
+    if not np.isfinite(seconds).all():
         raise UserError(f"`{name}` must be finite numbers: NaN or infinity is there.")
-    return np.floor(found).astype(np.int64)
+    return np.floor(seconds).astype(np.int64)
 
 
 def slabs(count: int, size: int) -> Iterator[np.ndarray]:

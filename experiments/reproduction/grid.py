@@ -106,13 +106,13 @@ class GridRun:
 
     def config(self, options: Options, data_sha256: str | None) -> config.Config:
         """That command's configuration, on data of this hash if it is known."""
-        found = defaults.get_config(
+        recipe_config = defaults.get_config(
             self.model,
             self.dataset,
             data_sha256=data_sha256,
             **self._changes(options),
         )
-        return config.with_arguments(found, self._assignments())
+        return config.with_arguments(recipe_config, self._assignments())
 
     def identity(self, options: Options, data_sha256: str) -> dict[str, Any]:
         """What that command's run is known by, on data of this hash."""

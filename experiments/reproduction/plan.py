@@ -55,12 +55,12 @@ def costs(options: grid.Options, runs: list[grid.GridRun]) -> list[Cost | None]:
         pair: size_of(options, *pair)
         for pair in {(run.dataset, run.split) for run in runs}
     }
-    found: list[Cost | None] = []
+    estimates: list[Cost | None] = []
     for run in runs:
         size = sizes[run.dataset, run.split]
         config = run.config(options, data_sha256=None)
-        found.append(None if size is None else estimate.of_run(config, size))
-    return found
+        estimates.append(None if size is None else estimate.of_run(config, size))
+    return estimates
 
 
 def seconds(options: grid.Options, runs: list[grid.GridRun]) -> list[float]:
@@ -97,15 +97,15 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
     for name, split in datasets:
         lines.append(f"  {name}, {split}: {_state(options, name, split, files)}")
     by_folder = {str(run.folder(options)): run for run in runs}  # A study's may repeat.
-    found = dict(zip(by_folder, costs(options, [*by_folder.values()])))
+    cost_of = dict(zip(by_folder, costs(options, [*by_folder.values()])))
     left = []
     lines += ["", "Runs:"]
     for folder, run in by_folder.items():
         if run.is_finished(options):
             lines.append(f"  {folder}: finished")
             continue
-        left.append(found[folder])
-        lines.append(f"  {folder}: {_spelled(found[folder])}")
+        left.append(cost_of[folder])
+        lines.append(f"  {folder}: {_spelled(cost_of[folder])}")
     done = len(by_folder) - len(left)
     lines += ["", f"{len(by_folder)} runs: {done} finished, {len(left)} left."]
     lines += _totals(options, left, datasets, runs)

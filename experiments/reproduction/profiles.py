@@ -127,19 +127,19 @@ def log_files(folder: str | None) -> dict[str, Path]:
         )
     if not Path(folder).is_dir():
         raise UserError(f"There is no folder {folder}.")
-    found: dict[str, Path] = {}
+    logs: dict[str, Path] = {}
     ignored = []
     for path in sorted(Path(folder).iterdir()):
         if not (path.is_file() and _ENDING.search(path.name)):
             ignored.append(path.name)
             continue
         name = names.from_file(_ENDING.sub("", path.name))
-        if name in found:
+        if name in logs:
             raise UserError(
-                f"{path} and {found[name].name} would both be called {name}. Rename "
+                f"{path} and {logs[name].name} would both be called {name}. Rename "
                 "one of them."
             )
-        found[name] = path
+        logs[name] = path
     if ignored:
         logging.warning(
             "Ignored in %s, since a log ends in .%s: %s",
@@ -147,9 +147,9 @@ def log_files(folder: str | None) -> dict[str, Path]:
             ", .".join(_LOGS),
             ", ".join(ignored),
         )
-    if not found:
+    if not logs:
         raise UserError(f"There is no log in {folder}: no .{', .'.join(_LOGS)} file.")
-    return found
+    return logs
 
 
 def folder_split(name: str, path: Path) -> str:

@@ -48,14 +48,14 @@ def write_all(output_dir: Path, runs_dir: Path) -> str:
 
 def _folders(runs_dir: Path) -> dict[tuple[str, str], set[str]]:
     """The names of the folders that have a passport, by data set and split."""
-    found = sorted(
+    model_folders = sorted(
         folder.parts[-4:-1] for folder in run_manifest.folders(runs_dir, "*/*/*/seed-*")
     )
-    if not found:
+    if not model_folders:
         raise UserError(
             f"{runs_dir} holds no finished run. `make reproduce-table2` makes them."
         )
     folders: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for dataset, split, folder in found:
+    for dataset, split, folder in model_folders:
         folders[dataset, split].add(folder)
     return folders
