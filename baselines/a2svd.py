@@ -39,9 +39,9 @@ class A2SVD(SequentialRecommender):
         max_history: the shared signature; not read.
         embedding_dim: D, of the items.
         attention_size: width of the attention; None is D.
-        dropout: of the history's embeddings.
-        embedding_stddev: of the table's normal initialisation.
-        seed: of dropout.
+        dropout: the share of the history's embeddings that training sets to zero.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True

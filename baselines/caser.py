@@ -52,13 +52,13 @@ class Caser(SequentialRecommender):
         max_height: of the horizontal filters; None is L.
         num_horizontal: filters of each height.
         num_vertical: filters.
-        dropout: of the filters' outputs.
+        dropout: the share of the filters' outputs that training sets to zero.
         form: "paper" scores by an output table and a bias of its own; "shared" maps
             [sequence; user] to D by a second layer with ReLU and scores by the item
             table; "mlp" has no user and no layer after the filters, vertical filters
             over L x D with ReLU, and a perceptron over [filters' outputs; item].
-        embedding_stddev: of the tables' normal initialisation.
-        seed: of dropout.
+        embedding_stddev: standard deviation of the tables' normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True

@@ -38,14 +38,14 @@ class ComiRecDR(SequentialRecommender):
         max_history: the longest history; there is a matrix for each position.
         embedding_dim: D.
         num_interests: K.
-        num_iterations: of the routing.
+        num_iterations: how often the routing logits are updated.
         readout: see `read_interests` and, for the training of "positive",
             `read_positives_interest`.
-        dropout: of the history's embeddings.
+        dropout: the share of the history's embeddings that training sets to zero.
         kernel_stddev: of the matrices' normal initialisation. The authors' 1 makes
             votes sqrt(D) times as long as items; D^-0.5 leaves them as long.
-        embedding_stddev: of the table's normal initialisation.
-        seed: of dropout.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True
@@ -96,7 +96,7 @@ class ComiRecDR(SequentialRecommender):
         )
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        """`score` of `encode`, as in the base class; "positive" trains otherwise."""
         if not (training and self.readout == "positive"):
             return super().call(batch, training=training)
         interests = self.encode(batch, training=True)

@@ -41,11 +41,11 @@ class ComiRecSA(SequentialRecommender):
         num_interests: K.
         readout: see `read_interests` and, for the training of "positive",
             `read_positives_interest`.
-        dropout: of the history's embeddings.
+        dropout: the share of the history's embeddings that training sets to zero.
         sum_positions: an interest is the sum of items with their positions, the
             reading of shenweichen/DeepMatch; else of items alone, the authors' code.
-        embedding_stddev: of the table's normal initialisation.
-        seed: of dropout.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True
@@ -100,7 +100,7 @@ class ComiRecSA(SequentialRecommender):
         return masked_softmax(tf.cast(logits, tf.float32), mask[..., None], axis=1)
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        """`score` of `encode`, as in the base class; "positive" trains otherwise."""
         if not (training and self.readout == "positive"):
             return super().call(batch, training=training)
         interests = self.encode(batch, training=True)

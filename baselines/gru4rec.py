@@ -35,13 +35,13 @@ class GRU4Rec(SequentialRecommender):
         max_history: the shared signature; not read.
         embedding_dim: D, of the items.
         units: of the GRU; None is D. Of another size, "dot" maps the state to D.
-        dropout: of the history's embeddings.
+        dropout: the share of the history's embeddings that training sets to zero.
         head: "dot", or "mlp" over [state; item] as in SURGE's framework, which may
             have produced Table 2.
         item_bias: add a learned number for each item to the product of "dot", as the
             authors' output layer does.
-        embedding_stddev: of the table's normal initialisation.
-        seed: of dropout.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True

@@ -70,7 +70,7 @@ class MLPHead(keras.layers.Layer):
         return self._rest(projected + self.item_layer(items))
 
     def score_projected(self, states: tf.Tensor, projected: tf.Tensor) -> tf.Tensor:
-        """As `call`, where the items' part [B, C, units] of the first layer is given.
+        """Scores like `call`, from the items' part of the first layer, which is given.
 
         Shapes:
             states [B, S], projected [B, C, units] -> logits [B, C] float32
@@ -78,7 +78,7 @@ class MLPHead(keras.layers.Layer):
         return self._rest(self.state_layer(states)[:, None] + projected)
 
     def _rest(self, outputs: tf.Tensor) -> tf.Tensor:
-        """All that follows the first layer: [B, C, units] -> [B, C] float32."""
+        """Applies what follows the first layer: [B, C, units] -> [B, C] float32."""
         for activation, layer in zip(self.activations, [*self.hidden, self.last]):
             outputs = layer(activation(outputs))
         return tf.cast(outputs[..., 0], tf.float32)
@@ -98,8 +98,8 @@ class PairAttention(keras.layers.Layer):
         other has more -> [..., T]
 
     Args:
-        units: of the two hidden layers.
-        activation: of both.
+        units: sizes of the two hidden layers.
+        activation: of both hidden layers.
     """
 
     def __init__(
@@ -282,5 +282,5 @@ def _half_tanh(
 
 
 def _glorot_limit(inputs: int, units: int) -> float:
-    """Of the uniform distribution for a layer that is applied in parts."""
+    """Glorot's bound of the uniform initialisation, for a layer applied in parts."""
     return (6.0 / (inputs + units)) ** 0.5

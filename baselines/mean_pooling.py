@@ -29,10 +29,10 @@ class MeanPooling(SequentialRecommender):
         num_users: the shared signature; not read.
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
-        embedding_dim: of the items.
-        dropout: of the history's embeddings.
-        embedding_stddev: of the table's normal initialisation.
-        seed: of dropout.
+        embedding_dim: size of an item's embedding.
+        dropout: the share of the history's embeddings that training sets to zero.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True

@@ -56,7 +56,7 @@ class MIMN(SequentialRecommender):
             half, and a head says how sharp; or "content", the softmax of cosines that
             the paper has.
         induction: whether there are channels.
-        embedding_stddev: of the table's normal initialisation.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MIMN(SequentialRecommender):
         self.mlp = MLPHead(units=(200, 80), activation="prelu")
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but training needs no chunks."""
+        """`score` of `encode`, as in the base class; training needs no chunks."""
         state = self.encode(batch, training=training)
         if not training:
             return self.score(state, batch["candidates"])

@@ -52,8 +52,8 @@ class MIND(SequentialRecommender):
         readout: "hard", the maximum over interests; "soft", label-aware attention with
             power 1, in training and testing alike; "positive", "hard" in testing, while
             in training all candidates meet the positive's interest.
-        dropout: of the history's embeddings.
-        embedding_stddev: of the table's normal initialisation.
+        dropout: the share of the history's embeddings that training sets to zero.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
         seed: of the random first routing logits and of dropout; the same seed and step
             draw the same numbers.
     """
@@ -112,7 +112,7 @@ class MIND(SequentialRecommender):
         self.draws = add_count(self)
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but "positive" trains otherwise."""
+        """`score` of `encode`, as in the base class; "positive" trains otherwise."""
         if not (training and self.readout == "positive"):
             return super().call(batch, training=training)
         interests, active = self.encode(batch, training=True)

@@ -40,12 +40,12 @@ class SASRec(SequentialRecommender):
         num_items: size of the item vocabulary, padding included.
         max_history: the learned positions; of a longer history the newest are read.
         embedding_dim: D, of items and positions, and units of every layer.
-        num_blocks: of self-attention and feed-forward network.
+        num_blocks: how many blocks of self-attention and feed-forward network.
         num_heads: into which D is split; the paper finds two no better than one.
         dropout: of the input and of what each layer adds to it. The paper has 0.2 on
             its dense data set and 0.5 on its sparse ones, with D = 50.
-        embedding_stddev: of the tables' normal initialisation.
-        seed: of dropout.
+        embedding_stddev: standard deviation of the tables' normal initialisation.
+        seed: seeds the dropout.
     """
 
     shares_items = True

@@ -60,7 +60,7 @@ class SLiRec(SequentialRecommender):
             "bilinear" form h W e.
         fusion: of long and short term, the logit of a: the code's "perceptron", or the
             paper's, "linear" in the same four.
-        embedding_stddev: of the table's normal initialisation.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
     """
 
     needs_times = True
@@ -114,7 +114,7 @@ class SLiRec(SequentialRecommender):
         self.mlp = MLPHead()
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but training needs no chunks."""
+        """`score` of `encode`, as in the base class; training needs no chunks."""
         score = self._score if training else self.score
         return score(self.encode(batch, training=training), batch["candidates"])
 

@@ -71,7 +71,7 @@ class SURGE(SequentialRecommender):
         single_affiliation: weight of another: one cluster a node.
         relative_position: weight of the third: clusters in the order of time.
         position: "mean" or "sum", in the third.
-        embedding_stddev: of the table's normal initialisation.
+        embedding_stddev: standard deviation of the item table's normal initialisation.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class SURGE(SequentialRecommender):
         self.mlp = MLPHead()
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`; in training the regularisers join the losses."""
+        """`score` of `encode`; in training the regularisers join the losses."""
         state = self.encode(batch, training=training)
         if not training:
             return self.score(state, batch["candidates"])

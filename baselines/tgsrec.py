@@ -70,19 +70,19 @@ class TGSRec(SequentialRecommender):
         num_items: size of the item vocabulary, padding included.
         max_history: the shared signature; not read.
         embedding_dim: D.
-        num_layers: of attention.
+        num_layers: how many layers of attention.
         num_neighbors: S, the most that a node attends to.
         num_heads: of attention; divides D plus the size of the time encoding.
         time_dim: number of frequencies; None takes D.
         time_encoding: "cosine" with phases, the released code's, or "cosine_sine",
             the paper's, twice as long.
         sampling: in training, of neighbours if there are more: "uniform" or "recent".
-        dropout: of what attention returns.
+        dropout: the share of attention's outputs that training sets to zero.
         residual: add the query and normalise after attention, as the released code
             does and the paper does not.
         negative_slope: of the layers' perceptrons; 0 is the ReLU of paper and code.
         head: "dot", the paper's, or "mlp", the released code's.
-        embedding_stddev: of the tables' normal initialisation.
+        embedding_stddev: standard deviation of the tables' normal initialisation.
         seed: of dropout and of the neighbours that training samples; the same seed and
             step draw the same ones.
     """
@@ -183,7 +183,7 @@ class TGSRec(SequentialRecommender):
         self._graph.adapt(train)
 
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
-        """As ever `score` of `encode`, but `score` alone never draws or drops."""
+        """`score` of `encode`; outside training nothing is drawn or dropped."""
         state = self.encode(batch, training=training)
         if training:
             return self._match(state, batch["candidates"], training=True)
@@ -434,7 +434,7 @@ class TemporalAttention(keras.layers.Layer):
         num_heads: H; divides D + F.
         dropout: of what attention returns, where `call` gets a seed.
         residual: add the query and normalise before the perceptron.
-        negative_slope: of the perceptron's leaky ReLU.
+        negative_slope: slope of the perceptron's leaky ReLU below zero.
     """
 
     def __init__(
@@ -564,8 +564,8 @@ class TemporalGraph:
     Args:
         num_users: size of the user vocabulary.
         num_items: size of the item vocabulary.
-        embedding_dim: of the cache.
-        num_layers: of the model.
+        embedding_dim: size of a cached embedding.
+        num_layers: how many layers of attention the model has.
     """
 
     def __init__(

@@ -149,7 +149,7 @@ def _model(data: PreparedData) -> SequentialRecommender:
 
 
 def _seconds(step: Any, batches: Any) -> float:
-    """Of one step, the first apart."""
+    """The seconds of one step; the first step, which traces, is not counted."""
     float(step(batches)["loss"])
     started = time.perf_counter()
     for _ in range(_STEPS.value - 1):

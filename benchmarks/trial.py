@@ -68,8 +68,8 @@ class Trial:
 
     Args:
         data: the prepared data.
-        name: of the model in the result.
-        config: of the model.
+        name: what the result calls the model.
+        config: the model's configuration.
         kind: the class to build, if not the configured model's.
         steps: most training steps a round.
         instances: most test instances a round.
@@ -159,7 +159,7 @@ class Trial:
         return figures
 
     def train(self, steps: int, epoch: int) -> float:
-        """Positives a second."""
+        """Trains, and returns the positives of a second."""
         return training_speed(
             self._train_function, self._data, steps, epoch=epoch, **self._pipeline
         )

@@ -20,12 +20,12 @@ class Workload:
 
     Attributes:
         settings_of: the data set whose settings the models take.
-        num_users: of the vocabulary, Table 1's.
-        num_items: of the vocabulary, Table 1's.
+        num_users: size of the user vocabulary, as in Table 1.
+        num_items: size of the item vocabulary, as in Table 1.
         active_users: users that have events; the others only have a row in the table.
-        mean_log: of the number of events beyond `shortest`, which is lognormal.
-        sigma_log: its standard deviation.
-        shortest: history.
+        mean_log: mean logarithm of the events beyond `shortest`, which are lognormal.
+        sigma_log: standard deviation of that logarithm.
+        shortest: the events of the shortest history.
     """
 
     settings_of: str
@@ -49,10 +49,10 @@ def build(name: str, folder: Path, seed: int = 0, **changes: int) -> PreparedDat
     """Writes a workload as prepared data, leave-one-out.
 
     Args:
-        name: of `WORKLOADS`.
+        name: a key of `WORKLOADS`.
         folder: where to write.
-        seed: of everything drawn.
-        **changes: of the workload's fields.
+        seed: seeds all that is drawn.
+        **changes: fields of the workload that get another value.
     """
     spec = dataclasses.replace(WORKLOADS[name], **changes)
     rng = np.random.default_rng(seed)

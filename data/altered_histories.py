@@ -29,19 +29,19 @@ class Reordered(PreparedData):
     rows: np.ndarray
 
     def train_events(self) -> TrainEvents:
-        """Of the stored order, which training saw."""
+        """The events in the stored order, which training saw."""
         return self.stored.train_events()
 
 
 def reorder_simultaneous(data: PreparedData, seed: int | list[int]) -> Reordered:
-    """Draws the order of each user's events of one time anew; times stay sorted.
+    """Draws a new order of each user's events of equal time; times stay sorted.
 
     An instance `(user, end)` then asks for another event where its target has
     simultaneous ones, and its history may end with others.
 
     Args:
         data: the stored data.
-        seed: of the order.
+        seed: seeds the drawn order.
 
     Raises:
         UserError: if the data have no times, which alone tell what is simultaneous.

@@ -75,7 +75,7 @@ class _Made:
     Attributes:
         store: the sequences.
         parts: instances by part.
-        rule: of the split, in words.
+        rule: the split's rule, in words.
         keys: the original keys of "users" and "items".
         origin: name and hash of what was read.
         rating_above: a positive has more than this; None where all count.
@@ -107,7 +107,7 @@ def _from_log(request: Request) -> _Made:
 
 
 def _rebuilt(request: Request) -> _Made:
-    """From the authors' own files."""
+    """Rebuilds the data from the authors' own files."""
     from data import authors_files, raw_comparison
 
     release = request.release

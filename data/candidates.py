@@ -85,7 +85,7 @@ def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
 
 
 def _redraw(data: Reordered, part: str, protocol: str, seed: int) -> np.ndarray:
-    """As of the stored order, but where the target or the past may be others."""
+    """The stored order's negatives, drawn anew where target or past may differ."""
     instances = data.instances[part]
     negatives = np.array(candidate_negatives(data.stored, part, protocol, seed))
     rows = np.flatnonzero(has_simultaneous(data.store, instances))

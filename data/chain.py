@@ -23,8 +23,8 @@ def read(path: Path, keys: Collection[str], remedy: str) -> list[dict[str, Any]]
     """The lines of a file, without their hashes; none if it does not exist.
 
     Args:
-        path: of the file.
-        keys: that each line has.
+        path: the file's path.
+        keys: keys that each line must have.
         remedy: what to do about a damaged file, a sentence.
 
     Raises:
@@ -37,7 +37,7 @@ def read(path: Path, keys: Collection[str], remedy: str) -> list[dict[str, Any]]
 def read_with_hashes(
     path: Path, keys: Collection[str], remedy: str
 ) -> list[tuple[dict[str, Any], str]]:
-    """As `read`, each line with its hash."""
+    """Does what `read` does, and gives each line with its hash."""
     lines: list[tuple[dict[str, Any], str]] = []
     before, chained = "", False
     for number, text in enumerate(_lines(path), start=1):

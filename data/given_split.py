@@ -124,7 +124,7 @@ def instances(
     A user's first event has no history before it and is asked of nobody.
 
     Args:
-        store_offsets: of `SequenceStore`.
+        store_offsets: `SequenceStore.offsets`, int64 [N + 2].
         users: int [E], ids from 1 on, sorted.
         parts: int [E], of each event.
 

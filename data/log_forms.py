@@ -219,7 +219,7 @@ def _all(pattern: re.Pattern[str], column: tuple[str, ...]) -> bool:
 
 
 def _most(pattern: re.Pattern[str], column: tuple[str, ...]) -> bool:
-    """In nine rows of ten: some old reviewers have other ids."""
+    """Whether nine rows of ten match: some old reviewers have other ids."""
     return sum(map(bool, map(pattern.fullmatch, column))) >= 0.9 * len(column)
 
 

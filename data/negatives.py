@@ -75,7 +75,7 @@ def shared_negatives(
     Args:
         num_items: size of the item vocabulary, padding included.
         count: how many; of a smaller catalogue all items are taken.
-        rng: for the draw.
+        rng: the generator that draws.
 
     Returns:
         int32 [min(count, num_items - 1)]; no item twice.

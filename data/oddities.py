@@ -70,7 +70,7 @@ def of_instances(
         store: the sequences.
         rule: the split's name.
         without: instances left out by `with_negatives`.
-        repeats: of `count_repeats`.
+        repeats: what `count_repeats` returns.
         keeps_past: whether the past stays among the candidates.
     """
     sentences = []

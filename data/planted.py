@@ -36,7 +36,7 @@ class World:
     num_noise_items: int
 
     def is_noise(self, instances: np.ndarray) -> np.ndarray:
-        """Of which instances [n, 2] the user is one of noise: bool [n]."""
+        """Whether the user of each instance [n, 2] is a noise user: bool [n]."""
         return instances[:, 0] <= self.num_noise_users
 
 

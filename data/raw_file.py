@@ -54,7 +54,7 @@ class RawFile:
         packing: "gz", "zip" or "".
         kind: `TEXT` (fields and separators), `JSON_LINES` or `PARQUET`.
         suffix: the name's last ending without that of the packing, e.g. "csv".
-        member: of the zip archive.
+        member: name of the file inside the zip archive; empty otherwise.
     """
 
     path: Path

@@ -31,8 +31,8 @@ class Request:
         split: a rule of `data.split`; None takes the data set's.
         rating_above: positives have more; None takes the data set's rule.
         allow_mismatch: warn instead of raising where Table 1 disagrees.
-        seed: of synthetic data.
-        utc_offset_hours: of the split by date.
+        seed: seeds the drawing of synthetic data.
+        utc_offset_hours: time zone of the days by which the split by date cuts.
         options: what the user says about the log.
         filters: what is dropped, but for ratings.
         keeps_past: a user's past stays among the candidates and the negatives.

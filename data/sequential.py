@@ -65,7 +65,7 @@ def measure(store: SequenceStore, shuffles: int = 5, seed: int = 0) -> Sequentia
     Args:
         store: the sequences.
         shuffles: how many orders are drawn.
-        seed: of the draws.
+        seed: seeds the draws.
     """
     import numpy as np
 

@@ -64,7 +64,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _span(store: SequenceStore) -> str:
-    """From when to when the events go, and how many times there are."""
+    """A sentence: the dates of the first and last event, and how many times differ."""
     if store.times is None:
         return "Longer sequences are needed."
     first, last = (

@@ -33,7 +33,7 @@ class SyntheticSpec:
         stay: probability that the next event is of the current interest.
         drift: probability, after an event, that one interest is replaced.
         zipf: exponent of popularity within a fine category.
-        seed: of everything.
+        seed: seeds all that is drawn.
     """
 
     num_users: int = 2_000

@@ -9,7 +9,7 @@ from harness import environment
 
 
 def run(command: Callable[[], None], stopped: str) -> None:
-    """As `data.command_line.run`, in the environment that TensorFlow is to find.
+    """Does what `data.command_line.run` does, with TensorFlow's environment set.
 
     Args:
         command: reads its flags, and imports TensorFlow late.

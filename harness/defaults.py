@@ -254,7 +254,7 @@ def tuned_settings(
     data_sha256: str | None = None,
     variant: str | None = None,
 ) -> dict[str, Any]:
-    """Those of the trial that validation prefers; none without a search."""
+    """The settings of the trial that validation prefers; none without a search."""
     model = search_name(model, variant)
     searched = SEARCHED_AS.get(dataset, dataset)
     shipped = of_recipe(TUNED_DIR, recipe) / searched / f"{file_name(model)}.jsonl"

@@ -29,8 +29,8 @@ def beside(runs_at_once: int) -> dict[str, str]:
     threads that wait for work that others do take time from those. No digit depends on
     it, as one does on the threads that share one operation: these are as ever.
     """
-    found = {provenance.RUNS_AT_ONCE: str(runs_at_once)}
+    variables = {provenance.RUNS_AT_ONCE: str(runs_at_once)}
     if runs_at_once > 1 and "TF_NUM_INTEROP_THREADS" not in os.environ:
         threads = max(1, provenance.cores() // runs_at_once)
-        found["TF_NUM_INTEROP_THREADS"] = str(threads)
-    return found
+        variables["TF_NUM_INTEROP_THREADS"] = str(threads)
+    return variables

@@ -66,10 +66,10 @@ def record_look(
     """Adds a line to the ledger; to be called before the test instances are ranked.
 
     Args:
-        config: as for `seal`.
-        weights: as for `seal`.
-        what: is looked at, e.g. "uni1000".
-        commit: of the code that looks.
+        config: the run's `config.json`, see `seal`.
+        weights: the file of the chosen epoch's weights, see `seal`.
+        what: the name of what is looked at, e.g. "uni1000".
+        commit: the commit of the code that looks.
         once: whether a line of the same seal for the same is enough: a run that was
             stopped while it was being finished goes on, and looks at nothing new.
 

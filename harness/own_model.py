@@ -85,7 +85,7 @@ def takes(path: str, argument: str) -> bool:
 
 
 def source_sha256(path: str) -> str:
-    """Of the file that a class is written in, the rest of its package not included.
+    """The SHA-256 of the file that a class is written in, its package not included.
 
     Raises:
         UserError: if there is no such class.
@@ -106,9 +106,9 @@ _POSITIONAL, _KEYWORD = (
 
 
 def argument_names(kind: type[Any]) -> set[str]:
-    """Of a class's constructor, and of the bases that it passes keywords on to.
+    """Names of a constructor's arguments, and of those that it passes to its bases.
 
-    Up to Keras's own, which has none that a model is configured by.
+    The bases up to Keras's own count, which have none that configures a model.
     """
     names = set()
     for base in inspect.getmro(written_class(kind)):

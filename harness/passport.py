@@ -33,7 +33,7 @@ class _Data(TypedDict):
 
 
 class Data(_Data, total=False):
-    """Of the prepared data; `train`, `valid` and `test` are counts of instances."""
+    """The prepared data; `train`, `valid` and `test` are counts of instances."""
 
     matches_table1: bool  # whether users and items are the paper's
     keeps_past: bool  # whether the past stays among the candidates
@@ -44,8 +44,8 @@ class Training(TypedDict, total=False):
     """What training took.
 
     `positives_per_s` and `first_step_s` are None for a model that only counts.
-    `commits` are of the code, several where another one went on with a stopped run,
-    and `tensorflow` its versions.
+    `commits` are the code's commits: several where another commit went on with a
+    stopped run. `tensorflow` has the versions of TensorFlow in the same way.
     """
 
     epochs: int
@@ -71,7 +71,10 @@ class Evaluation(TypedDict, total=False):
 
 
 class ByPart(TypedDict):
-    """Of validation under `uni1000`; of the test by protocol, grouping and metric."""
+    """Metrics of validation under `uni1000`, and of the test.
+
+    Those of the test are by protocol, grouping and metric.
+    """
 
     valid: Metrics
     test: dict[str, dict[str, Metrics]]
@@ -150,10 +153,10 @@ def make(
     """The passport of a run that has just been trained and ranked.
 
     Args:
-        config: of the run.
-        data: that it was trained on.
-        seed: of the run.
-        model: as it was ranked.
+        config: the run's configuration.
+        data: the prepared data that it was trained on.
+        seed: the run's seed.
+        model: the model in the state in which it was ranked.
         trained: what training took.
         valid: the chosen epoch's validation metrics.
         rankings: of the test instances, by protocol.

@@ -42,15 +42,15 @@ class Progress:
         epoch: how many epochs are finished.
         step: steps done of the epoch under way.
         steps: how many training steps were taken, over all epochs.
-        seconds: of training steps, validation apart.
-        timed_positives: of all steps but each process's first, which traces.
-        timed_seconds: of the same steps.
+        seconds: duration of the training steps, without validation.
+        timed_positives: positives of all steps but each process's first, which traces.
+        timed_seconds: duration of the same steps.
         best_epoch: the one with the best validation metric; 0 before the first.
         best_metrics: the validation metrics after the best epoch, by name.
-        best_sha256: of its weights' file; None in checkpoints of older versions.
+        best_sha256: SHA-256 of its weights' file; None in older versions' checkpoints.
         stopped_because: a reason, once training is over.
-        commits: of the code, another one where a stopped run went on.
-        tensorflow: its versions, likewise.
+        commits: the code's commits; several if another went on with a stopped run.
+        tensorflow: TensorFlow's versions, in the same way.
     """
 
     epoch: int = 0

@@ -47,7 +47,7 @@ RUNS_AT_ONCE = "MGNM_RUNS_AT_ONCE"
 
 
 def memory_mb() -> float:
-    """Of the machine."""
+    """The machine's memory, in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
@@ -59,7 +59,7 @@ def cores() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, TensorFlow, Keras 2, and the packages of this stack by name."""
+    """Versions of Python, TensorFlow, Keras 2 and other packages, by name."""
     import tensorflow as tf
 
     from mgnm_tf import keras2
@@ -112,13 +112,13 @@ def commit() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Of this process so far, resident."""
+    """The largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
 def reset_peak_memory_mb() -> float:
-    """Lets the peak start anew, where Linux can; what is resident now."""
+    """Lets the peak start anew where Linux can, and returns what it now is."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
@@ -126,7 +126,7 @@ def reset_peak_memory_mb() -> float:
 
 
 def _threads(kind: str) -> int:
-    """As TensorFlow read it from the environment when it started."""
+    """The threads that TensorFlow read from the environment when it started."""
     return int(os.environ.get(f"TF_NUM_{kind}_THREADS") or 0)
 
 

@@ -86,9 +86,9 @@ def record_look(run_dir: Path, what: str, once: bool = False) -> None:
     """Notes in the ledger what test instances are to be ranked for.
 
     Args:
-        run_dir: of the run.
-        what: is looked at.
-        once: as in `ledger.record_look`.
+        run_dir: the run's folder.
+        what: the name of what is looked at, e.g. "uni1000".
+        once: whether one line for it is enough, see `ledger.record_look`.
 
     Raises:
         UserError: if the run is not sealed.

@@ -93,8 +93,8 @@ def check(folder: Path, names: Sequence[str] = FILES) -> None:
     """Compares a finished run's files with what was written.
 
     Args:
-        folder: of the run.
-        names: of the files that are going to be read.
+        folder: the run's folder.
+        names: names of the files that are going to be read.
 
     Raises:
         UserError: naming the first file that is missing or another, and what to do.
@@ -130,8 +130,8 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
     the manifest knows both until all are in their places.
 
     Args:
-        folder: of a finished run.
-        names: of the files to replace.
+        folder: the folder of a finished run.
+        names: names of the files to replace.
 
     Raises:
         UserError: if one of them is damaged.

@@ -27,7 +27,7 @@ class StandaloneRun:
     Attributes:
         run: its folder and passport.
         model: with the run's weights.
-        config: of the run.
+        config: the run's configuration.
         vocabulary: what the ids mean.
     """
 

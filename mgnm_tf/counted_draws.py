@@ -20,7 +20,7 @@ def add_count(layer: keras.layers.Layer, name: str = "draws") -> tf.Variable:
 
     Args:
         layer: to whose weights the count is added.
-        name: of the variable.
+        name: the variable's name.
     """
     return layer.add_weight(
         name,

@@ -68,8 +68,8 @@ class MGNM(SequentialRecommender):
         num_interests: K.
         num_iterations: tau.
         l1: theta_1, of the adjacency's L1 norm.
-        normalization: of the graph, see `SharedGCN`.
-        routing_axis: see `SequentialCapsule`.
+        normalization: how the graph is normalised, see `SharedGCN`.
+        routing_axis: the axis of Eq. 6's softmax, see `SequentialCapsule`.
         stop_routing_gradient: see `SequentialCapsule`.
         sequence_encoder: see `SequentialCapsule`.
         interest_extractor: "capsule", or what Table 3 puts in its place: "bilstm",
@@ -91,8 +91,8 @@ class MGNM(SequentialRecommender):
         time_in_graph: adds to the affinity of Eq. 1 a bias of the time between the two
             events.
         level_pooling: Eq. 15, or the sum over levels of Figure 7; inference only.
-        embedding_stddev: of the normal initialisation of both tables.
-        seed: of the random first routing logits and of dropout; the same seed and step
+        embedding_stddev: standard deviation of both tables' normal initialisation.
+        seed: seeds the random first routing logits and dropout; the same seed and step
             draw the same numbers.
         l2: theta_2.
     """
@@ -194,7 +194,7 @@ class MGNM(SequentialRecommender):
         return Interests(vectors, tf.ones(shape, tf.bool))
 
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """With `interest_extractor` "capsule" alone there are interests."""
+        """As in the base class; only "capsule" has interests and couplings to give."""
         history = self._read(batch)
         explanation = (
             {} if history.adjacency is None else {"adjacency": history.adjacency}

@@ -108,7 +108,7 @@ def make(
     """An objective by name.
 
     Args:
-        name: of `OBJECTIVES`.
+        name: a key of `OBJECTIVES`.
         num_items: size of the item vocabulary, padding included.
         num_negatives: beside each positive.
         calibration: t of gBCE; the others have none.

@@ -145,7 +145,7 @@ def by_rows(
 
     Args:
         score: state of r rows, ids [r, C] -> logits [r, C] float32.
-        state: of all rows.
+        state: the state of all rows.
         candidates: ids.
         floats: for each row and candidate, in the largest tensor of `score`.
     """

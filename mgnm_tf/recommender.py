@@ -239,7 +239,7 @@ class SequentialRecommender(keras.Model):
         return [self.loss_tracker]
 
     def _l2_penalty(self, batch: Batch) -> tf.Tensor:
-        """Of the whole batch: this replica's equal share of it."""
+        """This replica's equal share of the whole batch's L2 penalty."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self._l2_of_all(batch) / replicas
 

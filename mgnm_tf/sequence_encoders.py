@@ -115,7 +115,7 @@ class TransformerEncoder(keras.layers.Layer):
 
     Args:
         max_history: the longest T.
-        num_heads: of the attention.
+        num_heads: how many heads the attention has.
         first_scale: where the factors start by which what attention and perceptron
             add is multiplied (LayerScale, Touvron et al., ICCV 2021), and the standard
             deviation of the positions; None has no such factors.

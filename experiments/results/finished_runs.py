@@ -56,9 +56,9 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
 
 
 def models_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
-    """Those of `read_runs` that belong in Table 2.
+    """The runs of `read_runs` that belong in Table 2.
 
-    All but the studies', and those that see labels through the batch.
+    Left out are the studies' runs, and models that see labels through the batch.
 
     Raises:
         UserError: if there is none.

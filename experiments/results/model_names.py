@@ -16,10 +16,10 @@ _READINGS = {
 
 
 def display_name(model: str) -> str:
-    """As in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)".
+    """The name in Table 2; a variant keeps its suffix: "mgnm-x" is "MGNM (x)".
 
-    A class of one's own is its module's last name and its own: "shop.models.Mine" is
-    "models:Mine".
+    A class of one's own gets the last name of its module and its own name:
+    "shop.models.Mine" is "models:Mine".
     """
     base, _, variant = model.partition("-")
     own = ":".join(base.split(".")[-2:])
@@ -34,7 +34,7 @@ def is_added(model: str) -> bool:
 
 
 def marked_name(model: str) -> str:
-    """With ‡ if the model is not in the paper's Table 2."""
+    """The display name, with ‡ if the model is not in the paper's Table 2."""
     return display_name(model) + (" ‡" if is_added(model) else "")
 
 

@@ -102,7 +102,7 @@ def report(
     chances: dict[str, float],
     best: str,
 ) -> str:
-    """In plain words: which model, and whether it is worth it."""
+    """Says in plain words which model is best, and whether it is worth its cost."""
     data = next(iter(passports.values()))["data"]
     ranks = {model: _full_ranks(run_dir_of(folder, model)) for model in passports}
     count = len(next(iter(ranks.values())))

@@ -158,7 +158,7 @@ class Board:
     def _make_pictures(
         self, explained: dict[str, np.ndarray], lengths: np.ndarray
     ) -> dict[str, HistoryPicture]:
-        """By the user's key."""
+        """The pictures of the examples, by the user's key."""
         users, items = self._data.keys("users"), self._data.keys("items")
         _, num_levels, num_interests, _ = explained["couplings"].shape
         pictures = {}

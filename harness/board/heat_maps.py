@@ -105,7 +105,7 @@ def _to_half(roots: np.ndarray) -> np.ndarray:
 
 
 def _row_labels(num_levels: int, num_interests: int) -> list[str]:
-    """Of `_stacked`; levels are named where there are several."""
+    """Labels of the rows of `_stacked`; several levels are named, one is not."""
     rows: list[str] = []
     for level in range(num_levels):
         prefix = f"level {level}, " if num_levels > 1 else ""

@@ -34,8 +34,8 @@ class SharedGCN(keras.layers.Layer):
 
     Args:
         num_layers: graph convolutions; there is one level more.
-        normalization: see above.
-        negative_slope: of the LeakyReLU.
+        normalization: one of the three above.
+        negative_slope: slope of the LeakyReLU below zero.
         map_initialization: of W, on which the paper is silent: "glorot" or "identity".
     """
 

@@ -22,7 +22,7 @@ def audit_models(
     output: Path | None = None,
     seed: int = 1,
 ) -> bool:
-    """Audits and reports; whether a leak was found.
+    """Audits models and reports what leaks; tells whether any of them does.
 
     Raises:
         UserError: for a model or an output that cannot be.

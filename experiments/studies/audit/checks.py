@@ -65,7 +65,7 @@ class Scorer:
         return self._ranker.score(batch)
 
     def encoded(self, batch: NumpyBatch) -> np.ndarray:
-        """`score_encoded` of the model."""
+        """Scores by way of `encode`, see `score_encoded`."""
         self._restore()
         return score_encoded(self.model, batch)
 

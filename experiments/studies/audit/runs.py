@@ -131,7 +131,10 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
 def findings(
     scorer: Scorer, ground: Grounds, max_history: int, seed: int
 ) -> dict[str, Finding]:
-    """All checks but "test events", which trains; or why most have no sense."""
+    """Makes all checks but "test events", which trains, or says why most mean nothing.
+
+    They mean nothing for a model whose scores change from one call to the next.
+    """
     world = ground.world
     tests = world.data.instances["test"]
     own = lists.lists_of_a_kind(world, "test")

@@ -57,7 +57,7 @@ class FragilityTable:
 
 
 def measured(runs_dir: Path, dataset: str, split: str) -> dict[str, list[LookedInto]]:
-    """Those runs of Table 2's models that were looked into, by model, in its order.
+    """The runs that the study looked into, by model, in the order of Table 2.
 
     Raises:
         UserError: if there is no finished run at all.
@@ -141,7 +141,7 @@ def _values(
 def _by_users(
     by_model: dict[str, list[LookedInto]],
 ) -> dict[str, dict[str, dict[str, bool]]]:
-    """By altered order: whether a metric differs beyond chance from the stored one."""
+    """Whether each altered order changes a metric beyond chance, by order and model."""
     import pandas as pd
 
     p_values: dict[tuple[str, str], dict[str, float]] = {

@@ -75,7 +75,7 @@ def wins(
 
 
 def shares(table: Any, kind: str) -> np.ndarray:
-    """Of each user's wins, the share of each level: [L, users]."""
+    """The share that each level has in a user's wins: [L, users]."""
     chosen = table[table["kind"] == kind]
     wins = chosen.pivot(index="level", columns="user", values="wins").to_numpy()
     return wins / wins.sum(axis=0)

@@ -127,7 +127,7 @@ def _level_logits(
     max_history: int,
     candidates: np.ndarray,
 ) -> np.ndarray:
-    """Logits [B, L, C]."""
+    """The logits of each level, [B, L, C]."""
     from data.pipeline import gather_histories
 
     batch: dict[str, Any] = gather_histories(data, instances, max_history)

@@ -66,7 +66,7 @@ def title(runs: list[dict[str, Any]]) -> str:
 
 
 def chance_deviation(runs: list[dict[str, Any]]) -> float:
-    """Of the mean of as many uniform ranks as there are lists, as a share."""
+    """Standard deviation of the mean of uniform ranks, one a list, as a share."""
     return 1.0 / math.sqrt(12 * runs[0]["evaluation"]["instances"])
 
 
