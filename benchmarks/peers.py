@@ -175,7 +175,7 @@ def _compare(
         settings = _recbole_settings(folder, pair)
         figures = _alternate(trial, folder, settings, _RECBOLE, "uni1000")
     sys.stderr.write(f"{name}: {figures}\n")
-    return {key: round(statistics.median(found), 1) for key, found in figures.items()}
+    return {key: round(statistics.median(speeds), 1) for key, speeds in figures.items()}
 
 
 def _rectools_settings(pair: dict[str, Any], sequences: int) -> dict[str, Any]:
