@@ -49,10 +49,11 @@ def measure(
 
     The keys of the first format stand beside the others, under "formats".
     """
+    from benchmarks.workloads import draw_log
     from harness import provenance
 
     started = time.perf_counter()
-    log = _draw_log(num_users)
+    log = draw_log(num_users)
     figures: dict[str, Any] = {
         "interactions": log.num_rows,
         "generate_s": round(time.perf_counter() - started, 1),
@@ -94,24 +95,6 @@ def _measure(folder: Path, log: pyarrow.Table, name: str) -> dict[str, float]:
     source.unlink()
     shutil.rmtree(folder / "prepared")
     return figures
-
-
-def _draw_log(num_users: int) -> pyarrow.Table:
-    import pyarrow
-
-    from data.synthetic import SyntheticSpec, generate
-
-    drawn = generate(
-        SyntheticSpec(
-            num_users=num_users,
-            num_items=round(num_users * 292_286 / 60_813),
-            mean_events=246.0,
-            num_coarse=50,
-            fine_per_coarse=20,
-        )
-    )
-    columns = {"user": drawn.users, "item": drawn.items, "timestamp": drawn.times}
-    return pyarrow.table(columns)
 
 
 if __name__ == "__main__":

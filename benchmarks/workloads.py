@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data import prepared
 from data.prepared import PreparedData
 from data.store import SequenceStore
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _PERIOD_SECONDS = 200 * 86_400
 
@@ -96,3 +100,22 @@ def build(name: str, folder: Path, seed: int = 0, **changes: int) -> PreparedDat
         "items": np.arange(1, spec.num_items + 1),
     }
     return prepared.write(folder / name / "leave_one_out", store, instances, meta, keys)
+
+
+def draw_log(num_users: int) -> pyarrow.Table:
+    """A log of so many users: columns user, item and timestamp."""
+    import pyarrow
+
+    from data.synthetic import SyntheticSpec, generate
+
+    drawn = generate(
+        SyntheticSpec(
+            num_users=num_users,
+            num_items=round(num_users * 292_286 / 60_813),
+            mean_events=246.0,
+            num_coarse=50,
+            fine_per_coarse=20,
+        )
+    )
+    columns = {"user": drawn.users, "item": drawn.items, "timestamp": drawn.times}
+    return pyarrow.table(columns)

@@ -241,10 +241,22 @@ def test_a_finished_step_is_found_and_another_refused(tmp_path):
     views = {"as trained", "rows shuffled", "random targets"}
     assert run["metrics"]["test"]["test"].keys() == views
     assert run["evaluation"]["instances"] == 4
-    assert json.loads(path.read_text()) == run
     assert waterfall_runs.run_step("released", data, budget, 1, path) == run
     with pytest.raises(ValueError, match="another config, seed, step"):
         waterfall_runs.run_step("reshape", data, budget, 2, path)
+    for damage in ("[]", "{", path.read_text().replace("0.", "0.1", 1)):
+        path.write_text(damage)
+        with pytest.raises(ValueError, match=r"run\.json is damaged"):
+            waterfall_runs.run_step("released", data, budget, 1, path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", "[" * 10_000])
+def test_a_stored_step_that_is_damaged_is_named(content, tmp_path):
+    path = waterfall_runs.run_path(tmp_path, "released", 1)
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"released\.json is damaged"):
+        waterfall_runs.stored_runs(tmp_path)
 
 
 def test_steps_go_from_the_released_settings_to_ours():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from harness.config import Config
 from mgnm_tf.keras2 import keras
 
 NOISE = "noise"
+_HASH = "sha256"  # Of all else that a stored run holds.
 _NOISE_USERS, _NOISE_ITEMS, _NOISE_SEED = 600, 3_000, 0
 
 
@@ -58,7 +60,7 @@ def run_step(
     """Trains and evaluates a step of `TRAINED_STEPS`, or finds it done in `path`.
 
     Raises:
-        UserError: if `path` holds a run of other settings.
+        UserError: if `path` holds a run of other settings, or a damaged one.
     """
     config = step_config(step, data.name, budget)
     identity = {
@@ -106,12 +108,12 @@ def run_step(
         "metrics": {"test": test_metrics},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, content)
+    atomic.write_json(path, {**content, _HASH: _hash(content)})
     return content
 
 
 def _stored(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    stored = json.loads(path.read_text())
+    stored = _read(path)
     other = sorted(key for key in identity if stored.get(key) != identity[key])
     if other:
         raise UserError(
@@ -119,6 +121,30 @@ def _stored(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
             "Choose another --output_dir, or delete that file."
         )
     return stored
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A stored run; of those of older versions, which have no hash, the form alone.
+
+    Raises:
+        UserError: if it is not as it was written.
+    """
+    try:
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        written = content.pop(_HASH, None)
+        whole = {"step", "seed", "budget", "data", "metrics"} <= {*content}
+    except (ValueError, TypeError, RecursionError):
+        whole, written, content = False, None, {}
+    if not whole or written not in (None, _hash(content)):
+        raise UserError(
+            f"{path} is damaged: its content is not what was written. Delete it; the "
+            "same command makes that run again."
+        )
+    return content
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def run_path(folder: Path, step: str, seed: int) -> Path:
@@ -129,10 +155,10 @@ def stored_runs(folder: Path) -> list[dict[str, Any]]:
     """All runs of `run_step` in a data set's folder.
 
     Raises:
-        UserError: if they differ in their budget or in their data.
+        UserError: if they differ in their budget or in their data, or one is damaged.
     """
     paths = sorted(folder.glob("seed-*/*.json"))
-    runs = [json.loads(path.read_text()) for path in paths]
+    runs = [_read(path) for path in paths]
     for key in ("budget", "data"):
         if any(run[key] != runs[0][key] for run in runs):
             raise UserError(
