@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -153,7 +154,7 @@ def make_weights(model: SequentialRecommender) -> None:
 
 
 def load_weights(model: SequentialRecommender, path: Path) -> None:
-    """Loads a run's weights.
+    """Loads a run's weights, of a file that holds numbers and nothing else.
 
     Raises:
         UserError: if they are missing, damaged, or of other shapes.
@@ -161,6 +162,7 @@ def load_weights(model: SequentialRecommender, path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing. Copy the run's folder again.")
     try:
+        _check_plain(path)
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
@@ -168,3 +170,40 @@ def load_weights(model: SequentialRecommender, path: Path) -> None:
             f"damaged: {str(error).splitlines()[0]} Copy the run's folder again, or "
             "train again."
         ) from error
+
+
+def _check_plain(path: Path) -> None:
+    """Refuses an HDF5 file that leads elsewhere, or says to hold more than it does.
+
+    HDF5 has links to other files, arrays that lie in other files, and arrays that are
+    packed to nearly nothing. Keras writes none of these, and would follow all.
+
+    Raises:
+        ValueError: naming what is there.
+        OSError: if it is no HDF5 file.
+    """
+    import h5py
+
+    size, seen = 0, set()
+    with h5py.File(path, "r") as file:
+        pending: list[Any] = [file]
+        while pending:
+            group = pending.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"`{name}` is a link to elsewhere.")
+                node = group[name]
+                place = h5py.h5o.get_info(node.id).addr
+                if place in seen:
+                    raise ValueError(f"`{name}` is there twice.")
+                seen.add(place)
+                if isinstance(node, h5py.Group):
+                    pending.append(node)
+                    continue
+                if node.external or node.is_virtual:
+                    raise ValueError(f"`{name}` lies in another file.")
+                if node.dtype.kind not in "fiu":
+                    raise ValueError(f"`{name}` holds {node.dtype}, not numbers.")
+                size += node.nbytes
+    if size > path.stat().st_size:
+        raise ValueError(f"It says to hold {size:,} bytes of numbers, and is smaller.")
