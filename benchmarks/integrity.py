@@ -24,32 +24,24 @@ from absl import flags
 
 from harness import command_line
 
-_DATASET = flags.DEFINE_string("dataset", None, "Name of a prepared data set.")
-_SPLIT = flags.DEFINE_string("split", None, "Its split, if there are several.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data/prepared", "Output of data.prepare.")
-_MADE_USERS = flags.DEFINE_integer(
-    "made_users", None, "Measure made data of so many users, of 246 events each.", 2
-)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which the median is taken.", 1)
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; none by default.")
-
 
 def main() -> None:
     from data.errors import UserError
 
-    if (_DATASET.value is None) == (_MADE_USERS.value is None):
+    values = flags.FLAGS
+    if (values.dataset is None) == (values.made_users is None):
         raise UserError("Say which data: --dataset, or --made_users.")
     with tempfile.TemporaryDirectory() as made:
-        if _MADE_USERS.value:
+        if values.made_users:
             data_dir, name = Path(made), "made"
-            _make(data_dir, _MADE_USERS.value)
+            _make(data_dir, values.made_users)
         else:
-            data_dir, name = Path(_DATA_DIR.value), _DATASET.value
-        found = measure(data_dir, name, _SPLIT.value, _ROUNDS.value)
+            data_dir, name = Path(values.data_dir), values.dataset
+        found = measure(data_dir, name, values.split, values.rounds)
     text = json.dumps(found, indent=2)
     sys.stdout.write(text + "\n")
-    if _OUTPUT.value:
-        Path(_OUTPUT.value).write_text(text + "\n")
+    if values.output:
+        Path(values.output).write_text(text + "\n")
 
 
 def measure(
@@ -108,4 +100,13 @@ def _make(data_dir: Path, num_users: int) -> None:
 
 
 if __name__ == "__main__":
+    # Here, since a test imports this module, and others have flags of these names.
+    flags.DEFINE_string("dataset", None, "Name of a prepared data set.")
+    flags.DEFINE_string("split", None, "Its split, if there are several.")
+    flags.DEFINE_string("data_dir", "data/prepared", "Output of data.prepare.")
+    flags.DEFINE_integer(
+        "made_users", None, "Measure made data of so many users, of 246 events each.", 2
+    )
+    flags.DEFINE_integer("rounds", 5, "Of which the median is taken.", 1)
+    flags.DEFINE_string("output", None, "JSON file to write; none by default.")
     command_line.run(main, stopped="Stopped. Nothing was written.")

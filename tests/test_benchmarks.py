@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import limits, plain, tables, trial, workloads
+from benchmarks import integrity, limits, plain, tables, trial, workloads
 from benchmarks.trial import Trial
 from data.pipeline import training_dataset
 from harness import build, defaults
@@ -215,6 +215,7 @@ def test_bucketing_is_compared_seed_by_seed():
         ("benchmarks.bench", "--baseline=nowhere.json", "--baseline: nowhere.json"),
         ("benchmarks.bench", "--workloads=nowhere", "--workloads: no ['nowhere']"),
         ("benchmarks.peers", "--peer_python=nowhere", "--peer_python"),
+        ("benchmarks.integrity", "--rounds=1", "Say which data: --dataset, or"),
     ],
 )
 def test_wrong_flags_of_benchmarks_are_one_line(module, flag, message):
@@ -222,6 +223,13 @@ def test_wrong_flags_of_benchmarks_are_one_line(module, flag, message):
     done = run(module, flag, *more)
     assert done.returncode == 1
     assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_checks_of_integrity_are_timed_and_hashes_cost_more(tmp_path):
+    data = workloads.build("toys", tmp_path, active_users=3_000)
+    found = integrity.measure(tmp_path, data.name, rounds=3)
+    assert found["interactions"] == data.meta["statistics"]["interactions"]
+    assert 0 < found["unchecked_s"] < found["verified_s"]
 
 
 def test_every_drawn_batch_is_timed_once(tmp_path):
