@@ -2,9 +2,10 @@
 
 Example: python -m benchmarks.serving --output=serving
 
-Data are drawn from planted interests, of catalogues of given sizes; MGNM is trained on
-them for some steps, so that its interests and items lie as trained ones do. Rounds
-alternate over what is measured, and figures are medians.
+Without --run_dirs, data are drawn from planted interests, and MGNM is trained on them
+for some steps: enough for the speed of what always has the same work, but it takes a
+finished run to say what an index finds. Rounds alternate over what is measured, and
+figures are medians.
 """
 
 from __future__ import annotations
@@ -28,24 +29,35 @@ from harness import command_line
 
 if TYPE_CHECKING:
     from data.prepared import PreparedData
+    from serving.index import Index
     from serving.recommender import Recommender
+    from serving.sample import Sample
 
 _ITEMS = flags.DEFINE_list("items", ["12000", "290000"], "Sizes of the catalogues.")
 _INDEXED = flags.DEFINE_integer(
     "indexed", 100_000, "Catalogues from here on are indexed."
 )
-_DATASET = flags.DEFINE_string(
-    "dataset", None, "A data set that `data.prepare` wrote, in place of the catalogues."
+_RUN_DIRS = flags.DEFINE_list(
+    "run_dirs", None, "Finished runs, measured in place of the catalogues."
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data/prepared", "Where `data.prepare` wrote."
+    "data_dir",
+    "data/prepared",
+    "Where `data.prepare` wrote, for --run_dirs and --draw.",
+)
+_DRAW = flags.DEFINE_bool(
+    "draw",
+    False,
+    "Only write the catalogues to --data_dir, for experiments.train and --run_dirs.",
 )
 _PEOPLE = flags.DEFINE_integer("people", 2_048, "Asked for in a round.", 1)
 _STEPS = flags.DEFINE_integer("steps", 500, "Of training before.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each measurement.", 1)
 _K = flags.DEFINE_integer("k", 10, "Recommendations each.", 1)
 _DEPTHS = flags.DEFINE_list("depths", ["20", "50"], "Of the indexes.")
-_PROBES = flags.DEFINE_list("probes", ["8", "32"], "Of the index of cells.")
+_RECALLS = flags.DEFINE_list(
+    "recalls", ["0.95"], "Of the index of cells, which looks into as few as find it."
+)
 _KINDS = flags.DEFINE_list("kinds", ["flat", "ivf", "hnsw"], "Of indexes.")
 _PEER_PYTHON = flags.DEFINE_string(
     "peer_python",
@@ -67,6 +79,10 @@ _OUTPUT = flags.DEFINE_string(
 
 def main() -> None:
     sizes = [_whole(text, "--items") for text in _ITEMS.value]
+    if _DRAW.value:
+        for size in sizes:
+            planted(size, Path(_DATA_DIR.value))
+        return
     with tempfile.TemporaryDirectory() as folder:
         if _EVERYONE.value:
             result = _about_the_machine()
@@ -89,8 +105,25 @@ def _whole(text: str, flag: str) -> int:
 
 def _measure(sizes: list[int], folder: Path) -> dict[str, Any]:
     result = _about_the_machine()
-    result["catalogues"] = {data.name: measure(data) for data in _data(sizes, folder)}
+    result["catalogues"] = {
+        name: measure(name, recommender)
+        for name, recommender in _recommenders(sizes, folder)
+    }
     return result
+
+
+def _recommenders(sizes: list[int], folder: Path) -> Iterator[tuple[str, Recommender]]:
+    """What is measured, by a name."""
+    from serving.recommender import Recommender
+
+    for run_dir in _RUN_DIRS.value or ():
+        run = Recommender.load(run_dir, _DATA_DIR.value)
+        about = run.run.run.passport
+        yield f"{about['model']} on {about['dataset']}", run
+    if not _RUN_DIRS.value:
+        for size in sizes:
+            data = planted(size, folder)
+            yield data.name, trained(data)
 
 
 def _about_the_machine() -> dict[str, Any]:
@@ -132,40 +165,24 @@ def everyone(num_items: int, num_users: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _data(sizes: list[int], folder: Path) -> Iterator[PreparedData]:
-    if _DATASET.value:
-        from data import prepared
-
-        yield prepared.load(Path(_DATA_DIR.value), _DATASET.value)
-        return
-    for size in sizes:
-        yield planted(size, folder)
-
-
-def measure(data: PreparedData) -> dict[str, Any]:
-    """Figures of one catalogue."""
-    from serving.answer import recall
+def measure(name: str, recommender: Recommender) -> dict[str, Any]:
+    """Figures of one model over one catalogue."""
+    from serving import vectors
     from serving.export import write_saved_model
-    from serving.index import Index
     from serving.requests import Requests
+    from serving.sample import Sample
 
-    recommender = trained(data)
-    num_items = data.num_items - 1
+    num_items = recommender.vocabulary.num_items - 1
     everyone = recommender.everyone()
     rng = np.random.default_rng(0)
     rows = rng.choice(len(everyone), min(_PEOPLE.value, len(everyone)), replace=False)
     asked = Requests(None, everyone.users[rows], everyone.histories.take(rows))
+    # Cells are chosen, and recall is found, on other people than are timed.
+    sample = Sample(recommender, everyone, _K.value)
     searches: dict[str, Any] = {"exact": None}
     if num_items >= _INDEXED.value:
-        first = Index(recommender.model, "flat")
-        for kind in _KINDS.value:
-            for depth in map(int, _DEPTHS.value):
-                for probes in map(int, _PROBES.value if kind == "ivf" else [8]):
-                    name = f"{kind}, depth {depth}"
-                    name += f", {probes} probes" if kind == "ivf" else ""
-                    index = first.altered(kind, depth, probes=probes)
-                    searches[name] = index
-    sys.stderr.write(f"{data.name}: trained and indexed\n")
+        searches.update(_indexes(recommender, sample))
+    sys.stderr.write(f"{name}: opened and indexed\n")
     speeds: dict[str, list[float]] = {name: [] for name in searches}
     costs: dict[str, list[float]] = {name: [] for name in searches}
     certified = {}
@@ -186,42 +203,115 @@ def measure(data: PreparedData) -> dict[str, Any]:
             "users_per_s": round(statistics.median(speeds[name])),
             "cpu_ms_per_user": round(statistics.median(costs[name]), 3),
             "certified": round(certified[name], 4),
-            "recall": round(recall(recommender, asked, index, _K.value)[1], 4)
-            if index
-            else 1.0,
+            "recall": round(sample.recall(index), 4) if index else 1.0,
         }
         for name, index in searches.items()
     }
-    result["peers"] = peers(recommender, asked)
+    if vectors.has_vectors(recommender.model):
+        result["interests"] = proofs(recommender, asked)
+        result["peers"] = peers(recommender, asked)
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(recommender, Path(folder) / "saved")
         result["request"] = one_request(recommender, asked, Path(folder) / "saved")
     return {"items": num_items, **result}
 
 
+def _indexes(recommender: Recommender, sample: Sample) -> Iterator[tuple[str, Index]]:
+    """The indexes that flags ask for, by name."""
+    from serving.index import Index
+
+    first = Index(recommender.model, "flat", depth=1)
+    for kind in _KINDS.value:
+        for depth in map(int, _DEPTHS.value):
+            for recall in map(float, _RECALLS.value if kind == "ivf" else [1.0]):
+                index = first.altered(kind, depth)
+                name = f"{kind}, depth {depth}"
+                if kind == "ivf":
+                    sample.tune(index, recall)
+                    name += f", {index.probes} of {index.cells} cells"
+                yield name, index
+
+
+def proofs(recommender: Recommender, asked: Any) -> dict[str, Any]:
+    """The vectors of a history, and for how many people a short list was enough."""
+    import tensorflow as tf
+
+    from serving import search, vectors
+    from serving.histories import padded
+
+    model = recommender.model
+    items = tf.range(1, recommender.vocabulary.num_items)
+    proven = []
+    for start in range(0, len(asked), 256):
+        rows = np.arange(start, min(start + 256, len(asked)))
+        past = asked.histories.take(rows)
+        batch = recommender.batch(asked.users[rows], past, None)
+        state = model.encode(batch, training=False)
+        seen = tf.constant(padded(past.items, past.offsets))
+        k, groups = tf.constant(_K.value), search.groups_for(_K.value, seen)
+        found = search.of_short_list(model, state, items, seen, groups, k)
+        proven.append(found[1].numpy())
+        shape = vectors.interest_vectors(model, state).shape[1:]
+    return {
+        "shape": list(shape),
+        "short_list_proven": round(float(np.concatenate(proven).mean()), 4),
+    }
+
+
+# Of the training events of a large catalogue, how many a model is shown: enough for all
+# items, in minutes.
+_SHOWN = 0.12
+
+
 def planted(num_items: int, folder: Path, num_users: int | None = None) -> PreparedData:
-    """Fine categories of about 60 items, and histories as long as Toys'."""
+    """Fine categories of about 60 items, and histories as long as Toys'.
+
+    The last two events of 5,000 people test and validate.
+    """
     from data import prepared
     from data.store import SequenceStore
     from data.synthetic import SyntheticSpec, generate
 
     spec = SyntheticSpec(
-        num_users=num_users or max(20_000, num_items // 4),
+        num_users=num_users or max(20_000, num_items),
         num_items=num_items,
         mean_events=9.0,
         num_coarse=max(5, num_items // 600),
         fine_per_coarse=10,
     )
     drawn = generate(spec)
+    users, count = drawn.users, spec.num_users
     store = SequenceStore.build(
-        drawn.users, drawn.items, drawn.times, spec.num_users + 1, num_items + 1
+        users, drawn.items, drawn.times, count + 1, num_items + 1
     )
-    ends = np.arange(len(drawn.users)) - store.offsets[drawn.users]
-    instances = np.stack([drawn.users, ends], axis=1).astype(np.int32)[ends > 0]
-    parts = {"train": instances, "valid": instances[:1], "test": instances[:1]}
-    name = f"planted {num_items}"
-    meta = {"name": name, "split": "none", "split_rule": "", "statistics": {}}
-    return prepared.write(folder / name / "none", store, parts, meta, {})
+    ends = np.arange(len(users)) - store.offsets[users]
+    last = np.diff(store.offsets)[users] - 1
+    rng = np.random.default_rng(0)
+    held = np.zeros(count + 1, bool)
+    held[rng.choice(count, min(5_000, count // 4), replace=False) + 1] = True
+    held = held[users]
+    test, valid = held & (ends == last), held & (ends == last - 1)
+    train = (ends > 0) & ~test & ~valid
+    if num_items > _INDEXED.value:
+        newest = ends == np.where(held, last - 2, last)
+        train &= newest | (rng.random(len(ends)) < _SHOWN)
+    instances = np.stack([users, ends], axis=1).astype(np.int32)
+    parts = {"train": train, "valid": valid, "test": test}
+    name = f"planted_{num_items}"
+    rule = "the last two events of 5,000 users"
+    meta = {
+        "name": name,
+        "split": "leave_one_out",
+        "split_rule": rule,
+        "statistics": {},
+    }
+    return prepared.write(
+        folder / name / "leave_one_out",
+        store,
+        {part: instances[rows] for part, rows in parts.items()},
+        meta,
+        {},
+    )
 
 
 def trained(data: PreparedData) -> Recommender:
@@ -379,9 +469,12 @@ def table(result: dict[str, Any]) -> str:
                 f"{figures['cpu_ms_per_user']} | {figures['recall']:.3f} | "
                 f"{figures['certified']:.1%} |"
             )
-        for name, speed in found["peers"].items():
+        for name, speed in found.get("peers", {}).items():
             lines.append(f"| {name} | {speed:,} | – | – | – |")
         one = found["request"]
+        if "interests" in found:
+            proven = found["interests"]["short_list_proven"]
+            lines += ["", f"The exact search's short list was enough for {proven:.2%}."]
         lines += [
             "",
             f"SavedModel: loaded in {one['load_s']} s, first answer in "

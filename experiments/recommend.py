@@ -70,7 +70,17 @@ _INDEX = flags.DEFINE_enum(
     "proven to be the exact ones, and recall on a sample. Default: exact search.",
 )
 _DEPTH = flags.DEFINE_integer("depth", 50, "With --index: items an interest.", 1)
-_PROBES = flags.DEFINE_integer("probes", 16, "With --index=ivf: cells visited.", 1)
+_PROBES = flags.DEFINE_integer(
+    "probes", None, "With --index=ivf: cells visited. Default: by --recall.", 1
+)
+_RECALL = flags.DEFINE_float(
+    "recall",
+    0.95,
+    "With --index=ivf: as few cells are visited as find this share of the exact "
+    "answers of a sample.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 
 
 def main() -> None:
@@ -110,9 +120,15 @@ def main() -> None:
     if _INDEX.value:
         from serving.index import Index
 
-        index = Index(
-            recommender.model, _INDEX.value, depth=_DEPTH.value, probes=_PROBES.value
-        )
+        index = Index(recommender.model, _INDEX.value, depth=_DEPTH.value)
+        if _PROBES.value:
+            index.probe(_PROBES.value)
+        elif _INDEX.value == "ivf":
+            from serving.sample import Sample
+
+            sample = Sample(recommender, asked, _K.value, _EXCLUDE_SEEN.value)
+            sample.tune(index, _RECALL.value)
+            logging.info("%d of %d cells are visited.", index.probes, index.cells)
     answer(
         recommender,
         asked,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from absl import logging
 from tqdm import tqdm
@@ -17,9 +16,7 @@ from serving import writers
 from serving.index import Index
 from serving.recommender import Recommender
 from serving.requests import Requests, say_unknown
-
-# People whose answers by an index are compared with exact ones.
-_SAMPLE, _SEED = 1_000, 3
+from serving.sample import Sample
 
 
 def answer(
@@ -60,42 +57,16 @@ def answer(
             certified += int(answers.certified.sum())
             bar.update(len(answers.rows))
     if index is not None:
+        sample = Sample(recommender, asked, k, exclude_seen)
         logging.info(
             "%.1f%% of %d answers are proven to be exact. Recall@%d on %d of them: "
             "%.4f.",
             100 * certified / len(asked),
             len(asked),
             k,
-            *recall(recommender, asked, index, k, exclude_seen),
+            len(sample),
+            sample.recall(index),
         )
-
-
-def recall(
-    recommender: Recommender,
-    asked: Requests,
-    index: Index,
-    k: int,
-    exclude_seen: bool | None = None,
-) -> tuple[int, float]:
-    """How many people were drawn, and the share of exact answers that an index finds.
-
-    Of equal scores any item counts: the k-th score is what must be reached.
-    """
-    rng = np.random.default_rng(_SEED)
-    size = min(_SAMPLE, len(asked))
-    rows = np.sort(rng.choice(len(asked), size, replace=False))
-    few = Requests(None, asked.users[rows], asked.histories.take(rows))
-    exact, approximate = (
-        np.concatenate([part.scores for part in answers])
-        for answers in (
-            recommender.stream(few, k, exclude_seen),
-            recommender.stream(few, k, exclude_seen, index=index),
-        )
-    )
-    there = np.isfinite(exact)
-    last = np.where(there, exact, np.inf).min(axis=1, keepdims=True)
-    near = approximate >= last - 1e-5 * np.maximum(1.0, np.abs(last))
-    return size, float(near.sum() / max(there.sum(), 1))
 
 
 @contextlib.contextmanager

@@ -12,14 +12,15 @@ import tensorflow as tf
 from data.errors import UserError
 from mgnm_tf.batch import PADDING_ID
 from mgnm_tf.recommender import SequentialRecommender
-from serving import search, vectors
+from serving import search, short_list, vectors
 
 KINDS = ("flat", "ivf", "hnsw")
 # Vectors that k-means reads for each cell; more are drawn from.
 _SAMPLE = 64
 _SEED = 5
-# Rounding of float32 sums, relative to the size of the terms.
-_SLACK = 1e-5
+# Retrieved items that are scored: so many, and for each item asked for and each that
+# was had. One that several interests retrieved counts several times.
+_SCORED, _SCORED_EACH = 256, 16
 
 
 class Index:
@@ -72,6 +73,7 @@ class Index:
             input_signature=[
                 tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
                 tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([], tf.int32),
             ],
         )
@@ -106,23 +108,32 @@ class Index:
             k: how many.
         """
         state, interests = self._encode(batch)
-        rows, size = interests.shape[0], interests.shape[-1]
-        flat = interests.numpy().reshape(-1, size)
-        inner, found = self._retrieve(flat)
-        # Interests that the ReLU left empty retrieve nothing of use.
-        found[~flat.any(axis=1)] = -1
-        candidates = _distinct(found.reshape(rows, -1).astype(np.int32) + 1, seen)
-        best = self._rerank(state, tf.constant(candidates), tf.constant(k))
-        # An item that was not retrieved is at most at the end of each retrieval.
-        ends = np.where(flat.any(axis=1), inner[:, -1], 0.0)
-        bound = ends.reshape(rows, -1).max(axis=1)
-        if self.kind == "ivf":
-            bound = np.maximum(bound, self._outside(flat).reshape(rows, -1).max(axis=1))
-        scores = best.scores.numpy()[:, -1]
+        rows, levels, count, size = interests.shape
+        queries = interests.numpy().reshape(-1, size)
+        inner, found, ends = self._retrieve(queries)
+        asked = levels * count  # Q
+        inner, found = (part.reshape(rows, -1) for part in (inner, found))
+        ends = ends.reshape(rows, asked).max(axis=1)
+        # Enough of the largest are scored; what is left has at most the largest left.
+        width = _SCORED + _SCORED_EACH * k + seen.shape[1]
+        if width < inner.shape[1]:
+            order = np.argpartition(-inner, width, axis=1)
+            left = np.take_along_axis(inner, order[:, width : width + 1], axis=1)
+            ends = np.maximum(ends, left[:, 0])
+            found = np.take_along_axis(found, order[:, :width], axis=1)
+        candidates = tf.constant(_distinct(found.astype(np.int32) + 1))
+        best = self._rerank(state, candidates, tf.constant(seen), tf.constant(k))
+        lengths = np.sqrt(np.square(queries).sum(axis=1).reshape(rows, asked).max(1))
+        slack = short_list.rounding(size) * lengths * self._longest
         whole = best.ids.numpy().all(axis=1) & (best.ids.shape[1] == k)
-        slack = _SLACK * np.maximum(1.0, np.abs(bound))
-        certified = whole & (scores >= bound + slack) & (self.kind != "hnsw")
-        return best, certified
+        certified = whole & (best.scores.numpy()[:, -1] > ends + slack)
+        return best, certified & (self.kind != "hnsw")
+
+    def probe(self, probes: int) -> None:
+        """Looks into so many cells from now on."""
+        self.probes = min(probes, self.cells)
+        if self.kind == "ivf":
+            self._index.nprobe = self.probes
 
     def _queries(self, batch: Any) -> tuple[Any, tf.Tensor]:
         """The state of a batch, and its interests [B, L, K, D]."""
@@ -135,7 +146,7 @@ class Index:
         faiss, (count, size) = self._faiss, table.shape
         self.kind, self.depth = kind, min(depth, count)
         self.cells = min(cells or int(4 * count**0.5), max(1, count // 8))
-        self.probes = min(probes, self.cells)
+        self._longest = float(np.sqrt(np.square(table).sum(axis=1).max(initial=0.0)))
         if self.kind == "flat":
             self._index = faiss.IndexFlatIP(size)
             self._index.add(table)
@@ -144,10 +155,11 @@ class Index:
             extra = np.sqrt(np.maximum(longest.max() - longest, 0.0))
             self._index = faiss.IndexHNSWFlat(size + 1, 32)
             self._index.hnsw.efConstruction = 80
-            self._index.hnsw.efSearch = max(self.depth, 8 * self.probes)
+            self._index.hnsw.efSearch = max(self.depth, 8 * probes)
             self._index.add(np.column_stack([table, extra]).astype(np.float32))
         else:
             self._build_cells(table)
+        self.probe(probes)
 
     def _build_cells(self, table: np.ndarray) -> None:
         """Cells by distance, visited by inner product."""
@@ -167,7 +179,6 @@ class Index:
         distances, nearest = means.index.search(table, 1)
         self._radii = np.zeros(self.cells, np.float32)
         np.maximum.at(self._radii, nearest[:, 0], np.sqrt(distances[:, 0]))
-        self._filled = np.bincount(nearest[:, 0], minlength=self.cells) > 0
         # Kept alive here: faiss holds no reference to it.
         self._coarse = faiss.IndexFlatIP(size)
         self._coarse.add(self._centres)
@@ -175,41 +186,51 @@ class Index:
             self._coarse, size, self.cells, faiss.METRIC_INNER_PRODUCT
         )
         self._index.is_trained = True
-        self._index.nprobe = self.probes
         add: Any = ivf_tools.add_preassigned
         add(self._index, table, nearest[:, 0])
 
-    def _retrieve(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inner products and places of items, the largest first: [Q, depth] each."""
+    def _retrieve(
+        self, queries: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inner products and places of items [Q, depth], the largest first.
+
+        And the most that an item which was not retrieved has [Q].
+        """
         # Batches are searched side by side as it is; this holds for this thread alone.
         self._faiss.omp_set_num_threads(1)
-        if self.kind != "hnsw":
-            return self._index.search(queries, self.depth)
-        padded = np.pad(queries, [[0, 0], [0, 1]])
-        return self._index.search(padded, self.depth)
+        elsewhere = np.full(len(queries), -np.inf, np.float32)
+        if self.kind == "ivf":
+            nearest, cells = self._coarse.search(queries, self.probes)
+            inner, found = self._index.search_preassigned(
+                queries, self.depth, cells, nearest
+            )
+            elsewhere = self._elsewhere(queries, cells)
+        elif self.kind == "hnsw":
+            padded = np.pad(queries, [[0, 0], [0, 1]])
+            distances, found = self._index.search(padded, self.depth)
+            squares = np.square(queries).sum(axis=1, keepdims=True)
+            inner = (squares + self._longest**2 - distances) / 2
+        else:
+            inner, found = self._index.search(queries, self.depth)
+        # Interests that the ReLU left empty retrieve nothing of use.
+        empty = ~queries.any(axis=1)
+        inner[empty], found[empty] = -np.inf, -1
+        return inner, found, np.where(empty, 0.0, np.maximum(inner[:, -1], elsewhere))
 
-    def _outside(self, queries: np.ndarray) -> np.ndarray:
+    def _elsewhere(self, queries: np.ndarray, visited: np.ndarray) -> np.ndarray:
         """The most that an item of a cell that was not looked into can have: [Q]."""
-        inner = queries @ self._centres.T  # [Q, cells]
         norms = np.sqrt(np.square(queries).sum(axis=1, keepdims=True))
-        most = np.where(self._filled, inner + norms * self._radii, -np.inf)
-        if self.probes >= self.cells:
-            return np.full(len(queries), -np.inf)
-        visited = np.argpartition(-inner, self.probes - 1, axis=1)[:, : self.probes]
+        most = queries @ self._centres.T  # [Q, cells]
+        most += norms * self._radii
         np.put_along_axis(most, visited, -np.inf, axis=1)
         return most.max(axis=1)
 
-    def _best(self, state: Any, candidates: tf.Tensor, k: tf.Tensor) -> search.Best:
-        scores = self._model.score(state, candidates)  # [B, C]
-        real = tf.not_equal(candidates, PADDING_ID)
-        finite = tf.reduce_all(tf.math.is_finite(tf.boolean_mask(scores, real)))
-        scores = tf.where(real, scores, -float("inf"))
-        width = tf.minimum(k, tf.shape(scores)[1])
-        scores, where = tf.math.top_k(scores, width)
-        ids = tf.gather(candidates, where, batch_dims=1)
-        levels = search.best_levels(self._model, state, ids)
-        nobody = tf.fill([tf.shape(ids)[0]], False)
-        return search.Best(ids, scores, levels, nobody, finite)
+    def _best(
+        self, state: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor
+    ) -> search.Best:
+        found = search.best_of(self._model, state, candidates, seen, k)
+        nobody = tf.zeros([tf.shape(candidates)[0]], tf.bool)
+        return search.finished(self._model, state, found, nobody)
 
 
 def _check_kind(kind: str) -> None:
@@ -217,13 +238,10 @@ def _check_kind(kind: str) -> None:
         raise UserError(f"An index is one of {KINDS}. Received: {kind}")
 
 
-def _distinct(ids: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Each id of a row once, ascending after zeros, without what was seen: [B, C]."""
+def _distinct(ids: np.ndarray) -> np.ndarray:
+    """Each id of a row once, ascending after zeros: [B, C]."""
     ids = np.sort(ids, axis=1)
     ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = PADDING_ID
-    rows = np.arange(len(ids), dtype=np.int64)[:, None]
-    span = max(int(ids.max(initial=0)), int(seen.max(initial=0))) + 1
-    ids[np.isin(rows * span + ids, rows * span + seen)] = PADDING_ID
     ids = np.sort(ids, axis=1)
     widest = int((ids > 0).sum(axis=1).max(initial=0))
     return ids[:, ids.shape[1] - max(widest, 1) :]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from mgnm_tf.batch import PADDING_ID, Batch
 from mgnm_tf.recommender import SequentialRecommender
+from serving import short_list, vectors
 
-# Items scored at a time: the largest tensor then is rows * levels * interests * this.
-CHUNK = 2_048
+# Scores in memory at a time where every item is scored, and the fewest and the most
+# items of them. MGNM's largest tensor has levels * interests as many numbers, and
+# memory of 32 MB and more is asked of the system anew each time.
+_CHUNK_SCORES, _FEWEST, _MOST = 2**18, 256, 8_192
+# Groups on the short list: so many, two for each item asked for, and one for each item
+# that was had, as these are among what suits a person best; but not for long histories.
+_MORE_GROUPS, _MOST_SEEN = 16, 64
 NO_LEVEL = -1
 
 
@@ -36,6 +43,14 @@ def signature(model: SequentialRecommender) -> dict[str, tf.TensorSpec]:
     return specs
 
 
+class Found(NamedTuple):
+    """The best k items of some rows; where fewer are left, the lowest float."""
+
+    ids: tf.Tensor  # int32 [B, k]
+    scores: tf.Tensor  # float32 [B, k]
+    finite: tf.Tensor  # bool
+
+
 def best_items(
     model: SequentialRecommender,
     batch: Batch,
@@ -44,11 +59,12 @@ def best_items(
     popularity: tf.Tensor,
     k: tf.Tensor,
 ) -> Best:
-    """Scores every item for every row, in chunks, and keeps the best.
+    """The best of the items for every row, exactly.
 
-    A history is encoded once. Memory is bounded by `CHUNK`, however large the
-    catalogue. A row whose history is empty gets the popular items, scored by their
-    training events.
+    A history is encoded once. Where scores are made of inner products, the items of a
+    short list are scored; where that does not prove which are the best, and for other
+    models, all items are. Memory is bounded, however large the catalogue. A row whose
+    history is empty gets the popular items, scored by their training events.
 
     Args:
         model: any model of the contract.
@@ -60,23 +76,143 @@ def best_items(
     """
     state = model.encode(batch, training=False)
     empty = ~tf.reduce_any(tf.not_equal(batch["history"], PADDING_ID), axis=1)  # [B]
+    k = tf.minimum(k, tf.size(items))
+
+    def whole(rows: tf.Tensor) -> Found:
+        own_state, own_seen, counted = tf.nest.map_structure(
+            lambda part: tf.gather(part, rows), (state, seen, empty)
+        )
+        counts = popularity
+        return _of_all(model, own_state, items, own_seen, counted, counts, k)
+
+    found = _of_short_list_or_all(model, state, items, seen, empty, k, whole)
+    return finished(model, state, found, empty)
+
+
+def finished(
+    model: SequentialRecommender, state: Any, found: Found, empty: tf.Tensor
+) -> Best:
+    """What was found, with levels; rows that are `empty` [B] are the popular items'."""
+    left = found.scores > found.scores.dtype.min
+    ids = tf.where(left, found.ids, PADDING_ID)
+    levels = best_levels(model, state, ids)
+    return Best(
+        ids=ids,
+        scores=tf.where(left, found.scores, -float("inf")),
+        levels=tf.where(left & ~empty[:, None], levels, NO_LEVEL),
+        popular=empty,
+        finite=found.finite,
+    )
+
+
+def _of_short_list_or_all(
+    model: SequentialRecommender,
+    state: Any,
+    items: tf.Tensor,
+    seen: tf.Tensor,
+    empty: tf.Tensor,
+    k: tf.Tensor,
+    whole: Callable[[tf.Tensor], Found],
+) -> Found:
+    """The best k items; `whole` scores all of them for some rows."""
+    everyone = tf.range(tf.size(empty))
+    if not vectors.has_vectors(model):
+        return whole(everyone)
+
+    def short() -> Found:
+        found, proven = of_short_list(model, state, items, seen, groups, k)
+        return _replaced(found, tf.where(~proven | empty), whole)
+
+    groups = groups_for(k, seen)
+    is_short = 2 * short_list.GROUP * groups < tf.size(items)
+    return tf.cond(is_short, short, lambda: whole(everyone))
+
+
+def groups_for(k: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
+    """How many groups of items make the short list of k items."""
+    return 2 * k + _MORE_GROUPS + tf.minimum(tf.shape(seen)[1], _MOST_SEEN)
+
+
+def of_short_list(
+    model: SequentialRecommender,
+    state: Any,
+    items: tf.Tensor,
+    seen: tf.Tensor,
+    groups: tf.Tensor,
+    k: tf.Tensor,
+) -> tuple[Found, tf.Tensor]:
+    """The best k of a short list, and for which rows they are proven [B] the best.
+
+    An item outside of the list scores at most what the list ended at: a k-th score
+    above that is a proof.
+    """
+    interests = vectors.interest_vectors(model, state)  # [B, L, K, D]
+    some = short_list.make(model, interests, items, groups)
+    best = best_of(model, state, some.ids, seen, k)
+    proven = best.scores[:, -1] > some.ends + some.slack
+    return best._replace(finite=best.finite & some.finite), proven
+
+
+def best_of(
+    model: SequentialRecommender,
+    state: Any,
+    ids: tf.Tensor,
+    seen: tf.Tensor,
+    k: tf.Tensor,
+) -> Found:
+    """The best k of each row's own items [B, S], of which 0 and seen ones are none."""
+    scores = model.score(state, ids)  # [B, S]
+    finite = tf.reduce_all(tf.math.is_finite(scores))
+    choosable = tf.not_equal(ids, PADDING_ID) & ~_among(ids, seen)
+    scores = tf.where(choosable, scores, scores.dtype.min)
+    scores, where = tf.math.top_k(scores, tf.minimum(k, tf.shape(ids)[1]))
+    return Found(tf.gather(ids, where, batch_dims=1), scores, finite)
+
+
+def _replaced(
+    found: Found, rows: tf.Tensor, whole: Callable[[tf.Tensor], Found]
+) -> Found:
+    """What was found, but of some rows [R, 1] that of all items."""
+
+    def replaced() -> Found:
+        other = whole(rows[:, 0])
+        return Found(
+            tf.tensor_scatter_nd_update(found.ids, rows, other.ids),
+            tf.tensor_scatter_nd_update(found.scores, rows, other.scores),
+            found.finite & other.finite,
+        )
+
+    return tf.cond(tf.size(rows) > 0, replaced, lambda: found)
+
+
+def _of_all(
+    model: SequentialRecommender,
+    state: Any,
+    items: tf.Tensor,
+    seen: tf.Tensor,
+    empty: tf.Tensor,
+    popularity: tf.Tensor,
+    k: tf.Tensor,
+) -> Found:
+    """Scores every item for every row, in chunks, and keeps the best."""
     rows, size = tf.shape(empty)[0], tf.size(items)
+    width = tf.clip_by_value(_CHUNK_SCORES // tf.maximum(rows, 1), _FEWEST, _MOST)
     owners, places = _places(items, seen)  # [S] each: row, and place among the items
     # What is there before the first chunk: nothing.
     scores, ids = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)
     finite = tf.constant(True)
-    for first in tf.range(0, size, CHUNK):
+    for first in tf.range(0, size, width):
         tf.autograph.experimental.set_loop_options(
             shape_invariants=[
                 (scores, tf.TensorShape([None, None])),
                 (ids, tf.TensorShape([None, None])),
             ]
         )
-        chunk = items[first : first + CHUNK]
+        chunk = items[first : first + width]
         found = model.score_items(state, chunk)  # [B, C]
         finite &= tf.reduce_all(tf.math.is_finite(found))
         found = tf.where(empty[:, None], tf.gather(popularity, chunk), found)
-        inside = (places >= first) & (places < first + CHUNK)
+        inside = (places >= first) & (places < first + width)
         cells = tf.stack([owners, places - first], axis=1)
         cells = tf.boolean_mask(cells, inside)
         nothing = tf.fill([tf.shape(cells)[0]], found.dtype.min)
@@ -90,16 +226,16 @@ def best_items(
         )
         now = tf.gather(chunk, tf.maximum(where - kept, 0))
         ids = tf.where(where < kept, before, now)
-    left = scores > scores.dtype.min
-    ids = tf.where(left, ids, PADDING_ID)
-    levels = best_levels(model, state, ids)
-    return Best(
-        ids=ids,
-        scores=tf.where(left, scores, -float("inf")),
-        levels=tf.where(left & ~empty[:, None], levels, NO_LEVEL),
-        popular=empty,
-        finite=finite,
-    )
+    return Found(ids, scores, finite)
+
+
+def _among(ids: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
+    """Which ids of a row [B, S] are among its seen ones [B, P]: bool [B, S]."""
+    # One more, above all ids, so that each id has a place.
+    ordered = tf.pad(seen, [[0, 0], [0, 1]], constant_values=seen.dtype.max)
+    ordered = tf.sort(ordered, axis=1)
+    places = tf.searchsorted(ordered, ids)
+    return tf.equal(tf.gather(ordered, places, batch_dims=1), ids)
 
 
 def _places(items: tf.Tensor, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

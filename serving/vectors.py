@@ -53,13 +53,17 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
     return tf.concat([found, tf.ones_like(found[..., :1])], axis=-1)
 
 
-def item_vectors(model: SequentialRecommender) -> tf.Tensor:
-    """Rows by item id [num_items, D] float32, the bias last where there is one."""
-    table = tf.cast(model.item_embedding.embeddings, tf.float32)
-    bias = _bias(model)
-    if bias is None:
-        return table
-    return tf.concat([table, tf.cast(bias, tf.float32)], axis=1)
+def item_vectors(
+    model: SequentialRecommender, ids: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Rows [N, D] float32 by item id, or of the ids [N]; a bias stands last."""
+
+    def rows(table: tf.Variable) -> tf.Tensor:
+        found = tf.convert_to_tensor(table) if ids is None else tf.gather(table, ids)
+        return tf.cast(found, tf.float32)
+
+    table, bias = rows(model.item_embedding.embeddings), _bias(model)
+    return table if bias is None else tf.concat([table, rows(bias)], axis=1)
 
 
 def _bias(model: Any) -> tf.Variable | None:

@@ -21,7 +21,9 @@ from serving.histories import Histories
 from serving.recommender import Recommender
 
 faiss = pytest.importorskip("faiss")
+from serving import index as index_module  # noqa: E402
 from serving.index import KINDS, Index  # noqa: E402
+from serving.sample import Sample  # noqa: E402
 
 NUM_ITEMS, NUM_PEOPLE, K = 900, 60, 8
 
@@ -153,6 +155,42 @@ def test_most_of_the_best_are_found(kind, recommender, asked, flat):
     found = answers(recommender, asked, index)
     hits = [len({*a} & {*b}) / K for a, b in zip(exact.ids, found.ids)]
     assert np.mean(hits) > 0.9
+
+
+def test_as_few_cells_are_visited_as_find_what_is_asked(recommender, asked, flat):
+    index = flat.altered("ivf", depth=60, cells=40)
+    sample = Sample(recommender, asked, K)
+    assert len(sample) == NUM_PEOPLE
+    found = sample.tune(index, 0.9)
+    assert found == sample.recall(index) >= 0.9
+    enough = index.probes
+    assert 1 < enough < index.cells
+    index.probe(enough // 2)
+    assert sample.recall(index) < 0.9
+
+
+def test_a_recall_that_no_number_of_cells_has_is_said(recommender, asked, flat, caplog):
+    index = flat.altered("ivf", depth=2, cells=8)
+    sample = Sample(recommender, asked, K)
+    with caplog.at_level("WARNING", logger="absl"):
+        found = sample.tune(index, 1.0)
+    assert found < 1.0
+    assert index.probes == 8
+    assert "with all its 8 cells, not 1.0: more `depth` finds more" in caplog.text
+
+
+def test_what_is_retrieved_beyond_what_is_scored_is_bounded(
+    recommender, asked, flat, monkeypatch
+):
+    monkeypatch.setattr(index_module, "_SCORED", 1)
+    monkeypatch.setattr(index_module, "_SCORED_EACH", 2)
+    exact = answers(recommender, asked)
+    found = answers(recommender, asked, flat.altered("flat", depth=60))
+    proven = found.certified
+    assert 0 < proven.mean() < 1
+    np.testing.assert_allclose(
+        found.scores[proven], exact.scores[proven], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_seen_items_are_not_retrieved(recommender, asked, flat):

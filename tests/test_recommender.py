@@ -104,7 +104,8 @@ def table_of(data, instances):
 def test_agrees_item_by_item_with_the_full_ranking(
     name, opened, tiny_data, monkeypatch
 ):
-    monkeypatch.setattr(search, "CHUNK", 7)  # Several chunks, the last one shorter.
+    for name_of_width in ("_FEWEST", "_MOST"):  # Several chunks, the last one shorter.
+        monkeypatch.setattr(search, name_of_width, 7)
     config, model, recommender = opened(name)
     ranker = make_ranker(model, tiny_data, config)
     ranking = ranker.rank("test", "full")

@@ -1,0 +1,85 @@
+"""How much of the exact answers an index finds, on a sample of people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from absl import logging
+
+from serving.answers import Answers
+from serving.index import Index
+from serving.recommender import Recommender
+from serving.requests import Requests
+
+_MOST, _SEED = 1_000, 3
+
+
+class Sample:
+    """People whose exact answers are known.
+
+    Args:
+        recommender: who answers.
+        asked: the people that at most 1,000 are drawn from.
+        k: as for `Recommender.recommend`.
+        exclude_seen: see there.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        asked: Requests,
+        k: int,
+        exclude_seen: bool | None = None,
+    ) -> None:
+        rng = np.random.default_rng(_SEED)
+        size = min(_MOST, len(asked))
+        rows = np.sort(rng.choice(len(asked), size, replace=False))
+        self._few = Requests(None, asked.users[rows], asked.histories.take(rows))
+        self._recommender, self._k, self._exclude_seen = recommender, k, exclude_seen
+        self._exact = _scores(recommender.stream(self._few, k, exclude_seen))
+
+    def __len__(self) -> int:
+        return len(self._few)
+
+    def recall(self, index: Index) -> float:
+        """The share of the exact answers that an index finds.
+
+        Of equal scores any item counts: the k-th score is what must be reached.
+        """
+        found = _scores(
+            self._recommender.stream(
+                self._few, self._k, self._exclude_seen, index=index
+            )
+        )
+        there = np.isfinite(self._exact)
+        last = np.where(there, self._exact, np.inf).min(axis=1, keepdims=True)
+        near = found >= last - 1e-5 * np.maximum(1.0, np.abs(last))
+        return float(near.sum() / max(there.sum(), 1))
+
+    def tune(self, index: Index, recall: float) -> float:
+        """Lets an index of cells look into as few as find `recall`; returns what it is.
+
+        The number of cells is doubled from 1 on, so that it is at most twice what is
+        needed. If all cells are not enough, which is `depth`'s limit, that is said.
+        """
+        probes = 1
+        while True:
+            index.probe(probes)
+            found = self.recall(index)
+            if found >= recall:
+                return found
+            if probes >= index.cells:
+                logging.warning(
+                    "The index finds %.4f of the exact answers with all its %d cells, "
+                    "not %s: more `depth` finds more.",
+                    found,
+                    index.cells,
+                    recall,
+                )
+                return found
+            probes *= 2
+
+
+def _scores(answers: Iterable[Answers]) -> np.ndarray:
+    return np.concatenate([part.scores for part in answers])
