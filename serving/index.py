@@ -31,9 +31,9 @@ class Index:
     best `depth` scores at most the largest of the inner products at which the
     retrievals ended. If the k-th score found is not below that, the k items are proven
     to be the best, and the row is `certified`. This needs retrieval that is exact by
-    inner product, which "flat" is. "ivf" looks into the nearest `probes` cells alone;
-    items of another cell score at most q . c + |q| r, c its centre, r its radius.
-    "hnsw" proves nothing.
+    inner product: "flat", or "ivf" where it looks into all its cells. A bound for the
+    cells that are not visited, by their centres and radii, proved nothing for anybody
+    (docs/serve.md), so there is none.
 
     Args:
         model: whose scores are made of inner products.
@@ -110,10 +110,13 @@ class Index:
         state, interests = self._encode(batch)
         rows, levels, count, size = interests.shape
         queries = interests.numpy().reshape(-1, size)
-        inner, found, ends = self._retrieve(queries)
         asked = levels * count  # Q
-        inner, found = (part.reshape(rows, -1) for part in (inner, found))
+        inner, found = self._retrieve(queries)
+        # An item that was not retrieved has at most what each retrieval ended at, and
+        # zero with an interest that is zero.
+        ends = np.where(queries.any(axis=1), inner[:, -1], 0.0)
         ends = ends.reshape(rows, asked).max(axis=1)
+        inner, found = (part.reshape(rows, -1) for part in (inner, found))
         # Enough of the largest are scored; what is left has at most the largest left.
         width = _SCORED + _SCORED_EACH * k + seen.shape[1]
         if width < inner.shape[1]:
@@ -127,13 +130,20 @@ class Index:
         slack = short_list.rounding(size) * lengths * self._longest
         whole = best.ids.numpy().all(axis=1) & (best.ids.shape[1] == k)
         certified = whole & (best.scores.numpy()[:, -1] > ends + slack)
-        return best, certified & (self.kind != "hnsw")
+        return best, certified & self._is_exact
 
     def probe(self, probes: int) -> None:
         """Looks into so many cells from now on."""
         self.probes = min(probes, self.cells)
         if self.kind == "ivf":
             self._index.nprobe = self.probes
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether what a retrieval leaves out has no larger inner product."""
+        if self.kind == "ivf":
+            return self.probes == self.cells
+        return self.kind == "flat"
 
     def _queries(self, batch: Any) -> tuple[Any, tf.Tensor]:
         """The state of a batch, and its interests [B, L, K, D]."""
@@ -175,13 +185,10 @@ class Index:
             min_points_per_centroid=1,
         )
         means.train(table)
-        self._centres = means.centroids
-        distances, nearest = means.index.search(table, 1)
-        self._radii = np.zeros(self.cells, np.float32)
-        np.maximum.at(self._radii, nearest[:, 0], np.sqrt(distances[:, 0]))
+        _, nearest = means.index.search(table, 1)
         # Kept alive here: faiss holds no reference to it.
         self._coarse = faiss.IndexFlatIP(size)
-        self._coarse.add(self._centres)
+        self._coarse.add(means.centroids)
         self._index = faiss.IndexIVFFlat(
             self._coarse, size, self.cells, faiss.METRIC_INNER_PRODUCT
         )
@@ -189,23 +196,11 @@ class Index:
         add: Any = ivf_tools.add_preassigned
         add(self._index, table, nearest[:, 0])
 
-    def _retrieve(
-        self, queries: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Inner products and places of items [Q, depth], the largest first.
-
-        And the most that an item which was not retrieved has [Q].
-        """
+    def _retrieve(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inner products and places of items, the largest first: [Q, depth] each."""
         # Batches are searched side by side as it is; this holds for this thread alone.
         self._faiss.omp_set_num_threads(1)
-        elsewhere = np.full(len(queries), -np.inf, np.float32)
-        if self.kind == "ivf":
-            nearest, cells = self._coarse.search(queries, self.probes)
-            inner, found = self._index.search_preassigned(
-                queries, self.depth, cells, nearest
-            )
-            elsewhere = self._elsewhere(queries, cells)
-        elif self.kind == "hnsw":
+        if self.kind == "hnsw":
             padded = np.pad(queries, [[0, 0], [0, 1]])
             distances, found = self._index.search(padded, self.depth)
             squares = np.square(queries).sum(axis=1, keepdims=True)
@@ -215,15 +210,7 @@ class Index:
         # Interests that the ReLU left empty retrieve nothing of use.
         empty = ~queries.any(axis=1)
         inner[empty], found[empty] = -np.inf, -1
-        return inner, found, np.where(empty, 0.0, np.maximum(inner[:, -1], elsewhere))
-
-    def _elsewhere(self, queries: np.ndarray, visited: np.ndarray) -> np.ndarray:
-        """The most that an item of a cell that was not looked into can have: [Q]."""
-        norms = np.sqrt(np.square(queries).sum(axis=1, keepdims=True))
-        most = queries @ self._centres.T  # [Q, cells]
-        most += norms * self._radii
-        np.put_along_axis(most, visited, -np.inf, axis=1)
-        return most.max(axis=1)
+        return inner, found
 
     def _best(
         self, state: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor

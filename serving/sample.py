@@ -60,16 +60,13 @@ class Sample:
     def tune(self, index: Index, recall: float) -> float:
         """Lets an index of cells look into as few as find `recall`; returns what it is.
 
-        The number of cells is doubled from 1 on, so that it is at most twice what is
-        needed. If all cells are not enough, which is `depth`'s limit, that is said.
+        The number of cells is doubled until they are enough, and then halved in
+        between until it is at most a quarter more than what is needed. If all cells
+        are not enough, which is `depth`'s limit, that is said.
         """
-        probes = 1
-        while True:
-            index.probe(probes)
-            found = self.recall(index)
-            if found >= recall:
-                return found
-            if probes >= index.cells:
+        too_few, enough = 0, 1
+        while (found := self._probed(index, enough)) < recall:
+            if enough >= index.cells:
                 logging.warning(
                     "The index finds %.4f of the exact answers with all its %d cells, "
                     "not %s: more `depth` finds more.",
@@ -78,7 +75,18 @@ class Sample:
                     recall,
                 )
                 return found
-            probes *= 2
+            too_few, enough = enough, 2 * enough
+        while enough - too_few > max(1, too_few // 4):
+            middle = (too_few + enough) // 2
+            if self._probed(index, middle) < recall:
+                too_few = middle
+            else:
+                enough = middle
+        return self._probed(index, enough)
+
+    def _probed(self, index: Index, probes: int) -> float:
+        index.probe(probes)
+        return self.recall(index)
 
 
 def _scores(answers: Iterable[Answers]) -> np.ndarray:
