@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.server
 import os
+import signal
 import threading
 
 import pytest
@@ -39,7 +40,12 @@ LONGEST = (
 
 
 def pytest_configure():
-    """One of several processes takes no more threads than its share of the cores."""
+    """One of several processes takes no more threads than its share of the cores.
+
+    Ctrl-C is heard also where a shell started the tests in the background, as CI may:
+    what is started so ignores it, and so does all that it starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         share = max(1, provenance.cores() // processes)

@@ -172,6 +172,7 @@ def test_a_history_that_holds_its_target_is_seen(ground, monkeypatch):
     assert found.verdict == LEAK
 
 
+@pytest.mark.slow
 def test_test_events_change_no_training(ground):
     for name in ("popularity", "mean_pooling"):
         subject = subject_of(name, max_epochs=1)
@@ -205,6 +206,7 @@ def test_a_training_that_cannot_be_repeated_accuses_nobody(ground):
     assert "two trainings" in found.reason
 
 
+@pytest.mark.slow
 def test_chance_is_as_wide_as_the_lists_are_few(ground):
     # Scores of nothing: what stands first ranks uniformly among 20, list by list.
     keras.utils.set_random_seed(0)

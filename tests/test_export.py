@@ -178,6 +178,7 @@ def test_a_table_of_neighbours_is_exported_as_it_is(exported, tmp_path):
     assert sorted(manifest["signatures"]) == ["ragged", "serving_default"]
 
 
+@pytest.mark.slow
 def test_a_bundle_answers_for_the_users_of_the_log(exported, tiny_data):
     run, bundle = exported("mgnm")
     prepared = tiny_data.folder.parent.parent

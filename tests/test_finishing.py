@@ -232,6 +232,7 @@ def hold(run_dir, held, done):
         done.wait(60)
 
 
+@pytest.mark.slow
 def test_the_second_writer_learns_who_holds_the_folder(tiny_data, counting, tmp_path):
     run_dir = tmp_path / "seed-3"
     context = multiprocessing.get_context("spawn")

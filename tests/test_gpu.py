@@ -96,7 +96,7 @@ def losses(device, data, steps=12, **changes):
     return np.array(found), logits
 
 
-@ANY
+@SLOW_ON_CPU
 def test_half_precision_learns_and_scores_in_single(device, tiny_data, float32_again):
     found, logits = losses(device, tiny_data, mixed_precision=True)
     assert keras.mixed_precision.global_policy().name == "mixed_float16"
@@ -131,7 +131,7 @@ def test_memory_grows_as_it_is_needed(device, monkeypatch):
     assert all(tf.config.experimental.get_memory_growth(one) for one in devices)
 
 
-@ANY
+@SLOW_ON_CPU
 def test_the_bench_measures_what_a_device_could_do(device):
     rates = limits.measure_device(device, size=256)
     shown = tables._gpu(dataclasses.asdict(rates))

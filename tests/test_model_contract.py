@@ -170,7 +170,7 @@ LEARNS_BY_HEART = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(TRAINABLE, ("mean_pooling", "gru4rec")))
+@pytest.mark.parametrize("name", slow_but(TRAINABLE, ("mean_pooling",)))
 def test_fifty_users_are_learned_by_heart(name, crowd):
     seeds.seed(1)
     model = MODELS[name](51, M, MAX_HISTORY, l2=0.0, **LEARNS_BY_HEART.get(name, {}))

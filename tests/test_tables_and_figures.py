@@ -276,6 +276,7 @@ def test_micro_video_logs_are_figure_5(tmp_path):
     assert {path.stem for path in drawn} == {"fig5", "fig7"}
 
 
+@pytest.mark.slow
 def test_the_report_draws_the_levels_of_data_without_studies(tmp_path):
     runs, output = tmp_path / "runs", tmp_path / "reports"
     for model in ("mgnm", "gru4rec"):

@@ -133,6 +133,7 @@ def test_a_model_without_interests_is_not_looked_into(tiny_data, tmp_path):
     assert groups == {"Loss", "train", "valid", "test", "_hparams_"}
 
 
+@pytest.mark.slow
 def test_a_model_with_one_level_of_interests_has_their_numbers(tiny_data, tmp_path):
     config = Config(model="mind", arguments={}, max_epochs=1, max_history=8)
     events = run(config, tiny_data, tmp_path)[1]
