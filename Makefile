@@ -36,13 +36,16 @@ environment:
 
 setup: environment ## the virtual environment alone; TENSORFLOW=2.15|latest forces a stack
 
+PROCESSES = 2
 # In two processes, whose share of the cores is a half each; a file's tests stand
 # together, so that they share what they trained.
-PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = $(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: environment ## the tests, but for those that train for long
 	@$(PYTEST) $(ARGS)
 
+# Many of these wait for workers, servers and browsers: a third process has work then.
+test-slow: PROCESSES = 3
 test-slow: environment ## the tests that train for long, or need a browser
 	@$(PYTEST) -m "slow and not gpu and not dataset" $(ARGS)
 
