@@ -3,6 +3,7 @@
 Example: .venv/bin/python -m tests.across_stacks write made/by-2.15
          .venv-latest/bin/python -m tests.across_stacks read made/by-2.15
 
+Names of models after the folder choose them; without names all are taken.
 `read` prints, as JSON, by how much at most the scores of each model differ, and what
 the run's passport says that was begun with the one stack and finished with the other.
 """
@@ -51,10 +52,10 @@ def scores_of(model, data, config):
     return ranker.score_lists(instances, np.broadcast_to(everything, shape))
 
 
-def write(folder):
+def write(folder, names):
     data = datasets.make_prepared(folder)
     scores = {}
-    for name in TRAINED:
+    for name in names:
         model, config = built(name, data)
         batches = training_batches(
             data,
@@ -89,11 +90,11 @@ def _half_a_run(folder, data):
     raise RuntimeError("The run was to be stopped.")
 
 
-def read(folder):
+def read(folder, names):
     data = prepared.load(folder, "tiny")
     stored = np.load(folder / "scores.npz")
     differences = {}
-    for name in TRAINED:
+    for name in names:
         model, config = built(name, data)
         standalone.load_weights(model, folder / f"{name}.weights.h5")
         own = scores_of(model, data, config)
@@ -110,4 +111,4 @@ def read(folder):
 if __name__ == "__main__":
     given = Path(sys.argv[2])
     given.mkdir(parents=True, exist_ok=True)
-    {"write": write, "read": read}[sys.argv[1]](given)
+    {"write": write, "read": read}[sys.argv[1]](given, sys.argv[3:] or TRAINED)
