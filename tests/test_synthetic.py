@@ -96,12 +96,14 @@ def test_the_world_has_more_to_learn_than_popularity(world, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "share"),
-    [("mgnm", 0.65), ("gru4rec", 0.65)],
+    ("name", "epochs", "share"),
+    [("mgnm", 3, 0.65), ("gru4rec", 8, 0.65)],
 )
-def test_a_model_recovers_most_of_what_can_be_known(world, data, tmp_path, name, share):
+def test_a_model_recovers_most_of_what_can_be_known(
+    world, data, tmp_path, name, epochs, share
+):
     config = defaults.get_config(
-        name, "planted", max_epochs=8, patience=8, max_history=8, l2=1e-3
+        name, "planted", max_epochs=epochs, patience=epochs, max_history=8, l2=1e-3
     )
     build.set_up_tensorflow(config, seed=1)
     model = build.build_model(config, data, seed=1)
