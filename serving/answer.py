@@ -78,7 +78,7 @@ def _writing(output: Path | None) -> Iterator[writers.Write]:
     begun: list[Any] = []
 
     def show(table: pd.DataFrame) -> None:
-        table.to_csv(sys.stdout, index=False, header=not begun)
+        writers.to_csv(table, sys.stdout, header=not begun)
         begun.append(True)
 
     yield show

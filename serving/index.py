@@ -41,7 +41,7 @@ class Index:
             walks by distance, on vectors made equally long by one more number, since
             it fails on inner products themselves.
         depth: items retrieved for each interest.
-        cells: of "ivf"; None takes 4 sqrt(items).
+        cells: of "ivf"; None takes 8 sqrt(items).
         probes: cells that are looked into.
 
     Raises:
@@ -155,7 +155,7 @@ class Index:
         table = np.ascontiguousarray(table)
         faiss, (count, size) = self._faiss, table.shape
         self.kind, self.depth = kind, min(depth, count)
-        self.cells = min(cells or int(4 * count**0.5), max(1, count // 8))
+        self.cells = min(cells or int(8 * count**0.5), max(1, count // 8))
         self._longest = float(np.sqrt(np.square(table).sum(axis=1).max(initial=0.0)))
         if self.kind == "flat":
             self._index = faiss.IndexFlatIP(size)

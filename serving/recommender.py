@@ -247,7 +247,7 @@ class Recommender:
         with ThreadPool(provenance.SIDE_BY_SIDE) as pool:
             for slab in requests.slabs(len(asked), _SLAB):
                 share = -(-len(slab) // provenance.SIDE_BY_SIDE)
-                size = min(self._rows, share)
+                size = min(self._rows if index is None else _ROWS, share)
                 batches = [slab[r] for r in like_lengths(lengths[slab], size)]
                 width = min(k, len(items))
                 found = gathered(slab, width, pool.imap_unordered(answer, batches))

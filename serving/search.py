@@ -115,17 +115,22 @@ def _of_short_list_or_all(
     whole: Callable[[tf.Tensor], Found],
 ) -> Found:
     """The best k items; `whole` scores all of them for some rows."""
-    everyone = tf.range(tf.size(empty))
+    rows = tf.size(empty)
     if not vectors.has_vectors(model):
-        return whole(everyone)
+        return whole(tf.range(rows))
 
-    def short() -> Found:
-        found, proven = of_short_list(model, state, items, seen, groups, k)
-        return _replaced(found, tf.where(~proven | empty), whole)
+    def short() -> tuple[Found, tf.Tensor]:
+        return of_short_list(model, state, items, seen, groups, k)
+
+    def nothing() -> tuple[Found, tf.Tensor]:
+        none = Found(tf.zeros([rows, k], tf.int32), tf.zeros([rows, k]), True)
+        return none, tf.zeros([rows], tf.bool)
 
     groups = groups_for(k, seen)
     is_short = 2 * short_list.GROUP * groups < tf.size(items)
-    return tf.cond(is_short, short, lambda: whole(everyone))
+    found, proven = tf.cond(is_short, short, nothing)
+    # `whole` stands in one place, since to trace it takes seconds.
+    return _replaced(found, tf.where(~proven | empty), whole)
 
 
 def groups_for(k: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:

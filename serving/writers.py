@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -62,18 +63,18 @@ def _parquet(path: Path) -> Iterator[Write]:
         yield write
 
 
+def to_csv(table: pd.DataFrame, file: TextIO, header: bool) -> None:
+    """Writes a table; a list of ids, which may hold any character, is one field."""
+    if LIST in table:
+        texts = [json.dumps(ids, ensure_ascii=False) for ids in table[LIST]]
+        table = table.assign(**{LIST: texts})
+    table.to_csv(file, index=False, header=header)
+
+
 @contextlib.contextmanager
 def _csv(path: Path) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-
-        def write(table: pd.DataFrame) -> None:
-            if LIST in table:
-                # A list of ids, which may hold any character, as one field.
-                texts = [json.dumps(ids, ensure_ascii=False) for ids in table[LIST]]
-                table = table.assign(**{LIST: texts})
-            table.to_csv(file, index=False, header=file.tell() == 0)
-
-        yield write
+        yield lambda table: to_csv(table, file, header=file.tell() == 0)
 
 
 @contextlib.contextmanager

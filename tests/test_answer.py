@@ -68,6 +68,13 @@ def test_reasons_are_lists_in_every_kind_of_file(suffix, loaded, tmp_path):
     assert [list(few) for few in found] == expected["because"].tolist()
 
 
+def test_standard_output_has_what_a_csv_file_has(loaded, tmp_path, capsys):
+    asked = loaded.requests(users=["u1", "u2"])
+    answer(loaded, asked, tmp_path / "why.csv", k=2, explain=True)
+    answer(loaded, asked, None, k=2, explain=True)
+    assert capsys.readouterr().out == (tmp_path / "why.csv").read_text()
+
+
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
 def test_what_fails_on_the_way_leaves_no_file(suffix, loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(recommender, "_SLAB", 7)
