@@ -35,7 +35,8 @@ def read_ids(path: str) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read: {reason}.") from error
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise UserError(f"{path} has no line; it should have an id in each.")
@@ -51,4 +52,12 @@ def read_histories(path: str) -> pd.DataFrame:
     """
     from data import log_file
 
-    return log_file.load(Path(path)).table
+    try:
+        return log_file.load(Path(path)).table
+    except UserError as error:
+        if " --" not in str(error):
+            raise
+        raise UserError(
+            f"{error} These flags are of `data.prepare`; histories have none: give the "
+            "file the columns user,item,timestamp."
+        ) from error

@@ -140,6 +140,14 @@ def test_histories_are_read_from_csv_and_parquet(tmp_path, loaded):
         pd.testing.assert_frame_equal(loaded.recommend(history=found, k=3), expected)
 
 
+def test_flags_of_another_command_are_named_as_such(tmp_path):
+    (tmp_path / "h.csv").write_text("user,thing\na,i1\n")
+    with pytest.raises(
+        ValueError, match=r"These flags are of `data.prepare`.*give the"
+    ):
+        files.read_histories(str(tmp_path / "h.csv"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -178,7 +186,10 @@ def test_lines_are_ids(tmp_path):
         (["--history=i1", "--output=absent/x.csv"], "there is no folder absent"),
         (["--history=i1", "--users=u1"], "Say for whom"),
         ([], "Say for whom"),
-        (["--history=i1", "--candidates=absent.txt"], "absent.txt cannot be read"),
+        (
+            ["--history=i1", "--candidates=absent.txt"],
+            "absent.txt cannot be read: No such file or directory.",
+        ),
         (["--histories_file=absent.csv"], "There is no file absent.csv"),
     ],
 )
