@@ -102,29 +102,27 @@ bench-peers: environment peers ## our GRU4Rec, SASRec and Caser beside RecBole's
 soak: environment ## runs that are killed, starved of disk and damaged, to the same table
 	@$(PYTHON) -m benchmarks.soak $(ARGS)
 
-# RecBole needs other versions than ours. TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# spares the CUDA packages that PyPI's torch brings on Linux.
+# A peer's environment: its folder, and what pip installs beside torch. Peers need other
+# versions than ours. TORCH_INDEX=https://download.pytorch.org/whl/cpu spares the CUDA
+# packages that PyPI's torch brings on Linux.
+define peer_environment
+@if [ "$(1)/.installed" -nt "$$VENV/.installed" ]; then exit 0; fi
+rm -f "$(1)/.installed"
+$(PYTHON) -m venv --clear "$(1)"
+pip() { "$(1)/bin/python" -m pip install --quiet --disable-pip-version-check "$$@"; }
+pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
+pip $(2)
+touch "$(1)/.installed"
+endef
+
 peers: environment
-	@if [ "$$PEERS/.installed" -nt "$$VENV/.installed" ]; then exit 0; fi
-	rm -f "$$PEERS/.installed"
-	$(PYTHON) -m venv --clear "$$PEERS"
-	pip() { "$$PEERS/bin/python" -m pip install --quiet --disable-pip-version-check "$$@"; }
-	pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
-	pip recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3'
-	touch "$$PEERS/.installed"
+	$(call peer_environment,$$PEERS,recbole==1.2.1 'setuptools<81' 'numpy<2' 'pandas<2.3')
+
+rectools: environment
+	$(call peer_environment,$$RECTOOLS,'rectools[torch]==0.19.0')
 
 bench-rectools: environment rectools ## our SASRec beside RecTools'
 	@$(PYTHON) -m benchmarks.peers --library=rectools --peer_python="$$RECTOOLS/bin/python" $(ARGS)
-
-# In an environment of its own, as above.
-rectools: environment
-	@if [ "$$RECTOOLS/.installed" -nt "$$VENV/.installed" ]; then exit 0; fi
-	rm -f "$$RECTOOLS/.installed"
-	$(PYTHON) -m venv --clear "$$RECTOOLS"
-	pip() { "$$RECTOOLS/bin/python" -m pip install --quiet --disable-pip-version-check "$$@"; }
-	pip torch==2.13.0 'numpy<2' $${TORCH_INDEX:+"--index-url=$$TORCH_INDEX"}
-	pip 'rectools[torch]==0.19.0'
-	touch "$$RECTOOLS/.installed"
 
 recommend: environment ## recommendations for everyone in a log: SOURCE=log.csv
 	@if [ -z "$$SOURCE" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi

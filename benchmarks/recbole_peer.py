@@ -13,6 +13,8 @@ import json
 import sys
 import time
 
+from peer_answers import answer
+
 
 class FirstBatches:
     """The first batches of a loader, as RecBole's training loop wants one."""
@@ -51,24 +53,21 @@ def main(folder: str, settings: str) -> None:
     trainer = Trainer(config, model)
     trainer.tot_item_num = test_data.dataset.item_num
 
-    def say(text: str) -> None:
-        answers.write(text + "\n")
-        answers.flush()
+    def train(steps: int) -> float:
+        started = time.perf_counter()
+        trainer._train_epoch(FirstBatches(train_data, steps), 0)
+        return steps * given["train_batch_size"] / (time.perf_counter() - started)
 
-    say("ready")
-    for line in sys.stdin:
-        action, count = line.split()
-        started, done = time.perf_counter(), 0
-        if action == "train":
-            trainer._train_epoch(FirstBatches(train_data, int(count)), 0)
-            done = int(count) * given["train_batch_size"]
-        else:
-            model.eval()
-            with torch.no_grad():
-                for batch in FirstBatches(test_data, int(count)):
-                    trainer._neg_sample_batch_eval(batch)
-                    done += int(batch[2][-1]) + 1  # Users, one instance each.
-        say(json.dumps(done / (time.perf_counter() - started)))
+    def rank(batches: int) -> float:
+        started, users = time.perf_counter(), 0
+        model.eval()
+        with torch.no_grad():
+            for batch in FirstBatches(test_data, batches):
+                trainer._neg_sample_batch_eval(batch)
+                users += int(batch[2][-1]) + 1  # One instance each.
+        return users / (time.perf_counter() - started)
+
+    answer(answers, {"train": train, "rank": rank})
 
 
 if __name__ == "__main__":

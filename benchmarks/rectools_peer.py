@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from peer_answers import answer
+
 
 def main(folder: str, settings: str) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -67,21 +69,18 @@ def main(folder: str, settings: str) -> None:
     torch.manual_seed(given.pop("seed"))
     model = None
 
-    def say(text: str) -> None:
-        answers.write(text + "\n")
-        answers.flush()
+    def train(batches: int) -> float:
+        nonlocal model
+        model = fitted(batches)
+        return told["positives"] / told["seconds"]
 
-    say("ready")
-    for line in sys.stdin:
-        action, count = line.split()
-        if action == "train":
-            model = fitted(int(count))
-            say(json.dumps(told["positives"] / told["seconds"]))
-            continue
+    def rank(count: int) -> float:
         started = time.perf_counter()
-        some = users[: int(count)]
+        some = users[:count]
         model.recommend(some, dataset, k=10, filter_viewed=True)
-        say(json.dumps(len(some) / (time.perf_counter() - started)))
+        return len(some) / (time.perf_counter() - started)
+
+    answer(answers, {"train": train, "rank": rank})
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from data import locks
 from harness import (
     metrics,
     passport,
-    ranker,
     rankings,
     reopen,
     run_folder,
     run_manifest,
+    sampling,
 )
 
 
@@ -37,12 +37,15 @@ def evaluate(
 def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, float]]:
     run_dir = opened.run.folder
     opened.record_look(protocol)
-    count = len(opened.data.instances["test"])
     ranking = opened.ranker.rank(
         "test",
         protocol,
         group_users=protocol != "full",
-        rows=ranker.sample_rows(count, opened.config.test_instances),
+        rows=sampling.sample_rows(
+            len(opened.data.instances["test"]),
+            opened.config.test_instances,
+            sampling.TEST_SEED,
+        ),
     )
     counts = not opened.model.trainable_variables  # Counts may tie.
     metrics_by_grouping = rankings.summarise(ranking, may_tie=counts)

@@ -14,6 +14,7 @@ from data.prepared import PreparedData
 from harness import metrics
 from harness.distribution import own_share
 from harness.rankings import Ranking
+from harness.sampling import TEST_SEED, sample_rows
 from harness.scoring import (
     Scoring,
     distinct_past,
@@ -30,7 +31,6 @@ _SMALL_CATALOGUE = 2_000
 # Most scores of a full ranking: those of 20,000 instances and 12,000 items.
 # On the paper's data a target-aware model would take days for all of them.
 _FULL_SCORES = 250_000_000
-_FULL_SEED = 11
 
 
 class Ranker:
@@ -91,14 +91,14 @@ class Ranker:
             most: of which a fixed sample of so many is ranked, if there are more.
         """
         count = len(self._data.instances[part])
-        rows = sample_rows(count, most)
+        rows = sample_rows(count, most, TEST_SEED)
         if self._data.num_items - 1 <= _SMALL_CATALOGUE:
             users = self._data.instances[part][rows, 0]
             started = time.perf_counter()
             own = self._rank_by_catalogue(part, own_share(users, rows))
             return {name: one.timed(started).gathered() for name, one in own.items()}
         affordable = _FULL_SCORES // self._data.num_items
-        some = rows[sample_rows(len(rows), affordable)]
+        some = rows[sample_rows(len(rows), affordable, TEST_SEED)]
         return {
             protocol: self.rank(part, "full", rows=some)
             if protocol == "full"
@@ -192,11 +192,3 @@ class Ranker:
         return metrics.Ranks(
             pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
         )
-
-
-def sample_rows(count: int, most: int | None) -> np.ndarray:
-    """Rows of a fixed sample of at most so many, in order; all without a bound."""
-    if most is None or count <= most:
-        return np.arange(count)
-    rng = np.random.default_rng(_FULL_SEED)
-    return np.sort(rng.choice(count, max(most, 1), replace=False))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from data import atomic, carried, manifest
 from data.errors import UserError
 from data.prepared import PreparedData
-from harness import distribution, metrics, run_folder
+from harness import distribution, metrics, run_folder, sampling
 from harness.board import epochs
 from harness.config import Config
 from harness.epoch import run_epoch
@@ -20,8 +19,6 @@ from harness.passport import Metrics, Training
 from harness.progress import Progress, Steps, StoredProgress, stop_on_signals
 from harness.ranker import Ranker
 from mgnm_tf.recommender import SequentialRecommender
-
-_VALID_SEED = 7
 
 
 class Interrupted(Exception):
@@ -157,7 +154,8 @@ def _validate(
     config: Config, ranker: Ranker, data: PreparedData, epoch: int
 ) -> Metrics:
     """Ranks the validation instances, under uni1000 as Table 2's."""
-    rows = validation_rows(len(data.instances["valid"]), config.valid_instances)
+    count = len(data.instances["valid"])
+    rows = sampling.sample_rows(count, config.valid_instances, sampling.VALID_SEED)
     ranks = ranker.rank("valid", "uni1000", rows=rows).ranks
     valid_metrics = metrics.instance_metrics(ranks)
     for key, value in valid_metrics.items():
@@ -196,13 +194,6 @@ def _keep_best(
 
 def _epochs(number: int) -> str:
     return f"{number} epoch" + ("" if number == 1 else "s")
-
-
-def validation_rows(count: int, sample: int | None) -> np.ndarray:
-    """Rows of validation ranked after an epoch: all, or a fixed sample for everyone."""
-    if sample is None or sample >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(_VALID_SEED).choice(count, sample, False))
 
 
 def _forget_old_weights(folder: Path, best_epoch: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from absl import logging
 
+from harness.sampling import sample_rows
 from serving.answers import Answers
 from serving.index import Index
 from serving.recommender import Recommender
@@ -32,9 +33,7 @@ class Sample:
         k: int,
         exclude_seen: bool | None = None,
     ) -> None:
-        rng = np.random.default_rng(_SEED)
-        size = min(_MOST, len(asked))
-        rows = np.sort(rng.choice(len(asked), size, replace=False))
+        rows = sample_rows(len(asked), _MOST, _SEED)
         self._few = Requests(None, asked.users[rows], asked.histories.take(rows))
         self._recommender, self._k, self._exclude_seen = recommender, k, exclude_seen
         self._exact = _scores(recommender.stream(self._few, k, exclude_seen))
@@ -78,11 +77,13 @@ class Sample:
             too_few, enough = enough, 2 * enough
         while enough - too_few > max(1, too_few // 4):
             middle = (too_few + enough) // 2
-            if self._probed(index, middle) < recall:
+            of_middle = self._probed(index, middle)
+            if of_middle < recall:
                 too_few = middle
             else:
-                enough = middle
-        return self._probed(index, enough)
+                enough, found = middle, of_middle
+        index.probe(enough)
+        return found
 
     def _probed(self, index: Index, probes: int) -> float:
         index.probe(probes)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
 from harness import ranker as ranking
+from harness import sampling
 from harness.ranker import Ranker
 from harness.scoring import like_lengths
 from mgnm_tf.recommender import SequentialRecommender
@@ -150,7 +151,7 @@ def test_a_sample_of_the_instances_ranks_as_among_all(
 ):
     monkeypatch.setattr(ranking, "_SMALL_CATALOGUE", small)
     ranker = make_ranker(scores, tiny_data)
-    rows = ranking.sample_rows(len(tiny_data.instances["test"]), 9)
+    rows = sampling.sample_rows(len(tiny_data.instances["test"]), 9, sampling.TEST_SEED)
     assert len({*rows.tolist()}) == 9
     every = ranker.rank_protocols("test")
     for protocol, some in ranker.rank_protocols("test", most=9).items():

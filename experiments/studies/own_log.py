@@ -17,7 +17,7 @@ from data.errors import UserError
 from data.manifest import file_hash
 from data.prepared import PreparedData
 from experiments.results import significance
-from harness import metrics, runner, training
+from harness import metrics, runner, sampling
 from harness.config import STRONG, file_name
 from harness.defaults import get_config
 from harness.passport import Passport
@@ -191,7 +191,8 @@ def _prepared(source: Path, folder: Path, options: Options) -> PreparedData:
 def _chance_of_a_hit(run_dir: Path, folder: Path) -> float:
     """The validation metric that chooses, over the whole catalogue."""
     opened = open_run(run_dir, folder / "prepared")
-    rows = training.validation_rows(len(opened.data.instances["valid"]), _CHOOSING)
+    count = len(opened.data.instances["valid"])
+    rows = sampling.sample_rows(count, _CHOOSING, sampling.VALID_SEED)
     ranking = opened.ranker.rank("valid", "full", rows=rows)
     return metrics.instance_metrics(ranking.ranks)[_METRIC]
 
