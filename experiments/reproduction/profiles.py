@@ -50,8 +50,8 @@ PROFILES: dict[str, Profile] = {
         datasets=(("ml-100k", "global_time"),),
         seeds=(1,),
         changes={
-            "max_epochs": 3,
-            "max_history": 16,
+            "max_epochs": 2,
+            "max_history": 12,
             "valid_instances": 1_000,
             "test_instances": 3_000,
         },
