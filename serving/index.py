@@ -42,7 +42,8 @@ class Index:
             it fails on inner products themselves.
         depth: items retrieved for each interest.
         cells: of "ivf"; None takes 8 sqrt(items).
-        probes: cells that are looked into.
+        probes: cells that are looked into for a history, each by the interest that
+            is nearest to it.
 
     Raises:
         UserError: if faiss is not installed, or the model has no such vectors.
@@ -111,7 +112,7 @@ class Index:
         rows, levels, count, size = interests.shape
         queries = interests.numpy().reshape(-1, size)
         asked = levels * count  # Q
-        inner, found = self._retrieve(queries)
+        inner, found = self._retrieve(queries, asked)
         # An item that was not retrieved has at most what each retrieval ended at, and
         # zero with an interest that is zero.
         ends = np.where(queries.any(axis=1), inner[:, -1], 0.0)
@@ -130,7 +131,7 @@ class Index:
         slack = short_list.rounding(size) * lengths * self._longest
         whole = best.ids.numpy().all(axis=1) & (best.ids.shape[1] == k)
         certified = whole & (best.scores.numpy()[:, -1] > ends + slack)
-        return best, certified & self._is_exact
+        return best, certified & self.is_exact
 
     def probe(self, probes: int) -> None:
         """Looks into so many cells from now on."""
@@ -139,7 +140,7 @@ class Index:
             self._index.nprobe = self.probes
 
     @property
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         """Whether what a retrieval leaves out has no larger inner product."""
         if self.kind == "ivf":
             return self.probes == self.cells
@@ -186,6 +187,7 @@ class Index:
         )
         means.train(table)
         _, nearest = means.index.search(table, 1)
+        self._centres = tf.constant(means.centroids)
         # Kept alive here: faiss holds no reference to it.
         self._coarse = faiss.IndexFlatIP(size)
         self._coarse.add(means.centroids)
@@ -196,7 +198,9 @@ class Index:
         add: Any = ivf_tools.add_preassigned
         add(self._index, table, nearest[:, 0])
 
-    def _retrieve(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _retrieve(
+        self, queries: np.ndarray, asked: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Inner products and places of items, the largest first: [Q, depth] each."""
         # Batches are searched side by side as it is; this holds for this thread alone.
         self._faiss.omp_set_num_threads(1)
@@ -205,6 +209,14 @@ class Index:
             distances, found = self._index.search(padded, self.depth)
             squares = np.square(queries).sum(axis=1, keepdims=True)
             inner = (squares + self._longest**2 - distances) / 2
+        elif self.kind == "ivf" and not self.is_exact:
+            by_history = queries.reshape(-1, asked, queries.shape[1])
+            cells, owners = _nearest(by_history, self._centres, self.probes)
+            cells = _by_interest(cells.numpy(), owners.numpy(), asked)
+            unused = np.zeros(cells.shape, np.float32)
+            inner, found = self._index.search_preassigned(
+                queries, self.depth, cells, unused
+            )
         else:
             inner, found = self._index.search(queries, self.depth)
         # Interests that the ReLU left empty retrieve nothing of use.
@@ -218,6 +230,47 @@ class Index:
         found = search.best_of(self._model, state, candidates, seen, k)
         nobody = tf.zeros([tf.shape(candidates)[0]], tf.bool)
         return search.finished(self._model, state, found, nobody)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def _nearest(
+    interests: tf.Tensor, centres: tf.Tensor, probes: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cells whose centres have the largest inner product with an interest.
+
+    Args:
+        interests: of a batch [B, Q, D].
+        centres: of the cells [C, D].
+        probes: cells for a history, P.
+
+    Returns:
+        The cells, int32 [B, P], and which interest each is nearest to, int64 [B, P].
+    """
+    largest = tf.matmul(interests[:, 0], centres, transpose_b=True)  # [B, C]
+    for place in tf.range(1, tf.shape(interests)[1]):
+        one = tf.matmul(interests[:, place], centres, transpose_b=True)
+        largest = tf.maximum(largest, one)
+    cells = tf.math.top_k(largest, probes, sorted=False).indices
+    of_cells = tf.matmul(tf.gather(centres, cells), interests, transpose_b=True)
+    return cells, tf.argmax(of_cells, axis=2)
+
+
+def _by_interest(cells: np.ndarray, owners: np.ndarray, asked: int) -> np.ndarray:
+    """Cells [B, P] of the interests that own them: int64 [B * asked, P], -1 behind."""
+    owners = (owners + asked * np.arange(len(cells))[:, None]).ravel()
+    order = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners, minlength=asked * len(cells))
+    starts = np.cumsum(counts) - counts
+    owners = owners[order]
+    lists = np.full([len(counts), cells.shape[1]], -1, np.int64)
+    lists[owners, np.arange(len(owners)) - starts[owners]] = cells.ravel()[order]
+    return lists
 
 
 def _check_kind(kind: str) -> None:

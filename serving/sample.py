@@ -46,30 +46,26 @@ class Sample:
 
         Of equal scores any item counts: the k-th score is what must be reached.
         """
-        found = _scores(
-            self._recommender.stream(
-                self._few, self._k, self._exclude_seen, index=index
-            )
-        )
-        there = np.isfinite(self._exact)
-        last = np.where(there, self._exact, np.inf).min(axis=1, keepdims=True)
-        near = found >= last - 1e-5 * np.maximum(1.0, np.abs(last))
-        return float(near.sum() / max(there.sum(), 1))
+        return self._recalls(index)[0]
 
     def tune(self, index: Index, recall: float) -> float:
         """Lets an index of cells look into as few as find `recall`; returns what it is.
 
         The number of cells is doubled until they are enough, and then halved in
         between until it is at most a quarter more than what is needed. If all cells
-        are not enough, which is `depth`'s limit, that is said.
+        are not enough, which is `depth`'s limit, that is said. Whom the index finds
+        too few for k is searched exactly: right, but slow, and no merit of its cells.
         """
         too_few, enough = 0, 1
-        while (found := self._probed(index, enough)) < recall:
+        while True:
+            found, own = self._probed(index, enough)
+            if own >= recall:
+                break
             if enough >= index.cells:
                 logging.warning(
                     "The index finds %.4f of the exact answers with all its %d cells, "
                     "not %s: more `depth` finds more.",
-                    found,
+                    own,
                     index.cells,
                     recall,
                 )
@@ -77,17 +73,36 @@ class Sample:
             too_few, enough = enough, 2 * enough
         while enough - too_few > max(1, too_few // 4):
             middle = (too_few + enough) // 2
-            of_middle = self._probed(index, middle)
-            if of_middle < recall:
+            of_middle, own = self._probed(index, middle)
+            if own < recall:
                 too_few = middle
             else:
                 enough, found = middle, of_middle
         index.probe(enough)
         return found
 
-    def _probed(self, index: Index, probes: int) -> float:
+    def _probed(self, index: Index, probes: int) -> tuple[float, float]:
         index.probe(probes)
-        return self.recall(index)
+        return self._recalls(index)
+
+    def _recalls(self, index: Index) -> tuple[float, float]:
+        """The recall, and that of an index without the exact search for some people."""
+        parts = list(
+            self._recommender.stream(
+                self._few, self._k, self._exclude_seen, index=index
+            )
+        )
+        found = _scores(parts)
+        there = np.isfinite(self._exact)
+        last = np.where(there, self._exact, np.inf).min(axis=1, keepdims=True)
+        near = found >= last - 1e-5 * np.maximum(1.0, np.abs(last))
+        own = near
+        if not index.is_exact:
+            # Then only an exact search certifies.
+            searched = np.concatenate([part.certified for part in parts])
+            own = near & ~searched[:, None]
+        total = max(there.sum(), 1)
+        return float(near.sum() / total), float(own.sum() / total)
 
 
 def _scores(answers: Iterable[Answers]) -> np.ndarray:

@@ -148,6 +148,23 @@ def test_an_index_of_all_cells_and_all_items_is_exact(recommender, asked, flat):
     assert found.certified.all()
 
 
+def test_each_cell_is_visited_by_the_interest_that_is_nearest():
+    rng = np.random.default_rng(3)
+    interests = rng.normal(size=[3, 4, 5]).astype(np.float32)
+    centres = rng.normal(size=[9, 5]).astype(np.float32)
+    products = np.einsum("bqd,cd->bqc", interests, centres)
+    cells, owners = index_module._nearest(interests, centres, 6)
+    lists = index_module._by_interest(cells.numpy(), owners.numpy(), 4)
+    assert lists.shape == (12, 6)
+    for row, of_row in enumerate(lists.reshape(3, 4, 6)):
+        best = np.argsort(-products[row].max(axis=0))[:6]
+        assert sorted(of_row[of_row >= 0]) == sorted(best)
+        for place, visited in enumerate(of_row):
+            own = visited[visited >= 0]
+            np.testing.assert_array_equal(products[row][:, own].argmax(axis=0), place)
+            assert (visited[len(own) :] == -1).all()
+
+
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_most_of_the_best_are_found(kind, recommender, asked, flat):
     exact = answers(recommender, asked)
@@ -170,13 +187,13 @@ def test_as_few_cells_are_visited_as_find_what_is_asked(recommender, asked, flat
 
 
 def test_a_recall_that_no_number_of_cells_has_is_said(recommender, asked, flat, caplog):
-    index = flat.altered("ivf", depth=2, cells=8)
+    index = flat.altered("ivf", depth=2, cells=2)
     sample = Sample(recommender, asked, K)
     with caplog.at_level("WARNING", logger="absl"):
         found = sample.tune(index, 1.0)
     assert found < 1.0
-    assert index.probes == 8
-    assert "with all its 8 cells, not 1.0: more `depth` finds more" in caplog.text
+    assert index.probes == 2
+    assert "with all its 2 cells, not 1.0: more `depth` finds more" in caplog.text
 
 
 def test_what_is_retrieved_beyond_what_is_scored_is_bounded(
