@@ -14,7 +14,6 @@ from harness import (
     reopen,
     run_folder,
     run_manifest,
-    sampling,
 )
 
 
@@ -41,11 +40,7 @@ def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, fl
         "test",
         protocol,
         group_users=protocol != "full",
-        rows=sampling.sample_rows(
-            len(opened.data.instances["test"]),
-            opened.config.test_instances,
-            sampling.TEST_SEED,
-        ),
+        rows=opened.test_rows,
     )
     counts = not opened.model.trainable_variables  # Counts may tie.
     metrics_by_grouping = rankings.summarise(ranking, may_tie=counts)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from data.prepared import PreparedData
 from harness import passport, run_folder, run_manifest
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
 from harness.passport import Run
 from harness.ranker import Ranker
+from harness.sampling import TEST_SEED, sample_rows
 from harness.standalone import data_of, load_weights
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -35,6 +38,12 @@ class OpenedRun:
     model: SequentialRecommender
     data: PreparedData
     ranker: Ranker
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """Which test instances rank the run: all, or its sample (`test_instances`)."""
+        count = len(self.data.instances["test"])
+        return sample_rows(count, self.config.test_instances, TEST_SEED)
 
     def record_look(self, what: str) -> None:
         """Notes in the ledger what test instances are to be ranked for.

@@ -67,6 +67,20 @@ def test_the_metrics_of_the_stored_order_are_those_of_the_run(measured):
         assert stored["metrics"][grouping] == pytest.approx(values)
 
 
+def test_a_run_that_a_sample_ranks_is_measured_on_that_sample(days, tmp_path):
+    run_dir = tmp_path / "seed-1"
+    config = defaults.get_config("mean_pooling", "days", **SMALL, test_instances=9)
+    passport = runner.run(config, days, run_dir, 1)
+    folder = measure.measure(run_dir, days.folder.parent.parent)
+    results = measure.read_results(run_dir)
+    (stored,) = results["orders"]["stored"]
+    own = passport["metrics"]["test"]["uni1000"]
+    assert results["instances"] == 9 < len(days.instances["test"])
+    assert stored["metrics"]["instance"] == pytest.approx(own["instance"])
+    counts = pd.read_parquet(folder / "ranks.parquet").groupby(["order", "draw"]).size()
+    assert (counts == 9).all()
+
+
 def test_redrawn_targets_are_the_same_events_in_another_order(measured, days):
     (stored,) = ranks_of(measured, "stored")
     redrawn = ranks_of(measured, "redrawn")
@@ -188,12 +202,13 @@ def test_a_split_that_parts_a_day_says_what_training_saw(tmp_path):
     rows = [(user, end) for user in users for end in range(1, 7)]
     data.instances["train"] = np.array(rows, np.int32)
     data.instances["test"] = np.stack([users, np.full(40, 7)], axis=1).astype(np.int32)
+    every = np.arange(40)
     # Events 7 and 8 are of one day, 5 and 6 of the one before: none is parted.
     changed = reorder_simultaneous(data, 1)
-    assert measure.compare_targets(changed)["targets_trained"] == 0
+    assert measure.compare_targets(changed, every)["targets_trained"] == 0
     data.instances["train"] = np.array([*rows, *((u, 7) for u in users)], np.int32)
     data.instances["test"][:, 1] = 8
-    found = measure.compare_targets(reorder_simultaneous(data, 1))
+    found = measure.compare_targets(reorder_simultaneous(data, 1), every)
     assert found["targets_trained"] == found["targets_changed"] > 5
 
 

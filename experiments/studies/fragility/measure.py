@@ -17,19 +17,15 @@ from harness import passport
 if TYPE_CHECKING:
     from data.altered_histories import Reordered
     from data.prepared import PreparedData
-    from harness.ranker import Ranker
     from harness.rankings import Ranking
-
+    from harness.reopen import OpenedRun
 
 PROTOCOL = "uni1000"
 FOLDER, RESULTS = "fragility", "fragility.json"
 _REMEDY = "Delete that folder and run `python -m experiments.fragility` again."
 
-
 STORED, REDRAWN, SHUFFLED = "stored", "redrawn", "shuffled"
 ANOTHER_USER = "another_user"
-
-
 DRAWS = {STORED: 1, REDRAWN: 10, SHUFFLED: 3, ANOTHER_USER: 3}
 _SEED = 29  # The same draws for every model and seed.
 
@@ -86,9 +82,7 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
         count = DRAWS[order]
         opened.record_look(f"{PROTOCOL}, {order} order, draws: {count}")
         draws_by_order[order] = []
-        for number, (seen, ranking, kept) in enumerate(
-            draw(opened.ranker, data, order)
-        ):
+        for number, (seen, ranking, kept) in enumerate(draw(opened, order)):
             # A model that counts may know nothing of the candidates from a history
             # that has nothing to do with them: its ties then count against it.
             values = rankings.summarise(ranking, may_tie=order == ANOTHER_USER)
@@ -96,7 +90,7 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
             table = rankings.ranks_table(seen, ranking, PROTOCOL)
             tables.append(table.assign(order=order, draw=number))
             logging.info("%s: %s order, %d of %d", run_dir, order, number + 1, count)
-    instances = data.instances["test"]
+    instances = data.instances["test"][opened.test_rows]
     simultaneous = None
     if data.has_times:
         simultaneous = int(has_simultaneous(data.store, instances).sum())
@@ -116,8 +110,8 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
     return folder
 
 
-def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
-    """Ranks the test instances in each draw of an order: a key of `DRAWS`."""
+def draw(opened: OpenedRun, order: str) -> Iterator[Draw]:
+    """Ranks a run's test instances in each draw of an order: a key of `DRAWS`."""
     from data.altered_histories import (
         gather_of_others,
         gather_shuffled,
@@ -125,22 +119,23 @@ def draw(ranker: Ranker, data: PreparedData, order: str) -> Iterator[Draw]:
     )
 
     gathers = {SHUFFLED: gather_shuffled, ANOTHER_USER: gather_of_others}
+    data, rows = opened.data, opened.test_rows
     for number in range(DRAWS[order]):
         kept: dict[str, Any] = {}
-        seen, reader = data, ranker
+        seen, reader = data, opened.ranker
         if order == REDRAWN:
             seen = reorder_simultaneous(data, [_SEED, number])
-            reader = ranker.altered(data=seen)
-            kept = compare_targets(seen)
+            reader = reader.altered(data=seen)
+            kept = compare_targets(seen, rows)
         elif order in gathers:
             gather = functools.partial(gathers[order], seed=_SEED + number)
-            reader = ranker.altered(gather=gather)
-        yield seen, reader.rank("test", PROTOCOL, group_users=True), kept
+            reader = reader.altered(gather=gather)
+        yield seen, reader.rank("test", PROTOCOL, group_users=True, rows=rows), kept
 
 
-def compare_targets(data: Reordered) -> dict[str, int]:
-    """How many test targets are other items, and how many are events of training."""
-    users, ends = data.instances["test"].T
+def compare_targets(data: Reordered, rows: np.ndarray) -> dict[str, int]:
+    """Of some test rows, how many targets are other items, and how many training's."""
+    users, ends = data.instances["test"][rows].T
     first = data.store.offsets[users]
     now = data.rows[first + ends]
     items = data.stored.store.items

@@ -64,7 +64,9 @@ def _look(run_dir: Path, data_dir: Path) -> Path:
     opened.record_look("uni1000, by level and by their sum")
     wins = count_wins(model, opened.data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"
-    ranking = opened.ranker.rank("test", "uni1000", group_users=True)
+    ranking = opened.ranker.rank(
+        "test", "uni1000", group_users=True, rows=opened.test_rows
+    )
     of_sum = {
         "level_pooling": "sum",
         "commit": provenance.commit(),
