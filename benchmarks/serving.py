@@ -189,12 +189,12 @@ def measure(name: str, recommender: Recommender) -> dict[str, Any]:
     for number in range(_ROUNDS.value + 1):  # The first one traces.
         for name, index in searches.items():
             started, busy = time.perf_counter(), time.process_time()
-            found = list(recommender.stream(asked, _K.value, index=index))
+            answers = list(recommender.stream(asked, _K.value, index=index))
             if number:
                 speeds[name].append(len(asked) / (time.perf_counter() - started))
                 costs[name].append(1e3 * (time.process_time() - busy) / len(asked))
             certified[name] = float(
-                np.mean(np.concatenate([f.certified for f in found]))
+                np.mean(np.concatenate([part.certified for part in answers]))
             )
     lengths = np.diff(asked.histories.offsets)
     result: dict[str, Any] = {"mean_history": round(float(lengths.mean()), 1)}
@@ -249,8 +249,8 @@ def proofs(recommender: Recommender, asked: Any) -> dict[str, Any]:
         state = model.encode(batch, training=False)
         seen = tf.constant(padded(past.items, past.offsets))
         k, groups = tf.constant(_K.value), search.groups_for(_K.value, seen)
-        found = search.of_short_list(model, state, items, seen, groups, k)
-        proven.append(found[1].numpy())
+        best = search.of_short_list(model, state, items, seen, groups, k)
+        proven.append(best[1].numpy())
         shape = vectors.interest_vectors(model, state).shape[1:]
     return {
         "shape": list(shape),
@@ -367,11 +367,11 @@ def peers(recommender: Recommender, asked: Any) -> dict[str, int]:
         part: Any = {key: value[start : start + 256] for key, value in batch.items()}
         state = recommender.model.encode(part, training=False)
         queries.append(vectors.interest_vectors(recommender.model, state)[:, 0, 0])
-    found = {
+    speeds = {
         "TFRS BruteForce, one vector": _brute_force(items, queries),
         "RecBole full_sort_topk, one vector": _full_sort(items, tf.concat(queries, 0)),
     }
-    return {name: speed for name, speed in found.items() if speed}
+    return {name: speed for name, speed in speeds.items() if speed}
 
 
 def _brute_force(items: Any, queries: list[Any]) -> int | None:
@@ -455,25 +455,25 @@ def table(result: dict[str, Any]) -> str:
             "before.",
             "",
         ]
-    for name, found in result.get("catalogues", {}).items():
+    for name, of_catalogue in result.get("catalogues", {}).items():
         lines += [
-            f"**{name}**, {found['items']:,} items, mean history "
-            f"{found['mean_history']}:",
+            f"**{name}**, {of_catalogue['items']:,} items, mean history "
+            f"{of_catalogue['mean_history']}:",
             "",
             "| search | users/s | CPU ms/user | recall | certified |",
             "| --- | --- | --- | --- | --- |",
         ]
-        for name, figures in found["searches"].items():
+        for name, figures in of_catalogue["searches"].items():
             lines.append(
                 f"| {name} | {figures['users_per_s']:,} | "
                 f"{figures['cpu_ms_per_user']} | {figures['recall']:.3f} | "
                 f"{figures['certified']:.1%} |"
             )
-        for name, speed in found.get("peers", {}).items():
+        for name, speed in of_catalogue.get("peers", {}).items():
             lines.append(f"| {name} | {speed:,} | – | – | – |")
-        one = found["request"]
-        if "interests" in found:
-            proven = found["interests"]["short_list_proven"]
+        one = of_catalogue["request"]
+        if "interests" in of_catalogue:
+            proven = of_catalogue["interests"]["short_list_proven"]
             lines += ["", f"The exact search's short list was enough for {proven:.2%}."]
         lines += [
             "",

@@ -112,20 +112,20 @@ class Index:
         rows, levels, count, size = interests.shape
         queries = interests.numpy().reshape(-1, size)
         asked = levels * count  # Q
-        inner, found = self._retrieve(queries, asked)
+        inner, places = self._retrieve(queries, asked)
         # An item that was not retrieved has at most what each retrieval ended at, and
         # zero with an interest that is zero.
         ends = np.where(queries.any(axis=1), inner[:, -1], 0.0)
         ends = ends.reshape(rows, asked).max(axis=1)
-        inner, found = (part.reshape(rows, -1) for part in (inner, found))
+        inner, places = (part.reshape(rows, -1) for part in (inner, places))
         # Enough of the largest are scored; what is left has at most the largest left.
         width = _SCORED + _SCORED_EACH * k + seen.shape[1]
         if width < inner.shape[1]:
             order = np.argpartition(-inner, width, axis=1)
             left = np.take_along_axis(inner, order[:, width : width + 1], axis=1)
             ends = np.maximum(ends, left[:, 0])
-            found = np.take_along_axis(found, order[:, :width], axis=1)
-        candidates = tf.constant(_distinct(found.astype(np.int32) + 1))
+            places = np.take_along_axis(places, order[:, :width], axis=1)
+        candidates = tf.constant(_distinct(places.astype(np.int32) + 1))
         best = self._rerank(state, candidates, tf.constant(seen), tf.constant(k))
         lengths = np.sqrt(np.square(queries).sum(axis=1).reshape(rows, asked).max(1))
         slack = short_list.rounding(size) * lengths * self._longest
@@ -206,7 +206,7 @@ class Index:
         self._faiss.omp_set_num_threads(1)
         if self.kind == "hnsw":
             padded = np.pad(queries, [[0, 0], [0, 1]])
-            distances, found = self._index.search(padded, self.depth)
+            distances, places = self._index.search(padded, self.depth)
             squares = np.square(queries).sum(axis=1, keepdims=True)
             inner = (squares + self._longest**2 - distances) / 2
         elif self.kind == "ivf" and not self.is_exact:
@@ -214,22 +214,22 @@ class Index:
             cells, owners = _nearest(by_history, self._centres, self.probes)
             cells = _by_interest(cells.numpy(), owners.numpy(), asked)
             unused = np.zeros(cells.shape, np.float32)
-            inner, found = self._index.search_preassigned(
+            inner, places = self._index.search_preassigned(
                 queries, self.depth, cells, unused
             )
         else:
-            inner, found = self._index.search(queries, self.depth)
+            inner, places = self._index.search(queries, self.depth)
         # Interests that the ReLU left empty retrieve nothing of use.
         empty = ~queries.any(axis=1)
-        inner[empty], found[empty] = -np.inf, -1
-        return inner, found
+        inner[empty], places[empty] = -np.inf, -1
+        return inner, places
 
     def _best(
         self, state: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor
     ) -> search.Best:
-        found = search.best_of(self._model, state, candidates, seen, k)
+        best = search.best_of(self._model, state, candidates, seen, k)
         nobody = tf.zeros([tf.shape(candidates)[0]], tf.bool)
-        return search.finished(self._model, state, found, nobody)
+        return search.finished(self._model, state, best, nobody)
 
 
 @tf.function(

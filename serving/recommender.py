@@ -231,17 +231,17 @@ class Recommender:
                 return of_best(rows, best, np.ones(len(rows), bool))
             return of_best(rows, *index.best_items(batch, seen, k))
 
-        def complete(found: Answers) -> Answers:
+        def complete(answers: Answers) -> Answers:
             """Searches exactly for whom an index found too few, or has no history."""
-            short = (found.ids == 0).any(axis=1) | (found.ids.shape[1] < k)
-            nobody = np.diff(asked.histories.offsets)[found.rows] == 0
+            short = (answers.ids == 0).any(axis=1) | (answers.ids.shape[1] < k)
+            nobody = np.diff(asked.histories.offsets)[answers.rows] == 0
             again = np.flatnonzero(short | nobody)
             if index is None or not len(again):
-                return found
-            rows = found.rows[again]
+                return answers
+            rows = answers.rows[again]
             few = Requests(None, asked.users[rows], asked.histories.take(rows))
             (exact,) = self._stream(few, k, exclude_seen, items, when, None)
-            return replaced(found, again, exact)
+            return replaced(answers, again, exact)
 
         lengths = np.minimum(np.diff(asked.histories.offsets), self.config.max_history)
         with ThreadPool(provenance.SIDE_BY_SIDE) as pool:
@@ -250,8 +250,8 @@ class Recommender:
                 size = min(self._rows if index is None else _ROWS, share)
                 batches = [slab[r] for r in like_lengths(lengths[slab], size)]
                 width = min(k, len(items))
-                found = gathered(slab, width, pool.imap_unordered(answer, batches))
-                yield complete(found)
+                answers = gathered(slab, width, pool.imap_unordered(answer, batches))
+                yield complete(answers)
 
     def batch(self, users: np.ndarray, past: Histories, when: int | None) -> Any:
         """What the model reads of some histories: the newest, padded on the left."""

@@ -58,7 +58,7 @@ class Sample:
         """
         too_few, enough = 0, 1
         while True:
-            found, own = self._probed(index, enough)
+            reached, own = self._probed(index, enough)
             if own >= recall:
                 break
             if enough >= index.cells:
@@ -69,7 +69,7 @@ class Sample:
                     index.cells,
                     recall,
                 )
-                return found
+                return reached
             too_few, enough = enough, 2 * enough
         while enough - too_few > max(1, too_few // 4):
             middle = (too_few + enough) // 2
@@ -77,9 +77,9 @@ class Sample:
             if own < recall:
                 too_few = middle
             else:
-                enough, found = middle, of_middle
+                enough, reached = middle, of_middle
         index.probe(enough)
-        return found
+        return reached
 
     def _probed(self, index: Index, probes: int) -> tuple[float, float]:
         index.probe(probes)
@@ -92,10 +92,10 @@ class Sample:
                 self._few, self._k, self._exclude_seen, index=index
             )
         )
-        found = _scores(parts)
+        scores = _scores(parts)
         there = np.isfinite(self._exact)
         last = np.where(there, self._exact, np.inf).min(axis=1, keepdims=True)
-        near = found >= last - 1e-5 * np.maximum(1.0, np.abs(last))
+        near = scores >= last - 1e-5 * np.maximum(1.0, np.abs(last))
         own = near
         if not index.is_exact:
             # Then only an exact search certifies.

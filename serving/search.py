@@ -43,7 +43,7 @@ def signature(model: SequentialRecommender) -> dict[str, tf.TensorSpec]:
     return specs
 
 
-class Found(NamedTuple):
+class TopK(NamedTuple):
     """The best k items of some rows; where fewer are left, the lowest float."""
 
     ids: tf.Tensor  # int32 [B, k]
@@ -78,30 +78,30 @@ def best_items(
     empty = ~tf.reduce_any(tf.not_equal(batch["history"], PADDING_ID), axis=1)  # [B]
     k = tf.minimum(k, tf.size(items))
 
-    def whole(rows: tf.Tensor) -> Found:
+    def whole(rows: tf.Tensor) -> TopK:
         own_state, own_seen, counted = tf.nest.map_structure(
             lambda part: tf.gather(part, rows), (state, seen, empty)
         )
         counts = popularity
         return _of_all(model, own_state, items, own_seen, counted, counts, k)
 
-    found = _of_short_list_or_all(model, state, items, seen, empty, k, whole)
-    return finished(model, state, found, empty)
+    top = _of_short_list_or_all(model, state, items, seen, empty, k, whole)
+    return finished(model, state, top, empty)
 
 
 def finished(
-    model: SequentialRecommender, state: Any, found: Found, empty: tf.Tensor
+    model: SequentialRecommender, state: Any, top: TopK, empty: tf.Tensor
 ) -> Best:
     """What was found, with levels; rows that are `empty` [B] are the popular items'."""
-    left = found.scores > found.scores.dtype.min
-    ids = tf.where(left, found.ids, PADDING_ID)
+    left = top.scores > top.scores.dtype.min
+    ids = tf.where(left, top.ids, PADDING_ID)
     levels = best_levels(model, state, ids)
     return Best(
         ids=ids,
-        scores=tf.where(left, found.scores, -float("inf")),
+        scores=tf.where(left, top.scores, -float("inf")),
         levels=tf.where(left & ~empty[:, None], levels, NO_LEVEL),
         popular=empty,
-        finite=found.finite,
+        finite=top.finite,
     )
 
 
@@ -112,25 +112,25 @@ def _of_short_list_or_all(
     seen: tf.Tensor,
     empty: tf.Tensor,
     k: tf.Tensor,
-    whole: Callable[[tf.Tensor], Found],
-) -> Found:
+    whole: Callable[[tf.Tensor], TopK],
+) -> TopK:
     """The best k items; `whole` scores all of them for some rows."""
     rows = tf.size(empty)
     if not vectors.has_vectors(model):
         return whole(tf.range(rows))
 
-    def short() -> tuple[Found, tf.Tensor]:
+    def short() -> tuple[TopK, tf.Tensor]:
         return of_short_list(model, state, items, seen, groups, k)
 
-    def nothing() -> tuple[Found, tf.Tensor]:
-        none = Found(tf.zeros([rows, k], tf.int32), tf.zeros([rows, k]), True)
+    def nothing() -> tuple[TopK, tf.Tensor]:
+        none = TopK(tf.zeros([rows, k], tf.int32), tf.zeros([rows, k]), True)
         return none, tf.zeros([rows], tf.bool)
 
     groups = groups_for(k, seen)
     is_short = 2 * short_list.GROUP * groups < tf.size(items)
-    found, proven = tf.cond(is_short, short, nothing)
+    top, proven = tf.cond(is_short, short, nothing)
     # `whole` stands in one place, since to trace it takes seconds.
-    return _replaced(found, tf.where(~proven | empty), whole)
+    return _replaced(top, tf.where(~proven | empty), whole)
 
 
 def groups_for(k: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
@@ -145,7 +145,7 @@ def of_short_list(
     seen: tf.Tensor,
     groups: tf.Tensor,
     k: tf.Tensor,
-) -> tuple[Found, tf.Tensor]:
+) -> tuple[TopK, tf.Tensor]:
     """The best k of a short list, and for which rows they are proven [B] the best.
 
     An item outside of the list scores at most what the list ended at: a k-th score
@@ -164,30 +164,28 @@ def best_of(
     ids: tf.Tensor,
     seen: tf.Tensor,
     k: tf.Tensor,
-) -> Found:
+) -> TopK:
     """The best k of each row's own items [B, S], of which 0 and seen ones are none."""
     scores = model.score(state, ids)  # [B, S]
     finite = tf.reduce_all(tf.math.is_finite(scores))
     choosable = tf.not_equal(ids, PADDING_ID) & ~_among(ids, seen)
     scores = tf.where(choosable, scores, scores.dtype.min)
     scores, where = tf.math.top_k(scores, tf.minimum(k, tf.shape(ids)[1]))
-    return Found(tf.gather(ids, where, batch_dims=1), scores, finite)
+    return TopK(tf.gather(ids, where, batch_dims=1), scores, finite)
 
 
-def _replaced(
-    found: Found, rows: tf.Tensor, whole: Callable[[tf.Tensor], Found]
-) -> Found:
+def _replaced(top: TopK, rows: tf.Tensor, whole: Callable[[tf.Tensor], TopK]) -> TopK:
     """What was found, but of some rows [R, 1] that of all items."""
 
-    def replaced() -> Found:
+    def replaced() -> TopK:
         other = whole(rows[:, 0])
-        return Found(
-            tf.tensor_scatter_nd_update(found.ids, rows, other.ids),
-            tf.tensor_scatter_nd_update(found.scores, rows, other.scores),
-            found.finite & other.finite,
+        return TopK(
+            tf.tensor_scatter_nd_update(top.ids, rows, other.ids),
+            tf.tensor_scatter_nd_update(top.scores, rows, other.scores),
+            top.finite & other.finite,
         )
 
-    return tf.cond(tf.size(rows) > 0, replaced, lambda: found)
+    return tf.cond(tf.size(rows) > 0, replaced, lambda: top)
 
 
 def _of_all(
@@ -198,7 +196,7 @@ def _of_all(
     empty: tf.Tensor,
     popularity: tf.Tensor,
     k: tf.Tensor,
-) -> Found:
+) -> TopK:
     """Scores every item for every row, in chunks, and keeps the best."""
     rows, size = tf.shape(empty)[0], tf.size(items)
     width = tf.clip_by_value(_CHUNK_SCORES // tf.maximum(rows, 1), _FEWEST, _MOST)
@@ -214,16 +212,16 @@ def _of_all(
             ]
         )
         chunk = items[first : first + width]
-        found = model.score_items(state, chunk)  # [B, C]
-        finite &= tf.reduce_all(tf.math.is_finite(found))
-        found = tf.where(empty[:, None], tf.gather(popularity, chunk), found)
+        of_chunk = model.score_items(state, chunk)  # [B, C]
+        finite &= tf.reduce_all(tf.math.is_finite(of_chunk))
+        of_chunk = tf.where(empty[:, None], tf.gather(popularity, chunk), of_chunk)
         inside = (places >= first) & (places < first + width)
         cells = tf.stack([owners, places - first], axis=1)
         cells = tf.boolean_mask(cells, inside)
-        nothing = tf.fill([tf.shape(cells)[0]], found.dtype.min)
-        found = tf.tensor_scatter_nd_update(found, cells, nothing)
+        nothing = tf.fill([tf.shape(cells)[0]], of_chunk.dtype.min)
+        of_chunk = tf.tensor_scatter_nd_update(of_chunk, cells, nothing)
         # Earlier chunks stand first, and of equal scores `top_k` keeps the first.
-        joined = tf.concat([scores, found], axis=1)
+        joined = tf.concat([scores, of_chunk], axis=1)
         kept = tf.shape(scores)[1]
         scores, where = tf.math.top_k(joined, tf.minimum(k, tf.shape(joined)[1]))
         before = tf.gather(
@@ -231,7 +229,7 @@ def _of_all(
         )
         now = tf.gather(chunk, tf.maximum(where - kept, 0))
         ids = tf.where(where < kept, before, now)
-    return Found(ids, scores, finite)
+    return TopK(ids, scores, finite)
 
 
 def _among(ids: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:

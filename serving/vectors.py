@@ -39,18 +39,18 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
     are longer by a one that meets it.
     """
     if isinstance(model, MGNM):
-        found = state.vectors
+        interests = state.vectors
     elif isinstance(model, _ONE):
-        found = state[:, None, None]
+        interests = state[:, None, None]
     elif isinstance(model, MIND):
-        interests, active = state
-        found = tf.where(active, interests, interests[:, :1])[:, None]
+        every, active = state
+        interests = tf.where(active, every, every[:, :1])[:, None]
     else:
-        found = state[:, None]
-    found = tf.cast(found, tf.float32)
+        interests = state[:, None]
+    interests = tf.cast(interests, tf.float32)
     if _bias(model) is None:
-        return found
-    return tf.concat([found, tf.ones_like(found[..., :1])], axis=-1)
+        return interests
+    return tf.concat([interests, tf.ones_like(interests[..., :1])], axis=-1)
 
 
 def item_vectors(
@@ -59,8 +59,8 @@ def item_vectors(
     """Rows [N, D] float32 by item id, or of the ids [N]; a bias stands last."""
 
     def rows(table: tf.Variable) -> tf.Tensor:
-        found = tf.convert_to_tensor(table) if ids is None else tf.gather(table, ids)
-        return tf.cast(found, tf.float32)
+        wanted = tf.convert_to_tensor(table) if ids is None else tf.gather(table, ids)
+        return tf.cast(wanted, tf.float32)
 
     table, bias = rows(model.item_embedding.embeddings), _bias(model)
     return table if bias is None else tf.concat([table, rows(bias)], axis=1)
