@@ -38,8 +38,9 @@ setup: environment ## the virtual environment alone; TENSORFLOW=2.15|latest forc
 
 PROCESSES = 2
 # In two processes, whose share of the cores is a half each; a file's tests stand
-# together, so that they share what they trained.
-PYTEST = $(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# together, so that they share what they trained. Sources are compiled once for all the
+# processes that tests start, also where a machine is told to keep no compiled sources.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: environment ## the tests, but for those that train for long
 	@$(PYTEST) $(ARGS)

@@ -93,7 +93,7 @@ def _forgotten(name: str) -> ModuleType:
 def _is_command(name: str) -> bool:
     """Modules that define flags when they are imported."""
     return name in ("data.prepare", "data.describe") or (
-        name.startswith("experiments.") and name.count(".") == 1
+        name.startswith(("experiments.", "benchmarks.")) and name.count(".") == 1
     )
 
 

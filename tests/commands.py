@@ -33,13 +33,13 @@ class Done(NamedTuple):
 
 
 class Running:
-    """A command that was started; `finish` waits for it."""
+    """A command that was started in the folder `cwd`; `finish` waits for it."""
 
-    def __init__(self, module, *arguments, environment=None):
+    def __init__(self, module, *arguments, environment=None, cwd=ROOT):
         self.folder = tempfile.TemporaryDirectory(prefix="command-")
         given = {**os.environ, **(environment or {})}
         self.process = _SERVER.Process(
-            target=_become, args=(module, arguments, given, self.folder.name)
+            target=_become, args=(module, arguments, given, self.folder.name, str(cwd))
         )
         self.process.start()
 
@@ -51,19 +51,25 @@ class Running:
     def interrupt(self, number=signal.SIGINT):
         os.kill(self.process.pid, number)
 
-    def finish(self):
-        self.process.join()
+    def finish(self, timeout=None):
+        """How it ended; it is killed if that takes more than `timeout` seconds."""
+        self.process.join(timeout)
+        late = self.process.is_alive()
+        if late:
+            self.process.kill()
+            self.process.join()
         done = Done(self.process.exitcode, self.text("stdout"), self.text("stderr"))
         self.folder.cleanup()
+        assert not late, f"It did not end within {timeout} s: {done.stderr[-2000:]}"
         return done
 
 
-def run(module, *arguments, environment=None):
+def run(module, *arguments, environment=None, cwd=ROOT):
     """The exit code and both outputs of `python -m module arguments`."""
-    return Running(module, *arguments, environment=environment).finish()
+    return Running(module, *arguments, environment=environment, cwd=cwd).finish()
 
 
-def _become(module, arguments, environment, folder):
+def _become(module, arguments, environment, folder, cwd):
     """In the forked process: runs the module as `python -m` would."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -72,8 +78,8 @@ def _become(module, arguments, environment, folder):
         os.close(opened)
     # `python` reads these two at its start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.path[:0] = [str(ROOT)]
-    os.chdir(ROOT)
+    sys.path[:0] = list(dict.fromkeys((cwd, str(ROOT))))
+    os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import http.server
 import os
@@ -75,9 +76,18 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mgnm_run(tiny_data, tmp_path_factory):
-    """A finished run of `runs.small_config()`, and its passport; to be read only."""
-    run_dir = tmp_path_factory.mktemp("runs") / "mgnm"
-    passport = runner.run(runs.small_config(), tiny_data, run_dir, runs.SEED)
+    """A finished run of `runs.small_config()`, and its passport; to be read only.
+
+    The first of several processes makes it; the others find it finished.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    run_dir = folder / "runs" / "mgnm"
+    run_dir.parent.mkdir(exist_ok=True)
+    with (run_dir.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        passport = runner.run(runs.small_config(), tiny_data, run_dir, runs.SEED)
     return run_dir, passport
 
 

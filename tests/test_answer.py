@@ -15,7 +15,7 @@ from serving import files, recommender
 from serving.answer import answer
 from serving.index import Index
 from serving.recommender import Recommender
-from tests.commands import run
+from tests.calls import call
 from tests.datasets import NUM_USERS
 
 
@@ -194,17 +194,17 @@ def test_lines_are_ids(tmp_path):
     ],
 )
 def test_the_command_refuses_in_one_sentence(arguments, message):
-    done = run("experiments.recommend", "--run_dir=nowhere", *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = call("experiments.recommend", "--run_dir=nowhere", *arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 def test_the_command_answers_on_standard_output(run_dir, loaded):
     asked = (f"--run_dir={run_dir}", "--history=i1,i2", "--k=3")
-    done = run("experiments.recommend", *asked)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    done = call("experiments.recommend", *asked)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
     expected = loaded.recommend(history=["i1", "i2"], k=3)
     assert lines[0] == "rank,item,score,basis"
     assert [line.split(",")[1] for line in lines[1:]] == expected["item"].tolist()

@@ -20,7 +20,7 @@ from harness.config import Config
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.model import MGNM
-from tests.commands import run
+from tests.calls import call
 
 ROOT = Path(__file__).parent.parent
 
@@ -220,9 +220,9 @@ def test_bucketing_is_compared_seed_by_seed():
 )
 def test_wrong_flags_of_benchmarks_are_one_line(module, flag, message):
     more = ["--dataset=nowhere"] if module == "benchmarks.bucketing" else []
-    done = run(module, flag, *more)
-    assert done.returncode == 1
-    assert message in done.stderr.strip().splitlines()[-1]
+    done = call(module, flag, *more)
+    assert done.code == 1
+    assert message in done.err.strip().splitlines()[-1]
 
 
 def test_checks_of_integrity_are_timed_and_hashes_cost_more(tmp_path):

@@ -21,10 +21,11 @@ import pytest
 from harness import run_manifest
 from tests import corruptions
 from tests.calls import call
+from tests.slow import slow_but
 
 RUN = "runs/tiny/leave_one_out/mean_pooling/seed-1"
 DATA = "prepared/tiny/leave_one_out"
-SAMPLE = 16
+SAMPLE = 8
 SLOW_SAMPLE = 120
 
 
@@ -257,7 +258,9 @@ def test_what_the_system_refuses_is_a_sentence(module, number, said, whole, tmp_
 @pytest.mark.parametrize(
     "module", ["experiments.evaluate", "experiments.fragility", "experiments.train"]
 )
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize(
+    "number", slow_but([errno.ENOSPC, errno.EACCES], [errno.ENOSPC])
+)
 def test_a_run_s_folder_is_as_it_was_after_the_system_refused(
     module, number, whole, tmp_path
 ):

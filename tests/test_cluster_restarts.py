@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from data import manifest
 from harness import ledger, passport, run_folder
 from tests.clusters import config, free_addresses
+from tests.commands import Running
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
 
@@ -29,17 +25,9 @@ def start(data, run_dir, places):
         "--set=embedding_dim=4",
     ]
     return [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.killed_worker", place, *flags],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "TF_CPP_MIN_LOG_LEVEL": "2",
-                "TF_CONFIG": config(workers, index=index),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+        Running(
+            *("tests.killed_worker", place, *flags),
+            environment={"TF_CONFIG": config(workers, index=index)},
         )
         for index, place in enumerate(places)
     ]
@@ -47,14 +35,11 @@ def start(data, run_dir, places):
 
 def finish(processes):
     try:
-        return [
-            (process.communicate(timeout=400)[1], process.returncode)
-            for process in processes
-        ]
+        ended = [process.finish(timeout=400) for process in processes]
+        return [(done.stderr, done.returncode) for done in ended]
     finally:
         for process in processes:
-            process.kill()
-            process.communicate()
+            process.process.kill()
 
 
 def result(run_dir):

@@ -14,6 +14,7 @@ import pytest
 from data import command_line
 from harness import defaults, provenance
 from harness.config import with_arguments
+from tests.calls import call
 from tests.commands import run
 
 ROOT = Path(__file__).parent.parent
@@ -81,15 +82,15 @@ def test_half_the_cores_share_an_operation_unless_told_otherwise(given, expected
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_an_unknown_flag_is_named(module):
-    done = run(module, "--no_such_flag=1")
-    assert done.returncode != 0
-    assert "no_such_flag" in done.stderr
+    done = call(module, "--no_such_flag=1")
+    assert done.code != 0
+    assert "no_such_flag" in done.err
 
 
 def test_an_unknown_model_lists_the_known():
-    done = run("experiments.train", "--model=bert", "--dataset=x")
-    assert done.returncode != 0
-    assert "gru4rec" in done.stderr
+    done = call("experiments.train", "--model=bert", "--dataset=x")
+    assert done.code != 0
+    assert "gru4rec" in done.err
 
 
 @pytest.mark.parametrize(
@@ -156,10 +157,10 @@ def test_an_unknown_model_lists_the_known():
     ],
 )
 def test_an_error_of_the_user_is_one_line(module, arguments, message):
-    done = run(module, *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = call(module, *arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -218,10 +219,10 @@ def _fail():
     ],
 )
 def test_an_audit_that_cannot_be_ends_otherwise_than_a_leak(arguments, message):
-    done = run("experiments.audit", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = call("experiments.audit", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.fixture(scope="module")

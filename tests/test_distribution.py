@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness import distribution, metrics, run_folder
+from tests.clusters import config, free_addresses
+from tests.commands import Running
 
-ROOT = Path(__file__).parent.parent
 
-
-def start(folder, run_dir, output, strategy, tf_config=None):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if tf_config:
-        environment["TF_CONFIG"] = json.dumps(tf_config)
+def start(folder, run_dir, output, strategy, **environment):
     arguments = [str(folder), str(run_dir), str(output), strategy]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.distributed_worker", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Running("tests.distributed_worker", *arguments, environment=environment)
 
 
 def finish(process):
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    done = process.finish(timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +29,14 @@ def results(tiny_data, tmp_path_factory):
     prepared_dir = tiny_data.folder.parent.parent
     alone = start(prepared_dir, folder / "one", folder / "one.npz", "none")
     finish(alone)
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    addresses = free_addresses(2)
     workers = [
         start(
             prepared_dir,
             folder / "two",
             folder / f"two-{index}.npz",
             "multi_worker",
-            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}},
+            TF_CONFIG=config(addresses, index=index),
         )
         for index in (0, 1)
     ]
@@ -69,8 +45,7 @@ def results(tiny_data, tmp_path_factory):
             finish(process)
     finally:
         for process in workers:
-            process.kill()
-            process.communicate()
+            process.process.kill()
     names = ["one", "two-0", "two-1"]
     found = {
         name: (

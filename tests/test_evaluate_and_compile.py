@@ -9,6 +9,7 @@ import tensorflow as tf
 from mgnm_tf import MGNM, objectives
 from mgnm_tf.keras2 import keras
 from tests import reference
+from tests.slow import slow_but
 
 N, M, T, B = 7, 23, 5, 6
 SHARED = np.array([3, 9, 14, 22], np.int32)
@@ -46,7 +47,7 @@ def level_logits(model, candidates):
     return model({k: tf.constant(v) for k, v in given.items()}, return_levels=True)
 
 
-@pytest.mark.parametrize("size", [2, 4, 6])
+@pytest.mark.parametrize("size", slow_but([2, 4, 6], [4]))
 def test_evaluate_is_the_mean_over_all_terms_whatever_the_batches(size):
     model = made()
     logits = level_logits(model, rows(shared=False)["candidates"]).numpy()

@@ -151,7 +151,7 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tiny_data, mgnm_run, tmp_path_factory):
     """A log, prepared data, and a finished run of MGNM."""
     folder = tmp_path_factory.mktemp("every") / "whole"
     (folder / "logs").mkdir(parents=True)
@@ -164,17 +164,8 @@ def whole(tmp_path_factory):
     for path in (folder / "tiny.csv", folder / "logs/tiny.csv"):
         table.to_csv(path, index=False)
     (folder / "file").write_text("u1,i2\n")
-    made = call(
-        *("data.prepare", "--dataset=csv", f"--source={folder}/tiny.csv"),
-        *("--name=tiny", "--split=leave_one_out", f"--data_dir={folder}/prepared"),
-    )
-    assert made.code == 0, made.err
-    made = call(
-        *("experiments.train", "--model=mgnm", f"--run_dir={folder / RUN}", *FEW),
-        *("--dataset=tiny", f"--data_dir={folder}/prepared", "--max_history=6"),
-        *("--set=num_layers=1", "--set=num_interests=2"),
-    )
-    assert made.code == 0, made.err
+    shutil.copytree(tiny_data.folder, folder / DATA)
+    shutil.copytree(mgnm_run[0], folder / RUN)
     return folder
 
 

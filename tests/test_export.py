@@ -192,7 +192,7 @@ def test_a_bundle_answers_for_the_users_of_the_log(exported, tiny_data):
     ["model.weights.h5", "items.parquet", "histories/items.npy", "1/saved_model.pb"],
 )
 def test_a_tampered_bundle_is_refused(name, exported, tmp_path):
-    _, bundle = exported("mgnm")
+    _, bundle = exported("item_knn")
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
     content = bytearray((copy / name).read_bytes())
@@ -206,7 +206,7 @@ def test_a_tampered_bundle_is_refused(name, exported, tmp_path):
 
 
 def test_another_folder_is_not_overwritten(exported, tmp_path):
-    run, _ = exported("mgnm")
+    run, _ = exported("item_knn")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     with pytest.raises(ValueError, match="exists and is no bundle"):
@@ -215,7 +215,7 @@ def test_another_folder_is_not_overwritten(exported, tmp_path):
 
 
 def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
-    run, _ = exported("mgnm")
+    run, _ = exported("item_knn")
 
     def fail(*_):
         raise OSError(28, "No space left on device")

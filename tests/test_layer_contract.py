@@ -131,9 +131,19 @@ VARIANTS = [
     ),
 ]
 DTYPES = {"mask": tf.bool, "gaps": tf.int64}
+# One form of each layer, and of the capsule; the other forms are slow.
+QUICK = [
+    *((kind, {}) for kind in CALLS if kind not in (SharedGCN, SequentialCapsule)),
+    (SharedGCN, {"normalization": NORMALIZATIONS[0]}),
+    (SequentialCapsule, {"sequence_encoder": "bilstm", "routing_axis": "items"}),
+    (SequentialCapsule, {"routing_init": "recency"}),
+]
 over_variants = pytest.mark.parametrize(
     ("kind", "arguments"),
-    VARIANTS,
+    [
+        pytest.param(*variant, marks=() if variant in QUICK else pytest.mark.slow)
+        for variant in VARIANTS
+    ],
     ids=lambda part: getattr(part, "__name__", None) or "-".join(part.values()),
 )
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import LazyAdam, lazy_adam
+from tests.slow import slow_but
 
 ROWS, SIZE, STEPS = 50, 8, 12
 
@@ -63,7 +64,7 @@ RATES = {
 
 
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", slow_but(MODES, ("eager", "graph")))
 def test_bits_are_those_of_tensorflow_addons(mode, rate):
     found = []
     for kind in (LazyAdam, of_tensorflow_addons()):
@@ -77,7 +78,7 @@ def test_bits_are_those_of_tensorflow_addons(mode, rate):
 
 
 @pytest.mark.parametrize("make", [LazyAdam, lazy_adam])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", slow_but(MODES, ("eager", "graph")))
 def test_untouched_rows_stay_as_they_are(make, mode):
     trained = Trained(make(0.01))
     trained.step(trained.rows[0])  # Makes the moments.

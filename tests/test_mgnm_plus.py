@@ -10,6 +10,7 @@ from baselines.mgnm_plus import MGNMPlus
 from mgnm_tf.batch import TrainEvents
 from mgnm_tf.model import MGNM
 from tests import seeds
+from tests.slow import slow_but
 
 N, M, D, T = 9, 12, 6, 5
 PARTS = (
@@ -168,7 +169,7 @@ def test_an_item_without_an_event_starts_as_drawn():
     assert np.abs(found[1:4] - drawn[1:4]).max() > 1e-3
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", slow_but(PARTS, ("normalize", "newest_item")))
 def test_a_part_can_be_taken_out(batch, part):
     with_it, without = make(), make(**{part: False})
     with_it(batch), without(batch)

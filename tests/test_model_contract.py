@@ -20,8 +20,9 @@ from tests.slow import slow_but
 # These two only count: they have no weight to train, and no gradient to test.
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
 # These four rank by the candidate, and take long to trace; the files of their own tests
-# hold the same checks of them.
-QUICK = [name for name in MODELS if name not in ("mimn", "sli_rec", "surge", "tgsrec")]
+# hold the same checks of them. The last two are much like MGNM and MIND.
+SLOW = ("mimn", "sli_rec", "surge", "tgsrec", "mgnm_plus", "comirec_dr")
+QUICK = [name for name in MODELS if name not in SLOW]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def model(request, batch):
     return made
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", slow_but(sorted(MODELS), QUICK))
 def test_every_model_takes_the_shared_arguments(name, batch):
     shared = {"num_users": N, "num_items": M, "max_history": MAX_HISTORY}
     model = MODELS[name](**shared, embedding_dim=6, l2=0.5, l2_scope="all")

@@ -13,9 +13,12 @@ from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.objectives import GeneralizedCrossEntropy, SampledSoftmax
 from tests import reference, seeds
+from tests.slow import slow_but
 
 N, M, T, D, B = 9, 31, 6, 4, 5
 TRAINABLE = [name for name in MODELS if name not in ("popularity", "item_knn")]
+# A recurrent net, MGNM itself, and one that reads the history for each candidate.
+QUICK = ("gru4rec", "mgnm", "mimn", "mean_pooling")
 SHARED = np.array([7, 3, 30, 11, 12, 1, 2, 5], np.int32)
 
 
@@ -88,7 +91,9 @@ def test_gbce_of_the_whole_catalogue_needs_no_calibration():
         ("mean_pooling", "gbce"),
         ("mgnm", "sampled_softmax"),
         ("mgnm", "gbce"),
-        ("sli_rec", "sampled_softmax"),  # Reads the history for each candidate.
+        pytest.param(  # Reads the history for each candidate.
+            *("sli_rec", "sampled_softmax"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_loss_of_a_step_is_that_of_loops_over_rows(batch, name, objective):
@@ -120,7 +125,7 @@ def test_the_loss_of_a_step_is_that_of_loops_over_rows(batch, name, objective):
     assert loss == pytest.approx(np.sum(expected) / B, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", slow_but(sorted(MODELS), QUICK))
 def test_shared_items_have_the_scores_of_own_ones(batch, name):
     model = make(name)
     given = tensors({k: v for k, v in batch.items() if k != "shared_negatives"})
@@ -133,7 +138,7 @@ def test_shared_items_have_the_scores_of_own_ones(batch, name):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", slow_but(TRAINABLE, QUICK))
 def test_a_step_of_every_model_reaches_the_shared_items(name, batch):
     model = make(name, l2=0.0)
     given = tensors(batch)
@@ -172,7 +177,7 @@ def test_the_l2_penalty_counts_shared_rows_once(batch, name):
     assert float(model._l2_of_all(given)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", slow_but([False, True], [False]))
 def test_only_rows_that_a_batch_names_move(batch, jit_compile):
     model = make("mean_pooling", l2=0.1)
     model.compile(optimizer=lazy_adam(0.05), jit_compile=jit_compile)

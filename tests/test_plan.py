@@ -19,7 +19,7 @@ from experiments.reproduction import estimate, forks, grid, plan, stages
 from experiments.reproduction.estimate import Size
 from experiments.reproduction.forks import Forks
 from harness import defaults
-from tests.commands import run as run_command
+from tests.calls import call
 
 ROOT = Path(__file__).parent.parent
 
@@ -241,17 +241,15 @@ def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
 
 
 def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
-    done = run_command(
+    done = call(
         "experiments.reproduce",
         *("--what=table2", "--profile=paper", "--dry_run", "--recipe=strong"),
         *(f"--prepared_dir={tmp_path}/prepared", f"--runs_dir={tmp_path}/runs"),
     )
-    assert done.returncode == 0, done.stderr
-    assert "toys, as_released: to be downloaded" in done.stdout
-    assert (
-        f"{tmp_path}/runs/strong/toys/as_released/mgnm/seed-5: at most" in done.stdout
-    )
-    assert "The rates are of the paper's recipe" in done.stdout
+    assert done.code == 0, done.err
+    assert "toys, as_released: to be downloaded" in done.out
+    assert f"{tmp_path}/runs/strong/toys/as_released/mgnm/seed-5: at most" in done.out
+    assert "The rates are of the paper's recipe" in done.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,7 +62,7 @@ def all_but(*names):
     return [name for name in SWITCHES if name not in names]
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", slow_but([False, True], [True]))
 def test_with_all_switches_at_paper_it_is_mgnm(training):
     ours = MGNM(NUM_USERS, NUM_ITEMS, max_history=MAX_HISTORY, seed=3)
     batch = make_batch()

@@ -14,6 +14,7 @@ from baselines.mind import MIND
 from baselines.sasrec import SASRec
 from mgnm_tf.model import MGNM
 from serving import search, short_list, vectors
+from tests.slow import slow_but
 
 ROWS, HISTORY, K = 24, 6, 5
 NUM_ITEMS = 1_203  # No multiple of a group's size.
@@ -94,7 +95,7 @@ def proven(model, k=K):
     return found[1].numpy()[HISTORIES.any(axis=1)]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, ("mgnm", "mean_pooling")))
 def test_a_short_list_finds_what_the_whole_catalogue_has(name, drawn, monkeypatch):
     model = drawn(name)
     assert proven(model).mean() > 0.8  # It is the short list that answers.

@@ -240,7 +240,7 @@ def test_states_differ_by_candidate_under_the_content_gate_alone(batch):
     assert np.abs(states[:2, 0] - states[:2, 1]).max() > 1e-4
 
 
-@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK[-1:]))
 def test_chunks_score_as_one(batch, form, monkeypatch):
     model = make_model(batch, **form)
     batch["candidates"] = tf.constant(np.tile(np.arange(1, M), (3, 1)), tf.int32)
@@ -249,7 +249,7 @@ def test_chunks_score_as_one(batch, form, monkeypatch):
     np.testing.assert_allclose(model(batch), before, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK[-1:]))
 def test_what_candidates_share_changes_no_score(batch, form, monkeypatch):
     """Training reads each pair by itself; scoring makes a history's part once."""
     model = make_model(batch, **form)
@@ -260,7 +260,7 @@ def test_what_candidates_share_changes_no_score(batch, form, monkeypatch):
     np.testing.assert_allclose(model(batch), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", slow_but(FORMS, QUICK))
+@pytest.mark.parametrize("form", slow_but(FORMS, QUICK[-1:]))
 def test_an_empty_history_has_finite_logits_and_gradients(batch, form):
     model = make_model(batch, **form)
     batch["history"] = tf.zeros([3, 4], tf.int32)

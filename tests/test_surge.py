@@ -331,7 +331,7 @@ def test_the_gate_makes_cluster_scores_matter():
     assert np.abs(after - before).max() > 1e-2
 
 
-@pytest.mark.parametrize("fusion", ["query", "gated"])
+@pytest.mark.parametrize("fusion", slow_but(["query", "gated"], ["gated"]))
 def test_large_scores_neither_overflow_nor_vanish(fusion):
     model = make_model(fusion=fusion)
     model.pool.query.last.kernel.assign(
@@ -353,7 +353,7 @@ def test_large_scores_neither_overflow_nor_vanish(fusion):
         )
 
 
-@pytest.mark.parametrize("fusion", ["query", "gated"])
+@pytest.mark.parametrize("fusion", slow_but(["query", "gated"], ["gated"]))
 def test_one_item_reads_itself(fusion):
     model = shared_model(fusion=fusion)
     item = array(model.item_embedding.embeddings)[2]
@@ -372,7 +372,7 @@ def pooled(model, batch):
     return model.pool(items, graph=graph, prepared=prepared)
 
 
-@pytest.mark.parametrize("fusion", ["query", "gated"])
+@pytest.mark.parametrize("fusion", slow_but(["query", "gated"], ["gated"]))
 def test_shares_and_attention_sum_to_one(batch, fusion):
     found = pooled(shared_model(fusion=fusion), batch)
     real = np.broadcast_to(HISTORY[:, None] > 0, [4, 2, T])
@@ -495,7 +495,7 @@ def test_relative_position_means_are_scaled_by_block():
     assert found == pytest.approx(np.sqrt(2) / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["query", "gated"])
+@pytest.mark.parametrize("fusion", slow_but(["query", "gated"], ["gated"]))
 def test_regularisers_of_the_positive_join_the_losses_of_training(batch, fusion):
     weights = {
         "same_mapping": 0.3,
@@ -603,7 +603,9 @@ def test_the_default_length_is_twenty_or_six_tenths():
     assert SURGE(4, M, max_history=50, pooling="topk").pool.length == 30
 
 
-@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[4]])
+@pytest.mark.parametrize(
+    "changes", slow_but([VARIANTS[0], VARIANTS[3], VARIANTS[4]], [VARIANTS[3]])
+)
 def test_chunks_of_any_size_score_alike(batch, changes, monkeypatch):
     model = shared_model(**changes)
     batch["candidates"] = tf.constant(np.arange(20).reshape(4, 5) % 13 + 1)
@@ -613,7 +615,9 @@ def test_chunks_of_any_size_score_alike(batch, changes, monkeypatch):
     reference.assert_close(model(batch), expected)  # Scores are sums that cancel.
 
 
-@pytest.mark.parametrize("changes", [VARIANTS[0], VARIANTS[3], VARIANTS[4]])
+@pytest.mark.parametrize(
+    "changes", slow_but([VARIANTS[0], VARIANTS[3], VARIANTS[4]], [VARIANTS[3]])
+)
 def test_what_candidates_share_changes_no_score(batch, changes, monkeypatch):
     """Training reads each pair by itself; scoring makes a history's part once."""
     model = shared_model(**changes)
@@ -677,7 +681,7 @@ def test_nodes_kept_in_order_are_read_in_order(batch):
     assert np.abs(reversed_scores(model, batch) - model(batch)).max() > 1e-2
 
 
-@pytest.mark.parametrize("fusion", ["query", "gated"])
+@pytest.mark.parametrize("fusion", slow_but(["query", "gated"], ["gated"]))
 def test_soft_clusters_know_the_order_by_their_regulariser_alone(batch, fusion):
     model = shared_model(fusion=fusion, same_mapping=0.0, single_affiliation=0.0)
     found = reversed_scores(model, batch)

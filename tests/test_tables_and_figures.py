@@ -20,6 +20,7 @@ from experiments.studies.levels import figures as level_figures
 from experiments.studies.levels import look
 from harness import defaults
 from mgnm_tf.model import MGNM
+from tests.calls import call
 from tests.commands import run as run_command
 from tests.runs import write_run
 
@@ -382,8 +383,8 @@ def test_what_is_finished_is_only_written(shop):
         write_run(made, variant.folder, 1, shift=1, config=CONFIG)
     (made / "shop/global_time").rename(made / "shop/leave_one_out")
     last = f"--runs_dir={made}"
-    done = run_command("experiments.reproduce", "--what=table3", *arguments, last)
-    assert done.returncode == 0, done.stderr
-    assert "| SCN (Transformer) |" in done.stdout
-    assert (folder / "reports/table3.md").read_text() in done.stdout
-    assert "training" not in done.stderr  # Nothing was run.
+    done = call("experiments.reproduce", "--what=table3", *arguments, last)
+    assert done.code == 0, done.err
+    assert "| SCN (Transformer) |" in done.out
+    assert (folder / "reports/table3.md").read_text() in done.out
+    assert "training" not in done.err  # Nothing was run.

@@ -11,6 +11,7 @@ from mgnm_tf.batch import TrainEvents
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from tests import reference, seeds
+from tests.slow import slow_but
 
 N, M, D, S, K, E = 5, 8, 4, 3, 2, 40
 START, TARGET = 1_000, 1_060
@@ -151,14 +152,14 @@ SWITCHES = [
 ]
 
 
-@pytest.mark.parametrize("changes", SWITCHES, ids=str)
+@pytest.mark.parametrize("changes", slow_but(SWITCHES, SWITCHES[:1]), ids=str)
 def test_logits_match_the_recursion(batch, changes):
     model = make_model(batch, **changes)
     expected = Reference(model, make_events()).logits()
     np.testing.assert_allclose(model(batch), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", slow_but([1, 2, 3], [2]))
 def test_what_is_kept_is_what_training_computes(batch, num_layers):
     model = make_model(batch, num_layers=num_layers, sampling="recent")
     kept, computed = model(batch, training=False), model(batch, training=True)
@@ -208,7 +209,9 @@ def test_a_sample_of_few_is_all_of_them(batch):
     np.testing.assert_array_equal(found, [[0, 1, 2], [-2, -1, 0]])
 
 
-@pytest.mark.parametrize("time_encoding", ["cosine", "cosine_sine"])
+@pytest.mark.parametrize(
+    "time_encoding", slow_but(["cosine", "cosine_sine"], ["cosine"])
+)
 def test_only_differences_of_times_matter(batch, time_encoding):
     model = make_model(batch, time_encoding=time_encoding)
     before = model(batch).numpy()
@@ -220,7 +223,7 @@ def test_only_differences_of_times_matter(batch, time_encoding):
 
 
 @pytest.mark.parametrize("when", [TARGET, TARGET + 1])
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", slow_but([False, True], [False]))
 def test_an_event_at_the_target_or_later_changes_nothing(batch, when, training):
     model = make_model(batch, sampling="recent")
     before = model(batch, training=training).numpy()
@@ -395,9 +398,10 @@ def test_half_precision_scores_nearly_the_same(batch):
     np.testing.assert_allclose(same, expected, rtol=0.1, atol=0.05)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"dropout": 0.5, "sampling": "recent"}, {"sampling": "uniform"}]
-)
+DRAWS = [{"dropout": 0.5, "sampling": "recent"}, {"sampling": "uniform"}]
+
+
+@pytest.mark.parametrize("changes", slow_but(DRAWS, DRAWS[1:]))
 def test_training_draws_anew_and_goes_on_where_a_checkpoint_was(
     batch, tmp_path, changes
 ):

@@ -227,7 +227,7 @@ def test_draws_are_those_of_the_seed():
 
 
 @pytest.mark.parametrize(
-    "model", slow_but(sorted(search_space.OWN), ("mgnm", "gru4rec", "caser"))
+    "model", slow_but(sorted(search_space.OWN), ("mgnm", "gru4rec"))
 )
 def test_every_setting_builds_its_model(model, tiny_data):
     config = defaults.get_config(model, tiny_data.name)

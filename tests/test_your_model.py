@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +24,7 @@ from harness.standalone import open_run
 from mgnm_tf.keras2 import keras
 from serving.export import export
 from serving.recommender import Recommender
+from tests import commands
 from tests.datasets import make_prepared
 from tests.logs import PLAIN
 
@@ -259,15 +258,9 @@ def test_the_commands_of_the_page_run_as_they_stand(tmp_path):
         line = line.replace("--trials=6 --max_epochs=6", "--trials=2 --max_epochs=1")
         if "experiments.train" in line or "from_log" in line:
             line += " --max_epochs=1"
-        python, *arguments = shlex.split(" ".join(shlex.split(line)))
-        assert python == "python"
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        python, flag, module, *arguments = shlex.split(" ".join(shlex.split(line)))
+        assert (python, flag) == ("python", "-m")
+        done = commands.run(module, *arguments, environment=environment, cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr[-2000:])
         return done.stdout
 
