@@ -1,11 +1,10 @@
-"""What one stack wrote, read by another: weights of every model, and half a training.
+"""What one stack wrote, read by another: weights, scores, and a run that was stopped.
 
-Example: .venv/bin/python -m tests.across_stacks write made/by-2.15
-         .venv-latest/bin/python -m tests.across_stacks read made/by-2.15
+Example: .venv-latest/bin/python -m tests.across_stacks THEIRS OURS mgnm gru4rec
 
-Names of models after the folder choose them; without names all are taken.
-`read` prints, as JSON, by how much at most the scores of each model differ, and what
-the run's passport says that was begun with the one stack and finished with the other.
+Reads what another stack left in the folder THEIRS by `write` and `go_on`, and then
+leaves the same in the folder OURS, and the run further on. It prints, as JSON, by how
+much at most the scores of each model differ.
 """
 
 from __future__ import annotations
@@ -21,94 +20,96 @@ import tensorflow as tf
 
 from data import prepared
 from data.pipeline import training_batches
-from harness import build, defaults, models, runner, standalone, training
-from harness.epoch import run_epoch
-from tests import datasets, runs
+from harness import build, defaults, runner, standalone, training
+from tests import runs
 
 SEED, STEPS = 1, 2
-TRAINED = sorted(set(models.MODELS) - {*defaults.UNTRAINED})
 
 
-def config_of(name):
-    return defaults.get_config(
-        name, "tiny", max_history=runs.small_config().max_history
-    )
+class Scored:
+    """A model with its weights made, and its scores of every item.
 
+    Its steps are not traced, which takes longer than the few of them.
+    """
 
-def built(name, data):
-    """A model with its weights made; its steps are not traced, which takes longer."""
-    config = config_of(name)
-    build.set_up_tensorflow(config, SEED)
-    model = build.build_model(config, data, SEED)
-    model.run_eagerly = True
-    return model, config
+    def __init__(self, name, data):
+        max_history = runs.small_config().max_history
+        self.data = data
+        self.config = defaults.get_config(name, "tiny", max_history=max_history)
+        build.set_up_tensorflow(self.config, SEED)
+        self.model = build.build_model(self.config, data, SEED)
+        self.model.run_eagerly = True
+        self.ranker = build.make_ranker(self.model, data, self.config)
 
-
-def scores_of(model, data, config):
-    ranker = build.make_ranker(model, data, config)
-    instances = data.instances["test"]
-    everything = np.arange(1, data.num_items, dtype=np.int32)
-    shape = (len(instances), len(everything))
-    return ranker.score_lists(instances, np.broadcast_to(everything, shape))
-
-
-def write(folder, names):
-    data = datasets.make_prepared(folder)
-    scores = {}
-    for name in names:
-        model, config = built(name, data)
+    def train(self):
         batches = training_batches(
-            data,
+            self.data,
             epoch=0,
             seed=SEED,
             batch_size=32,
-            num_negatives=config.num_negatives,
-            max_history=config.max_history,
+            num_negatives=self.config.num_negatives,
+            max_history=self.config.max_history,
         )
         for _, batch in zip(range(STEPS), batches):
-            model.train_step({key: tf.constant(value) for key, value in batch.items()})
-        model.save_weights(folder / f"{name}.weights.h5")
-        scores[name] = scores_of(model, data, config)
+            self.model.train_step(
+                {key: tf.constant(value) for key, value in batch.items()}
+            )
+
+    def scores(self):
+        instances = self.data.instances["test"]
+        everything = np.arange(1, self.data.num_items, dtype=np.int32)
+        shape = (len(instances), len(everything))
+        return self.ranker.score_lists(instances, np.broadcast_to(everything, shape))
+
+
+def write(models, folder):
+    """Trains models a little; leaves their weights, and the scores by them."""
+    scores = {}
+    for name, scored in models.items():
+        scored.train()
+        scored.model.save_weights(folder / f"{name}.weights.h5")
+        scores[name] = scored.scores()
     np.savez(folder / "scores.npz", **scores)
-    _half_a_run(folder, data)
 
 
-def _half_a_run(folder, data):
-    """A run that Ctrl-C stopped in its second epoch."""
+def differences(models, folder):
+    """By how much at most own scores by another's weights differ from the other's."""
+    stored = np.load(folder / "scores.npz")
+    found = {}
+    for name, scored in models.items():
+        standalone.load_weights(scored.model, folder / f"{name}.weights.h5")
+        found[name] = float(np.abs(scored.scores() - stored[name]).max())
+    return found
 
-    def stopped_in_the_second(*arguments):
+
+def go_on(data, run_dir, until):
+    """Begins a run or goes on with it, until Ctrl-C in the epoch of that index."""
+    run_epoch = training.run_epoch
+
+    def stopped(*arguments):
         *_, epoch, _, _ = arguments
-        if epoch:
+        if epoch == until:
             os.kill(os.getpid(), signal.SIGINT)
         return run_epoch(*arguments)
 
-    training.run_epoch = stopped_in_the_second
+    training.run_epoch = stopped
     try:
-        runner.run(runs.small_config(), data, folder / "run", SEED)
+        runner.run(runs.small_config(), data, run_dir, SEED)
     except training.Interrupted:
         return
+    finally:
+        training.run_epoch = run_epoch
     raise RuntimeError("The run was to be stopped.")
 
 
-def read(folder, names):
-    data = prepared.load(folder, "tiny")
-    stored = np.load(folder / "scores.npz")
-    differences = {}
-    for name in names:
-        model, config = built(name, data)
-        standalone.load_weights(model, folder / f"{name}.weights.h5")
-        own = scores_of(model, data, config)
-        differences[name] = float(np.abs(own - stored[name]).max())
-    passport = runner.run(runs.small_config(), data, folder / "run", SEED)
-    told = {
-        "differences": differences,
-        "tensorflow": passport["training"]["tensorflow"],
-        "epochs": passport["training"]["epochs"],
-    }
-    print(json.dumps(told))
+def main(theirs, ours, names):
+    data = prepared.load(theirs, "tiny")
+    models = {name: Scored(name, data) for name in names}
+    found = differences(models, theirs)
+    write(models, ours)
+    go_on(data, theirs / "run", until=3)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    given = Path(sys.argv[2])
-    given.mkdir(parents=True, exist_ok=True)
-    {"write": write, "read": read}[sys.argv[1]](given, sys.argv[3:] or TRAINED)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
