@@ -44,7 +44,12 @@ def subject_of(name, **changes):
 # Each training takes some seconds: the others' are tested with the slow ones.
 QUICK = ("item_knn", "mean_pooling", "popularity")
 SMALL = {
-    "mgnm": {"arguments": {"embedding_dim": 8, "num_interests": 2, "num_layers": 1}}
+    "mgnm": {"embedding_dim": 8, "num_interests": 2, "num_layers": 1},
+    "mgnm_plus": {"embedding_dim": 8, "num_interests": 2, "num_layers": 1},
+    "mimn": {"embedding_dim": 8},
+    "sli_rec": {"embedding_dim": 8},
+    "surge": {"embedding_dim": 8},
+    "tgsrec": {"embedding_dim": 8},
 }
 
 
@@ -53,8 +58,10 @@ SMALL = {
     params=slow_but(sorted(MODELS), QUICK),
 )
 def scorer(request, ground):
-    changes = {"max_epochs": 2, **SMALL.get(request.param, {})}
-    subject = subject_of(request.param, **changes)
+    subject = subject_of(request.param, max_epochs=2)
+    arguments = {**subject.config.arguments, **SMALL.get(request.param, {})}
+    config = dataclasses.replace(subject.config, arguments=arguments)
+    subject = dataclasses.replace(subject, config=config)
     return runs.trained(subject, ground, ground.world.data, SEED)
 
 

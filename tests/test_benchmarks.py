@@ -160,6 +160,7 @@ def result(tmp_path_factory):
         *(sys.executable, "-m", "benchmarks.bench"),
         "--models=gru4rec,tgsrec,popularity",
         *("--dataset=toys", f"--data_dir={folder}", "--seconds=0.2", "--rounds=2"),
+        *("--steps=4", "--instances=64"),
         f"--output={output}",
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

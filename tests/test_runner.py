@@ -181,7 +181,7 @@ def test_a_diverging_loss_is_said(tiny_data, tmp_path):
 )
 def test_a_switch_trains_to_a_finite_score(tiny_data, tmp_path, switch):
     # Short histories: XLA compiles the step anew for each length.
-    config = small_config(max_epochs=1, max_history=3, **{switch: True})
+    config = small_config(max_epochs=1, max_history=2, **{switch: True})
     passport = runner.run(config, tiny_data, tmp_path, SEED)
     assert 0.0 < passport["metrics"]["test"]["uni1000"]["instance"]["gauc"] <= 1.0
 

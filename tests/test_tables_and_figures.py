@@ -94,7 +94,7 @@ def test_the_command_of_a_run_says_what_differs(tmp_path):
     variant = variants.table3("ml-100k")["w/o L1Norm"]
     run = grid.GridRun("ml-100k", "s", 1, "mgnm", variant.name, variant.arguments)
     command = run.command(options)
-    assert {"--set=l1=0.0", "--set=num_layers=3", "--max_epochs=3"} <= set(command)
+    assert {"--set=l1=0.0", "--set=num_layers=3", "--max_epochs=2"} <= set(command)
     assert "--variant=study-no_l1" in command
     folder = tmp_path / "r/ml-100k/s/mgnm-study-no_l1/seed-1"
     assert f"--run_dir={folder}" in command
