@@ -31,12 +31,17 @@ def _seeded():
     keras.utils.set_random_seed(0)
 
 
-# Whole files go to one of two processes: those that take longest begin.
+# Whole files go to one of a few processes: those that take longest begin, first the
+# slow tests' and then the others'.
 LONGEST = (
-    *("test_audit_checks", "test_commands", "test_model_contract", "test_tgsrec"),
-    *("test_objectives", "test_surge", "test_benchmarks", "test_tensorboard"),
-    *("test_fragility", "test_runner", "test_tables_and_figures", "test_tune"),
-    *("test_browser", "test_distribution"),
+    *("test_across_stacks", "test_cluster_restarts", "test_your_model", "test_runner"),
+    *("test_audit_checks", "test_synthetic", "test_benchmarks", "test_soak"),
+    *("test_model_contract", "test_export", "test_commands", "test_browser"),
+    *("test_distribution", "test_surge", "test_mimn", "test_recommender"),
+    *("test_tgsrec", "test_tensorboard", "test_index", "test_campaign", "test_tune"),
+    *("test_model", "test_answer", "test_layer_contract", "test_released"),
+    *("test_finishing", "test_installation", "test_table2", "test_objectives"),
+    *("test_evaluate_and_compile", "test_fragility", "test_tables_and_figures"),
 )
 
 
