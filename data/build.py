@@ -170,12 +170,18 @@ def is_current(request: Request) -> bool:
         return False
     if request.source is None:
         return True
-    asked = json.loads(json.dumps(request.identity()))
-    current = meta.get("request", asked) == asked
-    current &= meta["source"]["sha256"] == manifest.file_hash(request.source)
+    current = is_made_of(meta, request)
     if not current:
         logging.info("%s is prepared again: its source or flags changed.", path.parent)
     return current
+
+
+def is_made_of(meta: dict[str, Any], request: Request) -> bool:
+    """Whether prepared data are what a request for a local file would give again."""
+    assert request.source is not None
+    asked = json.loads(json.dumps(request.identity()))
+    same_source = meta["source"]["sha256"] == manifest.file_hash(request.source)
+    return same_source and meta.get("request", asked) == asked
 
 
 def _arrange(

@@ -7,14 +7,13 @@ docs/your_data.md shows one command for each form of log.
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from data import command_line
+from data import command_line, log_flags
 from data.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -55,47 +54,6 @@ _RAW_DIR = flags.DEFINE_string("raw_dir", "data/raw", "Where downloads are kept.
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Show what would be taken, with what is odd; write nothing."
 )
-_COLUMNS = flags.DEFINE_string(
-    "columns",
-    None,
-    "Which column is what: user=...,item=...,timestamp=...[,rating=...][,order=...]; "
-    "by number from 1 on with --no_header. Default: told by the names.",
-)
-_SEPARATOR = flags.DEFINE_string(
-    "separator",
-    None,
-    "What stands between fields: one character, or one repeated as in ::, or tab, "
-    "space. Default: told by the first rows.",
-)
-_NO_HEADER = flags.DEFINE_bool("no_header", False, "The first row is an event.")
-_TIME_UNIT = flags.DEFINE_enum(
-    "time_unit",
-    "auto",
-    ["auto", "s", "ms", "us", "ns", "iso"],
-    "Of the times: seconds, milli-, micro- or nanoseconds since the epoch, or dates "
-    "in ISO 8601. auto is told by their size.",
-)
-_WHERE = flags.DEFINE_multi_string(
-    "where",
-    [],
-    "Take only rows where a column has a value, as in --where=event=purchase; "
-    "repeatable: several values of a column mean any, several columns mean all.",
-)
-_TIME_FROM = flags.DEFINE_string(
-    "time_from", None, "Take only events from this date or time (UTC) on."
-)
-_TIME_UNTIL = flags.DEFINE_string(
-    "time_until", None, "Take only events before this date or time (UTC)."
-)
-_MIN_USER_EVENTS = flags.DEFINE_integer(
-    "min_user_events", 1, "Drop users with fewer events, until none has.", 1
-)
-_MIN_ITEM_EVENTS = flags.DEFINE_integer(
-    "min_item_events", 1, "Drop items with fewer events, until none has.", 1
-)
-_DEDUPLICATE = flags.DEFINE_bool(
-    "deduplicate", False, "Drop rows that repeat user, item and time of an earlier one."
-)
 _KEEP_PAST = flags.DEFINE_bool(
     "keep_past",
     False,
@@ -129,17 +87,8 @@ def main() -> None:
 
 
 def _request() -> Request:
-    from data import times
-    from data.filters import Filters
-    from data.log_options import (
-        LogOptions,
-        parse_columns,
-        parse_separator,
-        parse_where,
-    )
     from data.request import Request
 
-    since, until = _TIME_FROM.value, _TIME_UNTIL.value
     return Request(
         dataset=_DATASET.value,
         data_dir=Path(_DATA_DIR.value),
@@ -152,20 +101,8 @@ def _request() -> Request:
         allow_mismatch=_ALLOW_MISMATCH.value,
         seed=_SEED.value,
         utc_offset_hours=_UTC_OFFSET_HOURS.value,
-        options=LogOptions(
-            columns=parse_columns(_COLUMNS.value) if _COLUMNS.value else {},
-            separator=parse_separator(_SEPARATOR.value),
-            no_header=_NO_HEADER.value,
-            time_unit=_TIME_UNIT.value,
-            where=parse_where(_WHERE.value),
-            time_from=times.parse_date(since, "time_from") if since else -math.inf,
-            time_until=times.parse_date(until, "time_until") if until else math.inf,
-        ),
-        filters=Filters(
-            deduplicate=_DEDUPLICATE.value,
-            min_user_events=_MIN_USER_EVENTS.value,
-            min_item_events=_MIN_ITEM_EVENTS.value,
-        ),
+        options=log_flags.options(),
+        filters=log_flags.filters(),
         keeps_past=_KEEP_PAST.value,
     )
 

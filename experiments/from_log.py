@@ -15,17 +15,21 @@ from pathlib import Path
 
 from absl import flags
 
+from data import log_flags
 from harness import command_line
 
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
     "A log of any form that `data.prepare` reads, e.g. csv or csv.gz with the columns "
-    "user,item[,rating],timestamp|order.",
+    "user,item[,rating],timestamp|order; --columns and the like say what is what.",
     required=True,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Where all is written. Default: recommended/<name of the log>."
+    "output_dir",
+    None,
+    "Where all is written. Default: recommended/<name of the log>, with -keep_past "
+    "behind it where that is given.",
 )
 _MODELS = flags.DEFINE_list(
     "models",
@@ -58,10 +62,13 @@ def main() -> None:
     # Here, so that --help and a mistyped flag do not wait for TensorFlow.
     from experiments.studies import own_log
 
+    name = own_log.name_of(source) + ("-keep_past" if _KEEP_PAST.value else "")
     own_log.recommend(
         source,
-        Path(_OUTPUT_DIR.value or f"recommended/{own_log.name_of(source)}"),
+        Path(_OUTPUT_DIR.value or f"recommended/{name}"),
         own_log.Options(
+            log=log_flags.options(),
+            filters=log_flags.filters(),
             models=_MODELS.value,
             k=_K.value,
             max_epochs=_MAX_EPOCHS.value,

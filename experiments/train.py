@@ -222,11 +222,11 @@ def _is_shared(config: Config) -> bool:
 
 def _train(config: Config, data: PreparedData, run_dir: Path) -> Passport | None:
     """The passport; None if it was stopped."""
-    from harness import runner, training
+    from harness import runner
 
     try:
         return runner.run(config, data, run_dir, _SEED.value)
-    except (training.Interrupted, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return None
 
 

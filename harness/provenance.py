@@ -13,6 +13,11 @@ from typing import Any
 
 # Of which each stack has its own; "keras" is the version of the Keras 2 in use.
 _PACKAGES = ("tf-keras", "tensorflow-addons", "numpy", "pandas")
+# Folders of the checkout whose code runs.
+_OURS = (
+    *("mgnm_tf", "baselines", "data", "harness", "serving", "experiments"),
+    "benchmarks",
+)
 
 
 def describe() -> dict[str, Any]:
@@ -88,10 +93,11 @@ def short(commit: str) -> str:
 def commit() -> str:
     """The checked-out commit, "-dirty" if code differs; "unknown" outside git.
 
-    Code differs if a tracked file does, or if there is a Python file that git neither
-    tracks nor ignores. An installed package names the commit that it was built from:
-    what git says of its folder would be of another repository, which the environment
-    lies in.
+    Code differs if a tracked file does, or if there is a Python file in our packages
+    that git neither tracks nor ignores. One beside them is a user's own: what a run
+    uses of it is hashed in the passport (`harness.own_model`). An
+    installed package names the commit that it was built from: what git says of its
+    folder would be of another repository, which the environment lies in.
     """
     here = Path(__file__).parent
     built_from = here.parent / "built_from.txt"
@@ -105,7 +111,8 @@ def commit() -> str:
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")
-        untracked = git("ls-files", "--others", "--exclude-standard", "--", ":/*.py")
+        packages = [f":/{name}/*.py" for name in _OURS]
+        untracked = git("ls-files", "--others", "--exclude-standard", "--", *packages)
         return git("rev-parse", "HEAD") + (DIRTY if changed or untracked else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

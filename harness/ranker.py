@@ -90,20 +90,16 @@ class Ranker:
             part: whose instances.
             most: of which a fixed sample of so many is ranked, if there are more.
         """
-        count = len(self._data.instances[part])
-        rows = sample_rows(count, most, TEST_SEED)
-        if self._data.num_items - 1 <= _SMALL_CATALOGUE:
-            users = self._data.instances[part][rows, 0]
+        rows = {name: protocol_rows(self._data, part, name, most) for name in PROTOCOLS}
+        if _is_small(self._data):
+            every = rows["full"]
+            users = self._data.instances[part][every, 0]
             started = time.perf_counter()
-            own = self._rank_by_catalogue(part, own_share(users, rows))
+            own = self._rank_by_catalogue(part, own_share(users, every))
             return {name: one.timed(started).gathered() for name, one in own.items()}
-        affordable = _FULL_SCORES // self._data.num_items
-        some = rows[sample_rows(len(rows), affordable, TEST_SEED)]
         return {
-            protocol: self.rank(part, "full", rows=some)
-            if protocol == "full"
-            else self.rank(part, protocol, group_users=True, rows=rows)
-            for protocol in PROTOCOLS
+            name: self.rank(part, name, name != "full", rows=rows[name])
+            for name in PROTOCOLS
         }
 
     def altered(self, **changes: Any) -> Ranker:
@@ -192,3 +188,19 @@ class Ranker:
         return metrics.Ranks(
             pessimistic=above[:, 0], optimistic=above[:, 1], negatives=negatives
         )
+
+
+def protocol_rows(
+    data: PreparedData, part: str, protocol: str, most: int | None = None
+) -> np.ndarray:
+    """Which instances `rank_protocols` ranks under a protocol, by number: int64 [n]."""
+    rows = sample_rows(len(data.instances[part]), most, TEST_SEED)
+    if protocol != "full" or _is_small(data):
+        return rows
+    affordable = _FULL_SCORES // data.num_items
+    return rows[sample_rows(len(rows), affordable, TEST_SEED)]
+
+
+def _is_small(data: PreparedData) -> bool:
+    """Whether all protocols are ranked at once, by the scores of all items."""
+    return data.num_items - 1 <= _SMALL_CATALOGUE

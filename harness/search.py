@@ -106,8 +106,6 @@ def _try(data: PreparedData, config: Config, seed: int) -> dict[str, Any]:
             trained, valid = training.train(
                 model, data, config, ranker, Path(folder), seed
             )
-        except training.Interrupted as stop:
-            raise KeyboardInterrupt from stop
         except (epoch.Diverged, scoring.NotFinite) as error:
             logging.warning("%s", error)
             return {"ndcg@5": None, "gauc": None}

@@ -21,8 +21,11 @@ from harness.ranker import Ranker
 from mgnm_tf.recommender import SequentialRecommender
 
 
-class Interrupted(Exception):
-    """Ctrl-C (or SIGTERM): the state is saved, the run can go on."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C (or SIGTERM): the state is saved, the run can go on.
+
+    Every command ends on it as on Ctrl-C anywhere else.
+    """
 
 
 def train(

@@ -116,5 +116,8 @@ def test_an_untracked_source_makes_a_commit_dirty(tmp_path, monkeypatch):
     assert not provenance.commit().endswith(provenance.DIRTY)
     (tmp_path / "notes.txt").write_text("not code")
     assert not provenance.commit().endswith(provenance.DIRTY)
-    (tmp_path / "new.py").write_text("")
+    (tmp_path / "my_model.py").write_text("")  # The passport has its hash.
+    assert not provenance.commit().endswith(provenance.DIRTY)
+    (tmp_path / "harness" / "board").mkdir(parents=True)
+    (tmp_path / "harness" / "board" / "new.py").write_text("")
     assert provenance.commit().endswith(provenance.DIRTY)

@@ -11,16 +11,20 @@ import pandas as pd
 from absl import logging
 
 from data import atomic, log_file, names, prepared
-from data.build import prepare
+from data.build import is_made_of, write
 from data.describe import describe
 from data.errors import UserError
-from data.manifest import file_hash
+from data.filters import Filters
+from data.log_options import LogOptions
+from data.pipeline import targets
 from data.prepared import PreparedData
+from data.request import Request
 from experiments.results import significance
-from harness import metrics, runner, sampling
+from harness import runner, sampling
 from harness.config import STRONG, file_name
 from harness.defaults import get_config
 from harness.passport import Passport
+from harness.ranker import protocol_rows
 from harness.reopen import open_run
 from harness.run_folder import RANKS
 from serving.answer import answer
@@ -31,13 +35,15 @@ NAMES = {"popularity": "popularity", "item_knn": "item-kNN"}
 REPORT, RECOMMENDATIONS = "report.txt", "recommendations.parquet"
 # Validation instances that choose the model, each ranked among the whole catalogue.
 _CHOOSING = 2_000
-_METRIC, _CUTOFF = "hit@10", 10
+_CUTOFF = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What the flags of `experiments.from_log` say."""
 
+    log: LogOptions
+    filters: Filters
     models: list[str]  # Beside popularity and item-kNN.
     k: int  # Recommendations a user.
     max_epochs: int
@@ -79,7 +85,11 @@ def recommend(source: Path, folder: Path, options: Options) -> str:
     if not chances:
         raise UserError(f"No model could be trained: {'; '.join(left_out.values())}")
     best = max(chances, key=lambda model: chances[model])
-    text = report(folder, {name: passports[name] for name in chances}, chances, best)
+    rows = protocol_rows(data, "test", "full")
+    repeats = _not_recommended_again(data, "test", rows)
+    text = report(
+        folder, {name: passports[name] for name in chances}, chances, repeats, best
+    )
     text += "".join(f"{name} is left out: {why}\n" for name, why in left_out.items())
     sys.stdout.write(text)
     atomic.write_text(folder / REPORT, text)
@@ -100,23 +110,40 @@ def report(
     folder: Path,
     passports: dict[str, Passport],
     chances: dict[str, float],
+    repeats: np.ndarray,
     best: str,
 ) -> str:
-    """Says in plain words which model is best, and whether it is worth its cost."""
+    """Says in plain words which model is best, and whether it is worth its cost.
+
+    Args:
+        folder: what `recommend` writes to.
+        passports: of the finished runs, by model.
+        chances: by model, the share of validation events that would be hit.
+        repeats: bool [n], test events of items that are not recommended again.
+        best: the model that validation prefers.
+    """
     data = next(iter(passports.values()))["data"]
-    ranks = {model: _full_ranks(run_dir_of(folder, model)) for model in passports}
-    count = len(next(iter(ranks.values())))
+    hits, users = {}, np.zeros(0, int)
+    for model in passports:
+        ranks = _full_ranks(run_dir_of(folder, model))
+        hits[model] = (ranks["rank_pessimistic"] < _CUTOFF).to_numpy() & ~repeats
+        users = ranks["user"].to_numpy()
     lines = [
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
         f"events; {data['train']:,} of them train the models.",
-        f"Test: {count:,} later events. How often is the item that a user took among "
-        f"the {_CUTOFF} recommended, out of all {data['items']:,}?",
-        "",
+        f"Test: {len(repeats):,} later events. How often is the item that a user took "
+        f"among the {_CUTOFF} recommended, out of all {data['items']:,}?",
     ]
-    for model, model_ranks in ranks.items():
-        hits = (model_ranks["rank_pessimistic"] < _CUTOFF).mean()
+    if repeats.any():
         lines.append(
-            f"  {NAMES.get(model, model):<12} {hits:6.2%} of the test events"
+            f"{repeats.mean():.0%} of these events are of an item that the user had "
+            "before. Such an item is not recommended again, so that it is a miss for "
+            "every model. Where people take items again, --keep_past recommends them."
+        )
+    lines.append("")
+    for model, of_model in hits.items():
+        lines.append(
+            f"  {NAMES.get(model, model):<12} {of_model.mean():6.2%} of the test events"
             f" ({chances[model]:.2%} in validation)"
         )
     lines += ["", f"Validation prefers {NAMES.get(best, best)}."]
@@ -126,9 +153,9 @@ def report(
             f"{NAMES[best]} makes the recommendations."
         )
     lines += [
-        _compared(best, other, ranks)
+        _compared(best, other, hits, users)
         for other in SIMPLE
-        if other in ranks and other != best
+        if other in hits and other != best
     ]
     lines.append(
         "The model knows the training events. Items that came later are new to it, and "
@@ -137,14 +164,12 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def _compared(best: str, other: str, ranks: dict[str, pd.DataFrame]) -> str:
+def _compared(
+    best: str, other: str, hits: dict[str, np.ndarray], users: np.ndarray
+) -> str:
     """One sentence: by how much, and whether that may be chance."""
-    hits = [
-        (ranks[model]["rank_pessimistic"] < _CUTOFF).to_numpy(dtype=float)
-        for model in (best, other)
-    ]
-    users = ranks[best]["user"].to_numpy()
-    (difference,) = significance.paired_bootstraps(np.subtract(*hits)[:, None], users)
+    gained = hits[best].astype(float) - hits[other]
+    (difference,) = significance.paired_bootstraps(gained[:, None], users)
     mine, theirs = NAMES.get(best, best), NAMES[other]
     span = (
         f"{100 * difference.mean:+.2f} hits in 100 test events, 95% interval "
@@ -162,28 +187,27 @@ def _compared(best: str, other: str, ranks: dict[str, pd.DataFrame]) -> str:
 
 def _prepared(source: Path, folder: Path, options: Options) -> PreparedData:
     """The log, prepared anew if it is not the file that was prepared."""
-    columns = log_file.form_of(source).columns
-    split = "global_time" if "timestamp" in columns else "leave_one_out"
-    name, place = name_of(source), folder / "prepared"
-    if (place / name / split / "meta.json").exists():
-        data = prepared.load(place, name, split)
-        same = data.meta["source"]["sha256"] == file_hash(source)
-        same &= data.meta["rating_above"] == options.rating_above
-        if same and data.keeps_past == options.keeps_past:
-            return data
-        raise UserError(
-            f"{folder} was made from another log, or with another --rating_above or "
-            "--keep_past. Choose another --output_dir, or delete that folder."
-        )
-    data = prepare(
+    columns = log_file.form_of(source, options.log).columns
+    request = Request(
         "csv",
-        data_dir=place,
+        folder / "prepared",
         source=source,
-        name=name,
-        split=split,
+        name=name_of(source),
+        split="global_time" if "timestamp" in columns else "leave_one_out",
         rating_above=options.rating_above,
+        options=options.log,
+        filters=options.filters,
         keeps_past=options.keeps_past,
     )
+    if (request.folder / "meta.json").exists():
+        data = prepared.load(request.data_dir, request.result, request.rule)
+        if is_made_of(data.meta, request):
+            return data
+        raise UserError(
+            f"{folder} was made from another log, or with other flags for reading it. "
+            "Choose another --output_dir, or delete that folder."
+        )
+    data = write(request)
     sys.stdout.write(describe(data) + "\n\n")
     return data
 
@@ -193,8 +217,22 @@ def _chance_of_a_hit(run_dir: Path, folder: Path) -> float:
     opened = open_run(run_dir, folder / "prepared")
     count = len(opened.data.instances["valid"])
     rows = sampling.sample_rows(count, _CHOOSING, sampling.VALID_SEED)
-    ranking = opened.ranker.rank("valid", "full", rows=rows)
-    return metrics.instance_metrics(ranking.ranks)[_METRIC]
+    ranks = opened.ranker.rank("valid", "full", rows=rows).ranks
+    hits = ranks.pessimistic < _CUTOFF
+    return float((hits & ~_not_recommended_again(opened.data, "valid", rows)).mean())
+
+
+def _not_recommended_again(
+    data: PreparedData, part: str, rows: np.ndarray
+) -> np.ndarray:
+    """Which instances' targets the user had before, and is not offered: bool [n].
+
+    The harness ranks a target whatever the past; recommendations leave the past out.
+    """
+    if data.keeps_past:
+        return np.zeros(len(rows), bool)
+    users, ends = data.instances[part][rows].T
+    return data.store.was_seen(users, ends, targets(data, data.instances[part][rows]))
 
 
 def _full_ranks(run_dir: Path) -> pd.DataFrame:

@@ -109,15 +109,12 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
         KeyboardInterrupt: on Ctrl-C.
     """
     started = time.perf_counter()
-    try:
-        with _in_a_sentence(f"{subject.name} cannot be audited"):
-            scorer = trained(subject, ground, ground.world.data, seed)
-            by_check = findings(scorer, ground, subject.config.max_history, seed)
-            if NOT_REPEATABLE not in by_check.values():
-                by_check["test events"] = trained_again(subject, scorer, ground, seed)
-            planted, bound = _planted(scorer, ground.world)
-    except training.Interrupted as stop:
-        raise KeyboardInterrupt from stop
+    with _in_a_sentence(f"{subject.name} cannot be audited"):
+        scorer = trained(subject, ground, ground.world.data, seed)
+        by_check = findings(scorer, ground, subject.config.max_history, seed)
+        if NOT_REPEATABLE not in by_check.values():
+            by_check["test events"] = trained_again(subject, scorer, ground, seed)
+        planted, bound = _planted(scorer, ground.world)
     return Audit(
         name=subject.name,
         arguments=subject.config.arguments,
@@ -228,7 +225,7 @@ def _in_a_sentence(what: str) -> Iterator[None]:
     """Whatever a class of the user's raises; `--verbosity=1` logs where."""
     try:
         yield
-    except (training.Interrupted, _Said):
+    except _Said:
         raise
     except Exception as error:
         logging.debug("%s", what, exc_info=True)
