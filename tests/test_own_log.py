@@ -1,0 +1,91 @@
+"""From a shop's log to recommendations: what the report says of them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import training
+from tests import calls
+
+COLUMNS = "--columns=user=klant,item=artikel,timestamp=wanneer"
+NUM_USERS, NUM_EVENTS = 30, 10
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """People who take one of their own four items over and over, for most events."""
+    path = tmp_path_factory.mktemp("shop") / "kassa.csv"
+    rng = np.random.default_rng(1)
+    rows = [
+        (user, 4 * user + step % 4 if rng.random() < 0.7 else 200 + step, 1e9 + step)
+        for user in range(NUM_USERS)
+        for step in range(NUM_EVENTS)
+    ]
+    table = pd.DataFrame(rows, columns=["klant", "artikel", "wanneer"])
+    table.astype({"wanneer": int}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(log):
+    folder = log.parent / "made"
+    arguments = (f"--source={log}", f"--output_dir={folder}", COLUMNS)
+    ended = calls.call(
+        "experiments.from_log", *arguments, "--models=mean_pooling", "--max_epochs=1"
+    )
+    assert ended.code == 0, ended.err
+    return folder, (folder / "report.txt").read_text()
+
+
+def test_what_is_not_recommended_again_is_no_hit(log, made):
+    folder, report = made
+    (share,) = re.findall(
+        r"(\d+)% of these events are of an item that the user", report
+    )
+    assert 40 < int(share) < 90
+    hits = [float(text) for text in re.findall(r"([\d.]+)% of the test", report)]
+    assert len(hits) == 3
+    assert max(hits) <= 100 - int(share) + 1
+    recommended = pd.read_parquet(folder / "recommendations.parquet")
+    had = pd.read_csv(log).astype(str)
+    pairs = set(zip(had["klant"], had["artikel"]))
+    assert not pairs & set(zip(recommended["user"], recommended["item"]))
+
+
+def test_other_flags_for_reading_are_another_log(log, made):
+    folder, _ = made
+    given = (f"--source={log}", f"--output_dir={folder}", COLUMNS, "--deduplicate")
+    ended = calls.call("experiments.from_log", *given)
+    assert ended.code == 1
+    assert "was made from another log, or with other flags for reading" in ended.err
+
+
+def test_a_log_whose_past_is_kept_has_a_folder_of_its_own(log, monkeypatch):
+    from experiments.studies import own_log
+
+    folders = []
+    monkeypatch.setattr(
+        own_log, "recommend", lambda _, folder, __: folders.append(folder)
+    )
+    for flag in ([], ["--keep_past"]):
+        assert calls.call("experiments.from_log", f"--source={log}", *flag).code == 0
+    assert list(map(str, folders)) == [
+        "recommended/kassa",
+        "recommended/kassa-keep_past",
+    ]
+
+
+def test_ctrl_c_in_a_training_ends_in_a_sentence(log, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise training.Interrupted
+
+    monkeypatch.setattr(training, "train", stopped)
+    given = (f"--source={log}", f"--output_dir={tmp_path / 'out'}", COLUMNS)
+    ended = calls.call("experiments.from_log", *given, "--models=mean_pooling")
+    assert ended.code == 1
+    assert not ended.is_traceback
+    assert ended.err.endswith("Stopped. The same command goes on from there.\n")
