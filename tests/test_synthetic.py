@@ -12,7 +12,6 @@ from data.split import split
 from data.store import SequenceStore
 from data.synthetic import SyntheticSpec, generate
 from harness import build, defaults, metrics, training
-from harness.config import with_arguments
 
 SPEC = SyntheticSpec(
     num_users=600, num_items=150, mean_events=30, num_coarse=4, fine_per_coarse=5
@@ -106,8 +105,6 @@ def test_a_model_recovers_most_of_what_can_be_known(
     config = defaults.get_config(
         name, "planted", max_epochs=epochs, patience=epochs, max_history=8, l2=1e-3
     )
-    if name == "mgnm":  # Two levels know it as well as the four of the paper.
-        config = with_arguments(config, ["num_layers=1"])
     build.set_up_tensorflow(config, seed=1)
     model = build.build_model(config, data, seed=1)
     ranker = build.make_ranker(model, data, config)
