@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -35,7 +36,18 @@ def run(command: Callable[[], None], stopped: str) -> None:
         logging.set_verbosity(logging.INFO)
         call(command, stopped)
 
-    app.run(main)
+    start(main)
+
+
+def start(main: Callable[[list[str]], None], **parsing: Any) -> None:
+    """Parses the flags, and calls `main`; asking for help is no error."""
+    asks = {"-h", "-help", "--help", "-helpfull", "--helpfull"} & {*sys.argv[1:]}
+    try:
+        app.run(main, **parsing)
+    except SystemExit as end:
+        if asks and end.code == 1:  # With which absl ends its help.
+            sys.exit(0)
+        raise
 
 
 def check_given() -> None:

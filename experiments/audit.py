@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from data import command_line, sentences
+from harness import environment
 
 if __name__ == "__main__":
     flags.DEFINE_string(
@@ -63,6 +64,7 @@ def main(argv: list[str]) -> None:
         _stop(f"error: Unexpected arguments: {argv[1:]}")
     try:
         command_line.check_given()
+        environment.set_defaults()
         # Here, so that --help and a mistyped flag do not wait for TensorFlow.
         from experiments.studies.audit.audit_models import audit_models
 
@@ -98,4 +100,4 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    command_line.start(main, flags_parser=_parse_flags)

@@ -212,7 +212,8 @@ def _run(config: Config, data: PreparedData) -> None:
         sys.exit(f"Stopped. The same command goes on from {run_dir}.")
     for grouping, metrics in passport["metrics"]["test"]["uni1000"].items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        logging.info("test uni1000, by %s: %s", grouping, shown)
+        where = " (as in Table 2)" if grouping == "instance" else ""
+        logging.info("test uni1000, by %s%s: %s", grouping, where, shown)
     logging.info("Written: %s", run_dir)
 
 

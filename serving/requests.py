@@ -25,6 +25,7 @@ class Requests:
         histories: of known items.
         unknown_items: how many events were of items that the model does not know.
         unknown_users: how many people the model does not know.
+        examples: the raw ids of the first few of these items.
     """
 
     names: np.ndarray | None
@@ -32,6 +33,7 @@ class Requests:
     histories: Histories
     unknown_items: int = 0
     unknown_users: int = 0
+    examples: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.users)
@@ -71,7 +73,11 @@ def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
     )
     in_order(histories)
     return Requests(
-        None, np.zeros(1, np.int32), histories, unknown_items=int((~known).sum())
+        None,
+        np.zeros(1, np.int32),
+        histories,
+        unknown_items=int((~known).sum()),
+        examples=_first_few(raw, items),
     )
 
 
@@ -88,7 +94,8 @@ def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
                 f"{', '.join(map(str, table.columns))}. Columns: user,item[,timestamp]."
             )
     owners, names = pd.factorize(pd.Series(raw_ids(table["user"], "user"), dtype=str))
-    items = ids.items(raw_ids(table["item"], "item"))
+    raw = raw_ids(table["item"], "item")
+    items = ids.items(raw)
     times = None
     if "timestamp" in table:
         times = seconds_of(table["timestamp"], "timestamp")
@@ -109,7 +116,14 @@ def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
         ),
         unknown_items=int((~known).sum()),
         unknown_users=int((users == 0).sum()),
+        examples=_first_few(raw, items),
     )
+
+
+def _first_few(raw: Sequence[str], numbers: np.ndarray) -> tuple[str, ...]:
+    """Unknown ids, each once, as an example of what is left out."""
+    unknown = (raw[place] for place in np.flatnonzero(numbers == 0)[:100])
+    return tuple(dict.fromkeys(unknown))[:3]
 
 
 def of_users(users: Iterable[Any], ids: Ids, histories: Histories) -> Requests:
@@ -157,8 +171,10 @@ def say_unknown(asked: Requests) -> None:
     """Says once, with a count, what is not known, and who gets popular items."""
     if asked.unknown_items:
         logging.warning(
-            "%d events are of items that the model does not know; they are left out.",
+            "%d %s of items that the model does not know, such as %s; left out.",
             asked.unknown_items,
+            "event is" if asked.unknown_items == 1 else "events are",
+            ", ".join(asked.examples),
         )
     if asked.unknown_users:
         logging.warning(

@@ -21,12 +21,17 @@ import pandas  # noqa: F401
 
 
 def answer(module):
-    """In the forked process: the text, and the packages that are imported by then."""
+    """In the forked process: exit code, text, and packages imported by then."""
     text = io.StringIO()
     sys.argv = [module, "--help"]
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    code = None
+    try:
+        with contextlib.redirect_stdout(text):
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
     return {
+        "code": code,
         "text": text.getvalue(),
         "imported": sorted({name.split(".")[0] for name in sys.modules}),
     }

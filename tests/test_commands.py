@@ -55,6 +55,7 @@ def helped():
 def test_help_answers_at_once(helped, module):
     """In a process of its own, without what takes seconds to import."""
     assert "Example: python -m" in helped[module]["text"]
+    assert helped[module]["code"] == 0
     imported = {*helped[module]["imported"]}
     assert "absl" in imported
     assert imported.isdisjoint(SLOW_TO_IMPORT)

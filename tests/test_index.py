@@ -232,6 +232,7 @@ def test_a_model_without_inner_products_is_refused():
         Index(model, "flat")
 
 
+@pytest.mark.slow
 def test_a_bias_of_the_items_is_part_of_the_vectors(recommender, asked):
     model = MGNMPlus(2, NUM_ITEMS + 1, 10, embedding_dim=8, num_interests=2)
     make_weights(model)

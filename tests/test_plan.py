@@ -234,10 +234,10 @@ def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
     assert "ml-100k, global_time: to be downloaded and prepared; 943 users" in text
     assert ("2 runs are made at a time" in text) == (plan.at_once(options, runs) == 2)
     assert f"{folder}: finished\n" in text
-    assert f"{runs[0].folder(options)}: at most" in text
+    assert f"{runs[0].folder(options)}: about" in text
     assert f"{len(runs)} runs: 1 finished, {len(runs) - 1} left." in text
     spelled = grid.spell(sum(plan.seconds(options, [runs[0], *runs[2:]])))
-    assert f"takes at most about {spelled}, " in text
+    assert f"takes about {spelled} on idle cores, " in text
 
 
 def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
@@ -248,7 +248,7 @@ def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
     )
     assert done.code == 0, done.err
     assert "toys, as_released: to be downloaded" in done.out
-    assert f"{tmp_path}/runs/strong/toys/as_released/mgnm/seed-5: at most" in done.out
+    assert f"{tmp_path}/runs/strong/toys/as_released/mgnm/seed-5: about" in done.out
     assert "The rates are of the paper's recipe" in done.out
     assert list(tmp_path.iterdir()) == []
 

@@ -221,7 +221,9 @@ def test_an_empty_history_gets_the_popular_items_and_says_so(
     assert found["score"].tolist() == sorted(counts, reverse=True)[:3]
     assert {*found["basis"]} == {"popular"}
     assert len(warnings) == 2
-    assert warnings[0].startswith("2 events are of items that the model does not know")
+    assert warnings[0].startswith(
+        "2 events are of items that the model does not know, such as "
+    )
     assert warnings[1].startswith("1 of 1 histories have no item")
 
 
@@ -244,6 +246,7 @@ def test_times_in_another_order_are_refused(opened):
         recommender.recommend(history=["i1", "i2"], times=[20, 10])
 
 
+@pytest.mark.slow
 def test_a_table_is_put_in_the_order_of_its_times(opened):
     _, _, recommender = opened("sli_rec")
     table = pd.DataFrame(

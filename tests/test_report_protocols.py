@@ -167,6 +167,7 @@ def test_a_run_that_lacks_a_protocol_is_said_and_left_out_of_its_column(runs):
     assert [line for line in text.splitlines() if line.endswith("(5) | – | – |")]
 
 
+@pytest.mark.slow
 def test_the_figure_is_drawn_alike_twice(runs, tmp_path):
     names = ("protocols.csv", "protocols.png", "protocols.svg")
     for folder in ("a", "b"):

@@ -330,6 +330,7 @@ def test_the_graph_is_no_weight_and_in_no_checkpoint(batch, tmp_path):
     assert max(size for shape in stored for size in shape or [0]) < 5_000
 
 
+@pytest.mark.slow
 def test_chunks_of_candidates_and_of_events_change_no_score(batch, monkeypatch):
     model = make_model(batch)
     batch["candidates"] = tf.constant(np.tile(np.arange(1, M), (3, 1)), tf.int32)

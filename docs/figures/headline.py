@@ -43,7 +43,7 @@ def passports() -> list[dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     files = [*DOCS.glob("passports/*.jsonl"), *DOCS.glob("results/**/*.jsonl")]
     for file in sorted(files):
-        if file.stem.endswith(("-earlier", "-table3")):
+        if file.stem.endswith(("-earlier", "-table3", "-readings")):
             continue
         for line in file.read_text().splitlines():
             run = json.loads(line)

@@ -17,7 +17,8 @@ from harness.metrics import METRICS
 _PAPER, _ADDED, _MGNM = "#56B4E9", "#999999", "#D55E00"
 
 _LEGEND = (
-    (_MGNM, "", "MGNM, hatched: its variants"),
+    (_MGNM, "", "MGNM"),
+    (_MGNM, "//", "‡ MGNM+ and variants of MGNM"),
     (_PAPER, "", "the paper's other models"),
     (_ADDED, "//", "‡ ours to add, not in the paper's Table 2"),
 )
@@ -119,15 +120,15 @@ def _draw(tables: list[DatasetTable], file: IO[Any], **options: Any) -> None:
         if len(tables) > 1:
             axes[0].set_ylabel(one_line(f"{table.dataset}, {table.split}"))
     height = sum(heights)
-    kinds = {_colour(model) for table in tables for model in table.cells}
+    kinds = {_look(model) for table in tables for model in table.cells}
     figure.legend(
         handles=[
             Patch(facecolor=colour, edgecolor="white", hatch=hatch, label=label)
             for colour, hatch, label in _LEGEND
-            if colour in kinds
+            if (colour, hatch) in kinds
         ],
         loc="lower center",
-        ncols=len(_LEGEND),
+        ncols=len(kinds),
         frameon=False,
     )
     # The legend has a line of its own below the axes.
@@ -144,8 +145,8 @@ def _draw_bars(table: DatasetTable, axes: Any) -> None:
             [one_line(marked_name(model)) for model in models],
             [cell.mean for cell in cells],
             xerr=drawing.error_bars([cell.sd for cell in cells]),
-            color=[_colour(model) for model in models],
-            hatch=["//" if is_added(model) else "" for model in models],
+            color=[_look(model)[0] for model in models],
+            hatch=[_look(model)[1] for model in models],
             edgecolor="white",
             capsize=3,
         )
@@ -159,10 +160,12 @@ def _draw_bars(table: DatasetTable, axes: Any) -> None:
     axes[0].invert_yaxis()
 
 
-def _colour(model: str) -> str:
+def _look(model: str) -> tuple[str, str]:
+    """Colour and hatch."""
+    hatch = "//" if is_added(model) else ""
     if model.startswith("mgnm"):
-        return _MGNM
-    return _ADDED if is_added(model) else _PAPER
+        return _MGNM, hatch
+    return (_ADDED if hatch else _PAPER), hatch
 
 
 def _results(table: DatasetTable) -> str:

@@ -134,7 +134,7 @@ def _spelled(cost: Cost | None) -> str:
     if cost is None:
         return "no estimate, for want of the data's size or the model's rates"
     return (
-        f"at most {grid.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
+        f"about {grid.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
         f"{_spell_mb(cost.disk_mb)} on disk"
     )
 
@@ -158,7 +158,7 @@ def _totals(
     free = shutil.disk_usage(root).free / 1e6
     total = grid.spell(sum(cost.seconds for cost in known))
     lines = [
-        f"What is left takes at most about {total}, if every run uses its whole "
+        f"What is left takes about {total} on idle cores, if every run uses its whole "
         f"budget of epochs, {_spell_mb(max(cost.memory_mb for cost in known))} of "
         f"memory, and {_spell_mb(disk)} on disk ({_spell_mb(drawn)} of it candidates; "
         f"{_spell_mb(free)} are free).",
