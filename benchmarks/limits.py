@@ -98,6 +98,10 @@ def measure_device(device: str, size: int = 4096) -> DeviceRates:
     return DeviceRates(name, *rates, fed=host.nbytes / float(np.median(times)))
 
 
+# Of a chain of products: a tenth of a second on one core of today.
+_GEMM_FLOP = 1e10
+
+
 def measure_rates(size: int) -> Rates:
     """Rates of TensorFlow's kernels where it runs them, a GPU if there is one.
 
@@ -108,7 +112,9 @@ def measure_rates(size: int) -> Rates:
 
     def gemm(rows: int, inner: int, columns: int) -> float:
         left, right = tf.ones([rows, inner]), tf.ones([inner, columns])
-        return 2 * rows * inner * columns / _seconds(lambda: tf.matmul(left, right))
+        flop = 2 * rows * inner * columns
+        number = min(200, max(10, round(_GEMM_FLOP / flop)))
+        return flop / _seconds(lambda: tf.matmul(left, right), number)
 
     block = tf.ones([2**26])  # 256 MB, far beyond any cache.
     copied = 2 * block.shape[0] * 4 / _seconds(lambda: tf.negative(block), number=3)

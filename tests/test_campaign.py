@@ -25,7 +25,7 @@ from tests.slow import slow_but
 
 RUN = "runs/tiny/leave_one_out/mean_pooling/seed-1"
 DATA = "prepared/tiny/leave_one_out"
-SAMPLE = 120
+SAMPLE = 80
 
 
 @pytest.fixture(scope="module")
