@@ -237,8 +237,8 @@ def test_what_made_a_table_and_what_it_is_for_stands_above_it(runs, tmp_path):
     pairs = [("shop", "global_time")]
     text = table2_text.write(tmp_path / "out", runs, pairs, about)
     assert text.splitlines()[2] == (
-        "Profile quick, recipe paper: at most 2 epochs, 1 seed, the newest 12 events, "
-        "a sample of 3,000 test instances. It shows that everything works. Do not rank "
+        "Profile quick, recipe paper: at most 2 epochs, 1 seed, the newest 8 events, "
+        "a sample of 2,000 test instances. It shows that everything works. Do not rank "
         "models by it: they had few epochs, one seed and no search of settings."
     )
     assert f"<p>{about}</p>" in (tmp_path / "out" / "table2.html").read_text()

@@ -51,9 +51,9 @@ PROFILES: dict[str, Profile] = {
         seeds=(1,),
         changes={
             "max_epochs": 2,
-            "max_history": 12,
+            "max_history": 8,
             "valid_instances": 1_000,
-            "test_instances": 3_000,
+            "test_instances": 2_000,
         },
         layers=(0, 1, 3, 5),
         interests=(1, 2, 4, 8),
