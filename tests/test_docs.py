@@ -112,6 +112,7 @@ def test_table_2_of_a_page_is_that_of_the_passports(name):
     ("title", "name"),
     [
         ("Toys and Games", "toys"),
+        ("Sports and Outdoors", "sports"),
         ("KuaiRand's likes", "kuairand"),
         ("Musical Instruments", "instruments"),
     ],
