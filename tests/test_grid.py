@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from data import prepared
+from data import locks, prepared
 from data.errors import UserError
 from experiments.reproduction import grid, profiles
 from experiments.results import finished_runs
@@ -162,8 +162,12 @@ def test_who_is_missing_from_a_table_is_said(tmp_path):
     study.mkdir(parents=True)
     (study / "config.json").write_text("{}")
     runs = finished_runs.read_runs(tmp_path, "shop", "global_time")
-    found = [text for text in finished_runs.run_warnings(runs) if "failed" in text]
+    found = [text for text in finished_runs.run_warnings(runs) if "Popularity" in text]
     assert found == ["Popularity, seed-1: failed or stopped, and so not in this table."]
+    with locks.writing(stopped, "trained"):
+        found = finished_runs.run_warnings(runs)
+        assert "Popularity, seed-1: still under way, and so not in this table." in found
+    assert not locks.is_being_written(stopped)
 
 
 def test_several_budgets_and_ties_of_counts_are_said(tmp_path):

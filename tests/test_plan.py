@@ -220,7 +220,10 @@ def test_the_clock_corrects_the_estimates_by_what_has_ended(monkeypatch):
 def test_the_rows_that_a_reader_looks_for_come_first(options):
     runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
     models = [run.model for run in runs]
-    assert models[:4] == ["mgnm", "popularity", "gru4rec", "mgnm_plus"]
+    assert models[:3] == ["mgnm", "popularity", "gru4rec"]
+    later = plan.seconds(options, runs)[3:]
+    assert later == sorted(later, reverse=True)
+    assert later[0] > later[-1]
     assert sorted(models) == sorted(defaults.MODEL_SETTINGS)
 
 
@@ -250,6 +253,9 @@ def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
     assert "toys, as_released: to be downloaded" in done.out
     assert f"{tmp_path}/runs/strong/toys/as_released/mgnm/seed-5: about" in done.out
     assert "The rates are of the paper's recipe" in done.out
+    assert "micro_video, by_date: not published" in done.out
+    assert "No runs of micro_video: there are no data" in done.out
+    assert "runs/strong/micro_video" not in done.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -96,6 +96,8 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
     lines = ["A plan: nothing is downloaded, prepared or trained.", "", "Data:"]
     for name, split in datasets:
         lines.append(f"  {name}, {split}: {_state(options, name, split, files)}")
+    absent = {pair for pair in datasets if _cannot_be_had(options, *pair, files)}
+    runs = [run for run in runs if (run.dataset, run.split) not in absent]
     by_folder = {str(run.folder(options)): run for run in runs}  # A study's may repeat.
     cost_of = dict(zip(by_folder, costs(options, [*by_folder.values()])))
     left = []
@@ -108,8 +110,20 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
         lines.append(f"  {folder}: {_spelled(cost_of[folder])}")
     done = len(by_folder) - len(left)
     lines += ["", f"{len(by_folder)} runs: {done} finished, {len(left)} left."]
-    lines += _totals(options, left, datasets, runs)
+    if absent:
+        names = ", ".join(name for name, _ in sorted(absent))
+        lines.append(f"No runs of {names}: there are no data, and no table of them.")
+    here = [pair for pair in datasets if pair not in absent]
+    lines += _totals(options, left, here, runs)
     return "\n".join(lines) + "\n"
+
+
+def _cannot_be_had(
+    options: grid.Options, name: str, split: str, files: dict[str, Path]
+) -> bool:
+    if grid.is_prepared(options, name, split) or name in files:
+        return False
+    return DATASETS[name].fetch is None and DATASETS[name].release is None
 
 
 def _state(options: grid.Options, name: str, split: str, files: dict[str, Path]) -> str:
@@ -117,7 +131,7 @@ def _state(options: grid.Options, name: str, split: str, files: dict[str, Path])
         state = "prepared"
     elif name in files:
         state = f"to be prepared from {files[name]}"
-    elif DATASETS[name].fetch is None and DATASETS[name].release is None:
+    elif _cannot_be_had(options, name, split, files):
         state = "not published: prepare it from a file of your own"
     else:
         state = "to be downloaded and prepared"
@@ -168,7 +182,8 @@ def _totals(
     count = at_once(options, [run for run in runs if not run.is_finished(options)])
     if count > 1:
         lines.append(
-            f"{count} runs are made at a time (--at_once), which takes less than that."
+            f"{count} runs are made at a time (--at_once), each on its share of the "
+            "cores: some take longer then, all together less."
         )
     if len(known) < len(left):
         lines.append(

@@ -141,19 +141,30 @@ STAGES: dict[str, Callable[[grid.Options, Datasets], list[str]]] = {
 
 
 # Rows that a reader looks for first; the others follow in the table's order.
-_FIRST = ("mgnm", "popularity", "gru4rec", "mgnm_plus")
+_FIRST = ("mgnm", "popularity", "gru4rec")
 
 
 def table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:
-    """The runs of Table 2 in the order in which they are made."""
+    """The runs of Table 2 in the order in which they are made.
+
+    Few models first, for a table soon; then the longest, so that of two runs at a time
+    none is left alone for long at the end.
+    """
     models = grid.chosen_models(options.models, options.readings)
-    models = sorted(models, key=lambda model: (*_FIRST, model).index(model))
-    return [
-        grid.GridRun(name, split, seed, model, variant)
-        for name, split in datasets
-        for seed in options.seeds
-        for model, variant in grid.with_variants(options, models, name, split)
-    ]
+    runs: list[grid.GridRun] = []
+    for name, split in datasets:
+        for seed in options.seeds:
+            of_seed = [
+                grid.GridRun(name, split, seed, model, variant)
+                for model, variant in grid.with_variants(options, models, name, split)
+            ]
+            places = [(*_FIRST, run.model).index(run.model) for run in of_seed]
+            shorter = [-seconds for seconds in plan.seconds(options, of_seed)]
+            order = sorted(
+                range(len(of_seed)), key=lambda n: (places[n], shorter[n], n)
+            )
+            runs += [of_seed[n] for n in order]
+    return runs
 
 
 def _table3_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRun]:

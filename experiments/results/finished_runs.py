@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data import locks
 from data.errors import UserError
 from experiments.results import variants
 from experiments.results.model_names import display_name, ordered
@@ -179,12 +180,16 @@ def _unfinished(runs: list[Run]) -> list[str]:
     """A sentence for each run beside these that has begun and not ended."""
     root = runs[0].folder.parents[1]
     return [
-        f"{display_name(path.parents[1].name)}, {path.parent.name}: failed or stopped, "
-        "and so not in this table."
+        f"{display_name(path.parents[1].name)}, {path.parent.name}: "
+        f"{_why_not(path.parent)}, and so not in this table."
         for path in sorted(root.glob(f"*/seed-*/{run_folder.CONFIG}"))
         if not (path.parent / run_folder.PASSPORT).exists()
         and not variants.is_study(path.parents[1].name)
     ]
+
+
+def _why_not(run_dir: Path) -> str:
+    return "still under way" if locks.is_being_written(run_dir) else "failed or stopped"
 
 
 def _ties(model: str, runs: Sequence[Run]) -> list[str]:
