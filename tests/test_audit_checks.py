@@ -288,6 +288,7 @@ def test_a_noise_user_has_no_item_twice():
     assert {*items[5:].tolist()} == {*range(1, 10)}
 
 
+@pytest.mark.slow
 def test_over_many_worlds_the_noise_ranks_what_is_frequent_by_chance(tmp_path):
     gaucs = []
     for seed in range(20):

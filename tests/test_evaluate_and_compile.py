@@ -76,6 +76,7 @@ def test_evaluate_leaves_out_shared_negatives_that_are_the_positive():
     assert found == pytest.approx(expected / B, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluate_holds_the_penalties_and_no_dropout():
     plain, penalised = made(), made(l2=0.5, l1=0.1, dropout=0.9)
     data = batches(B, shared=False)

@@ -282,6 +282,7 @@ def test_what_candidates_share_changes_no_score(form, monkeypatch):
     assert_close(model(batch), expected)
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_spread_of_the_usage():
     for weight in (0.0, 0.5):
         model = make_model(balance_weight=weight)

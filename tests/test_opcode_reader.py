@@ -210,6 +210,7 @@ def test_a_memo_that_is_never_read_is_never_filled(tmp_path):
     assert read_list(write(tmp_path, content)) == [1, 1]
 
 
+@pytest.mark.slow
 def test_reading_goes_on_in_pieces(tmp_path):
     """Memory holds the elements at hand, not the list."""
     records = [(number, list(range(300, 340)), 1) for number in range(10_000)]

@@ -311,6 +311,7 @@ def test_the_rates_that_are_kept_are_those_of_the_bench():
 # The table while it grows.
 
 
+@pytest.mark.slow
 def test_the_table_grows_and_says_that_it_does(options):
     from tests.runs import write_run
 

@@ -339,6 +339,7 @@ def test_histories_are_padded_on_the_left_and_cut_to_the_newest():
     np.testing.assert_array_equal(nobody, [[0]])
 
 
+@pytest.mark.slow
 def test_a_new_item_is_what_it_is_like(recommender):
     longer = recommender.with_new_items({"new": ["i3", "i9"], "twin": ["i5"]})
     table = longer.model.item_embedding.embeddings.numpy()

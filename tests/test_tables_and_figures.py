@@ -267,6 +267,7 @@ def test_shares_of_the_items_of_a_user_add_up_to_one():
     np.testing.assert_allclose(found, [[0.75, 0.0], [0.25, 1.0]])
 
 
+@pytest.mark.slow
 def test_micro_video_logs_are_figure_5(tmp_path):
     runs = tmp_path / "runs"
     write_study(runs, seeds=(1,))

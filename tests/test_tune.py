@@ -46,6 +46,7 @@ def test_the_best_line_of_the_log_is_returned(searched):
     assert best["ndcg@5"] == max(line["ndcg@5"] for line in lines)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_the_trials_it_has(searched, tiny_data, tmp_path):
     path = log_of(tmp_path, tiny_data)
     path.parent.mkdir()

@@ -71,6 +71,7 @@ def row(model, table, data, vocabulary, key):
     return getattr(model, table).embeddings.numpy()[number]
 
 
+@pytest.mark.slow
 def test_rows_follow_their_raw_ids(first_run, tiny_data, later):
     old = open_run(first_run, tiny_data.folder.parent.parent).model
     new = build_model(small_config(), later, seed=2)

@@ -148,6 +148,7 @@ def test_an_edited_class_is_another_run_and_is_said_when_it_is_opened(
     assert f"The file of {MODEL} was edited after the run" in caplog.text
 
 
+@pytest.mark.slow
 def test_its_search_is_kept_apart_and_used(folder, tiny_data):
     data = tiny_data.meta["sha256"]
     best = search(
