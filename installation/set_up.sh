@@ -98,7 +98,7 @@ fi
 
 say() {
   echo "Setting up $venv with $1 and TensorFlow $stack: $why."
-  echo "This installs about 2 GB of packages and takes some minutes."
+  echo "This installs 2.4 GB of packages and takes some minutes."
 }
 
 # Prints the path of a uv: the one at hand, else one from PyPI with whatever Python 3

@@ -160,10 +160,8 @@ def table2_s_runs(options: grid.Options, datasets: Datasets) -> list[grid.GridRu
             ]
             places = [(*_FIRST, run.model).index(run.model) for run in of_seed]
             shorter = [-seconds for seconds in plan.seconds(options, of_seed)]
-            order = sorted(
-                range(len(of_seed)), key=lambda n: (places[n], shorter[n], n)
-            )
-            runs += [of_seed[n] for n in order]
+            numbers = range(len(of_seed))  # Of equal ones the first stays first.
+            runs += [of_seed[n] for _, _, n in sorted(zip(places, shorter, numbers))]
     return runs
 
 
