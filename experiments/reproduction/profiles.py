@@ -52,7 +52,7 @@ PROFILES: dict[str, Profile] = {
         changes={
             "max_epochs": 2,
             "max_history": 8,
-            "valid_instances": 1_000,
+            "valid_instances": 500,
             "test_instances": 2_000,
         },
         layers=(0, 1, 3, 5),
