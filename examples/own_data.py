@@ -11,6 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from mgnm_tf import MGNM
+from mgnm_tf.keras2 import keras
 
 # %% Your own log: a row an event, each person's events in the order of time.
 rng = np.random.default_rng(0)
@@ -51,7 +52,7 @@ model = MGNM(
     routing_init="learned",
     interest_activation="linear",
 )
-optimizer = tf.keras.optimizers.Adam(5e-2)
+optimizer = keras.optimizers.Adam(5e-2)
 model.compile(optimizer=optimizer)
 model.fit(batches.shuffle(len(rows), seed=0).batch(64), epochs=20, verbose=2)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data.errors import UserError
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
-from harness import distribution
+from harness import distribution, own_model
 from harness.config import Config
 from harness.defaults import NO_TIMES, WITHOUT_TIMES
 from harness.models import construct, model_class
@@ -54,6 +54,7 @@ def build_model(
     """
     kind = kind or model_class(config.model, config.variant)
     model = construct(kind, config, data.num_users, data.num_items, seed)
+    own_model.check_layers(model, config.model)
     if model.needs_times and not data.has_times:
         raise UserError(_needs_times(config.model, data.name))
     if config.jit_compile and not model.fits_xla:

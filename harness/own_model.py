@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ from mgnm_tf.recommender import SequentialRecommender
 _STATED = (
     *("shares_items", "needs_times", "needs_events", "fits_xla", "leaky"),
     *("stateful_scoring", "recipe_settings", "search_space"),
+)
+
+_REMEDY = (
+    "This project trains Keras 2: write `from mgnm_tf.keras2 import keras` in place of "
+    "your file's import of keras."
 )
 
 
@@ -46,6 +52,8 @@ def find(path: str) -> type[SequentialRecommender]:
             if known
             else f"{module_name} has no class {name}, nor any model."
         )
+    if _of_other_keras(kind):
+        raise UserError(f"{path} is a layer of Keras 3. {_REMEDY}")
     if not _scores(kind):
         raise UserError(
             f"{path} does not follow the contract: it must be a Keras model or layer "
@@ -55,6 +63,19 @@ def find(path: str) -> type[SequentialRecommender]:
         return kind
     stated = {key: getattr(kind, key) for key in _STATED if hasattr(kind, key)}
     return type(name, (Adopted,), {**stated, "adopts": kind})
+
+
+def check_layers(model: SequentialRecommender, path: str) -> None:
+    """Refuses layers of Keras 3, whose weights our optimizer cannot train.
+
+    Raises:
+        UserError: naming the first that an attribute of the model or of an adopted
+            scorer holds.
+    """
+    for holder in (model, getattr(model, "scorer", model)):
+        for name, value in vars(holder).items():
+            if _of_other_keras(type(value)):
+                raise UserError(f"{path}: {name} is a layer of Keras 3. {_REMEDY}")
 
 
 def settings(path: str, recipe: str) -> Mapping[str, Any]:
@@ -135,6 +156,14 @@ def _imported(module_name: str) -> Any:
         raise UserError(
             f"The module {module_name} cannot be imported: {first_line(error)}"
         ) from error
+
+
+def _of_other_keras(kind: type[Any]) -> bool:
+    """Whether a class is a layer or model of a Keras that is not ours."""
+    if issubclass(kind, keras.layers.Layer):
+        return False
+    names = {f"{base.__module__}.{base.__name__}" for base in inspect.getmro(kind)}
+    return any(re.fullmatch(r"keras\..*\.Layer", name) for name in names)
 
 
 def _scores(kind: Any) -> bool:

@@ -97,7 +97,8 @@ def query_score(layer, node, item):
     projected = node @ array(layer.projection)
     joined = np.concatenate([projected, item, projected * item])
     first = array(layer.kernel).reshape(-1, UNITS)
-    return float(leaky(joined @ first + array(layer.bias)) @ array(layer.last.kernel))
+    hidden = leaky(joined @ first + array(layer.bias))
+    return (hidden @ array(layer.last.kernel)).item()
 
 
 def cluster_score(pool, node, cluster):
@@ -105,7 +106,7 @@ def cluster_score(pool, node, cluster):
     joined = np.concatenate([projected, cluster, projected * cluster])
     kernel, bias = map(array, pool.cluster_hidden.weights)
     kernel_2, bias_2 = map(array, pool.cluster_score.weights)
-    return float(leaky(joined @ kernel + bias) @ kernel_2 + bias_2)
+    return (leaky(joined @ kernel + bias) @ kernel_2 + bias_2).item()
 
 
 def fuse(items, edges, scores, kernel):
@@ -447,9 +448,8 @@ def penalties(assignment, adjacency=None, mask=None, weights=(1, 1, 1), **change
     size = assignment.shape[1]
     adjacency = tf.eye(size) if adjacency is None else tf.constant(adjacency)
     mask = tf.ones([1, size], tf.bool) if mask is None else tf.constant([mask])
-    return float(
-        model.penalties(assignment, tf.cast(adjacency, tf.float32)[None], mask)
-    )
+    found = model.penalties(assignment, tf.cast(adjacency, tf.float32)[None], mask)
+    return found.numpy().item()
 
 
 def test_same_mapping_is_the_distance_of_edges_and_shared_clusters():
@@ -569,7 +569,7 @@ def read(nodes, attention, mask=None, released_gate=False):
     gru.input_layer.bias.assign([0, (high + low) / 2, 0])
     for weight in (gru.gate_kernel, gru.kernel):
         weight.assign(tf.zeros_like(weight))
-    return float(gru(nodes, attention=attention, mask=mask))
+    return gru(nodes, attention=attention, mask=mask).numpy().item()
 
 
 @pytest.mark.parametrize(("released_gate", "expected"), [(False, 0.7), (True, -0.4)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data.errors import UserError
 from experiments.reports import table2_text
 from experiments.reproduction import grid
 from experiments.results import model_names
@@ -268,3 +271,29 @@ def test_the_commands_of_the_page_run_as_they_stand(tmp_path):
     outputs = {line: run(line) for line in COMMANDS if "audit" not in line}
     (table,) = [text for line, text in outputs.items() if "reproduce-table2" in line]
     assert f"{MODEL} ‡" in table
+
+
+def _of_keras_3(**attributes):
+    """A layer as Keras 3 makes them: it only looks like one of ours."""
+    base = type("Layer", (), {"__module__": "keras.src.layers.layer"})
+    own = {"encode": None, "score": None, **attributes}
+    return type("Foreign", (base,), own)
+
+
+def test_a_class_of_keras_3_is_refused(monkeypatch):
+    module = types.SimpleNamespace(Foreign=_of_keras_3())
+    monkeypatch.setitem(sys.modules, "of_keras_3", module)
+    with pytest.raises(
+        UserError, match="Foreign is a layer of Keras 3"
+    ):
+        own_model.find("of_keras_3:Foreign")
+
+
+def test_layers_of_keras_3_are_refused(tiny_data, folder):
+    kind = own_model.find(MODEL)
+    model = kind(tiny_data.num_users, tiny_data.num_items, 8)
+    own_model.check_layers(model, MODEL)
+    # Keras 2 would track what it knows; this it holds as it is.
+    object.__setattr__(model, "table", _of_keras_3()())
+    with pytest.raises(UserError, match="MyPooling: table is a layer of Keras 3"):
+        own_model.check_layers(model, MODEL)
