@@ -283,9 +283,7 @@ def _of_keras_3(**attributes):
 def test_a_class_of_keras_3_is_refused(monkeypatch):
     module = types.SimpleNamespace(Foreign=_of_keras_3())
     monkeypatch.setitem(sys.modules, "of_keras_3", module)
-    with pytest.raises(
-        UserError, match="Foreign is a layer of Keras 3"
-    ):
+    with pytest.raises(UserError, match="Foreign is a layer of Keras 3"):
         own_model.find("of_keras_3:Foreign")
 
 
