@@ -16,13 +16,21 @@ from experiments.reproduction import grid, profiles, tables
 from experiments.reproduction.stages import STAGES
 from harness import command_line, config, defaults
 
-_PROFILE = flags.DEFINE_enum(
+
+class _ProfileParser(flags.EnumParser):
+    """Takes an old name too, of which its error does not speak."""
+
+    def parse(self, argument: str) -> str:
+        return argument if argument in profiles.PROFILES else super().parse(argument)
+
+
+_PROFILE = flags.DEFINE(
+    _ProfileParser(profiles.NAMES),
     "profile",
     "quick",
-    sorted(profiles.PROFILES),
     "quick: MovieLens-100K, bounded work. paper: the paper's data sets, 5 seeds, full "
     "budget. toys-5core: the data of our Toys tables, 2 seeds. folder: every log of "
-    "--data_dir, 5 seeds; `public` is its old name.",
+    "--data_dir, 5 seeds.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of logs, for --profile=folder."

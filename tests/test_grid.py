@@ -15,6 +15,7 @@ from experiments.results import finished_runs
 from harness import metrics, rankings
 from harness.metrics import Ranks
 from tests import logs
+from tests.calls import call
 from tests.runs import write_run
 
 
@@ -207,6 +208,21 @@ def test_the_old_name_of_the_profile_of_a_folder_still_works(folder, tmp_path):
         for name in ("folder", "public")
     ]
     assert found[0] == found[1] == [("shop", "global_time")]
+
+
+def test_the_old_name_of_a_profile_is_taken_and_not_listed(folder, tmp_path):
+    put(folder, "shop.csv")
+    flags = ("--dry_run", f"--data_dir={folder}", f"--runs_dir={tmp_path}")
+    taken = call("experiments.reproduce_table2", "--profile=public", *flags)
+    assert taken.code == 0, taken.err
+    assert "shop, global_time" in taken.out
+    refused = call("experiments.reproduce_table2", "--profile=nonsense", *flags)
+    assert refused.code == 1
+    assert "<folder|paper|quick|toys-5core>" in refused.err
+
+
+def test_every_profile_but_an_old_name_is_listed():
+    assert {*profiles.PROFILES} - {*profiles.NAMES} == {"public"}
 
 
 def test_a_reading_of_mgnm_is_a_row_beside_all_models(tiny_data, tmp_path):

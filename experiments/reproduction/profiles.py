@@ -78,6 +78,8 @@ PROFILES: dict[str, Profile] = {
     "folder": _FOLDER,
     "public": _FOLDER,
 }
+# As they are listed: an old name still works, but is shown to nobody.
+NAMES = ("folder", "paper", "quick", "toys-5core")
 
 
 # Endings of the logs of a folder, without that of the packing.
