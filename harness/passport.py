@@ -36,6 +36,7 @@ class Data(_Data, total=False):
     """The prepared data; `train`, `valid` and `test` are counts of instances."""
 
     matches_table1: bool  # whether users and items are the paper's
+    same_time_share: float | None  # of events; None where there are no times
     keeps_past: bool  # whether the past stays among the candidates
     log: dict[str, Any] | None  # what was read, dropped, repeated and odd
 

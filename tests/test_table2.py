@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.reports import table2, table2_text
+from experiments.reports import table2, table2_page, table2_text
 from experiments.reproduction import profiles, stages
 from experiments.results import finished_runs, model_names, paper
 from harness import ledger, run_manifest
@@ -288,6 +288,33 @@ def test_the_page_marks_what_is_ours_and_has_a_legend(runs, tmp_path):
     assert "`" not in page
     for label in ("MGNM", "‡ ours to add, not in the paper"):
         assert label in page
+
+
+def test_only_the_weaknesses_of_this_table_are_said(runs, tmp_path):
+    table = table2.make_table(runs, "shop", "global_time")
+    found = " ".join(table2.weaknesses(table))
+    assert "sampled negatives" in found
+    assert "t-test over few seeds" in found
+    assert "later events" not in found
+    assert "the time of the one before" not in found
+    one = tmp_path / "one"
+    data = {"users": 9, "items": 9, "interactions": 9, "test": NUM_INSTANCES}
+    data |= {"sha256": "f", "same_time_share": 0.48}
+    write_run(one, "mgnm", 1, 0, data=data)
+    (one / "shop" / "global_time").rename(one / "shop" / "leave_one_out")
+    found = " ".join(table2.weaknesses(table2.make_table(one, "shop", "leave_one_out")))
+    assert "48% of the events have the time of the one before" in found
+    assert "leave_one_out lets training see later events" in found
+    assert "t-test" not in found
+
+
+def test_each_table_has_its_own_weaknesses_below_it(runs):
+    table = table2.make_table(runs, "shop", "global_time")
+    text = table2_text.to_markdown([table])
+    below = text[text.index("### Known weaknesses of this protocol") :]
+    assert below.count("\n- ") == len(table2.weaknesses(table))
+    page = table2_page.to_html([table])
+    assert page.count("<li>") == len(table2.weaknesses(table))
 
 
 def test_tensorboard_gets_no_html():

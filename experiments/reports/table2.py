@@ -15,14 +15,21 @@ from harness import provenance
 from harness.config import PAPER
 from harness.passport import Passport, Run, Runs
 
-WEAKNESSES = (
+_SAMPLED = (
     "Ranking against sampled negatives is not ranking the catalogue, and can order "
-    "models differently (Krichene & Rendle, KDD 2020): see `--candidates=full`.",
-    "Amazon times are whole days: within a day the next item is partly arbitrary.",
-    "leave_one_out lets training see later events of other users (Ji et al., TOIS "
-    "2023).",
+    "models differently (Krichene & Rendle, KDD 2020): see `--candidates=full`."
+)
+_SAME_TIME = (
+    "{:.0%} of the events have the time of the one before, as where times are whole "
+    "days: which of them comes next is partly arbitrary."
+)
+# From this share of events on.
+_MANY = 0.1
+_SEES_LATER = "{} lets training see later events of other users (Ji et al., TOIS 2023)."
+_SEE_LATER = ("leave_one_out", "per_user")
+_FEW_SEEDS = (
     "A t-test over few seeds says nothing about other data, other splits or other "
-    "tuning.",
+    "tuning."
 )
 
 
@@ -67,15 +74,35 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
     )
 
 
+def weaknesses(table: DatasetTable) -> list[str]:
+    """Sentences on what the protocol hides, those that apply to this table."""
+    sentences = [_SAMPLED]
+    same = _first(table)["data"].get("same_time_share") or 0.0
+    if same >= _MANY:
+        sentences.append(_SAME_TIME.format(same))
+    if table.split in _SEE_LATER:
+        sentences.append(_SEES_LATER.format(table.split))
+    if len(_seeds(table)) > 1:
+        sentences.append(_FEW_SEEDS)
+    return sentences
+
+
+def _first(table: DatasetTable) -> Passport:
+    return next(iter(table.by_model.values()))[0].passport
+
+
+def _seeds(table: DatasetTable) -> set[int]:
+    return {run.seed for runs in table.by_model.values() for run in runs}
+
+
 def title(table: DatasetTable) -> str:
     return f"{table.dataset}, {table.split}, uni1000"
 
 
 def caption(table: DatasetTable) -> str:
     """What was measured, on what, by which code."""
-    first = next(iter(table.by_model.values()))[0].passport
+    first, seeds = _first(table), _seeds(table)
     data, machine = first["data"], first["machine"]
-    seeds = {run.seed for runs in table.by_model.values() for run in runs}
     marks = (
         "* the best is better by a paired t-test over seeds, † by a paired bootstrap "
         "over users (both p < 0.05, Holm-corrected over the models of the column)"

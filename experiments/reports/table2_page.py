@@ -59,12 +59,10 @@ def to_html(tables: list[DatasetTable], about: str = "") -> str:
             *(f"<p><b>Note:</b> {_text(text)}</p>" for text in table.warnings),
             "<h3>What it took</h3>",
             _plain_table(table2.costs(table)),
+            "<div class=box><h3>Known weaknesses of this protocol</h3><ul>",
+            *(f"<li>{_text(text)}</li>" for text in table2.weaknesses(table)),
+            "</ul></div>",
         ]
-    weaknesses = "".join(f"<li>{_text(text)}</li>" for text in table2.WEAKNESSES)
-    parts.append(
-        "<div class=box><h3>Known weaknesses of this protocol</h3>"
-        f"<ul>{weaknesses}</ul></div>"
-    )
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'

@@ -76,8 +76,9 @@ def to_markdown(tables: list[DatasetTable]) -> str:
             lines += ["‡ Not in the paper's Table 2.", ""]
         lines += [f"**Note:** {markdown_text(warning)}" for warning in table.warnings]
         lines += ["", *_cost_lines(table), ""]
-    lines += ["## Known weaknesses of this protocol", ""]
-    return "\n".join(lines + [f"- {weakness}" for weakness in table2.WEAKNESSES]) + "\n"
+        lines += ["### Known weaknesses of this protocol", ""]
+        lines += [*(f"- {weakness}" for weakness in table2.weaknesses(table)), ""]
+    return "\n".join(lines)
 
 
 def to_csv(tables: list[DatasetTable]) -> str:
