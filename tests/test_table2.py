@@ -257,6 +257,37 @@ def test_a_bounded_profile_is_no_comparison(name, epochs, seeds, expected):
     assert profiles.about(name, "strong", epochs, seeds).startswith(expected)
 
 
+def test_a_table_that_compares_nothing_has_no_marks_and_says_why(runs, tmp_path):
+    pairs = [("shop", "global_time")]
+    text = table2_text.write(tmp_path / "out", runs, pairs, is_comparison=False)
+    page = (tmp_path / "out" / "table2.html").read_text()
+    for words in (text, page):
+        words = words.replace("**Note:**", "").replace("<b>Note:</b>", "")
+        assert not [mark for mark in ("†", "**", "<u>", "<b>") if mark in words]
+        assert "Bold: best" not in words
+        assert "t-test" not in words
+        assert words.count("No number is marked as the best") == 1
+    rows = csv.DictReader(io.StringIO((tmp_path / "out/table2.csv").read_text()))
+    assert {(row["place"], row["by_users"]) for row in rows} == {("0", "0")}
+    marked = table2.make_table(runs, *pairs[0]).cells["mgnm"]["hit@5"]
+    plain = table2.make_table(runs, *pairs[0], False).cells["mgnm"]["hit@5"]
+    assert (plain.mean, plain.sd) == (marked.mean, marked.sd)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "compares"),
+    [
+        ("quick", None, False),
+        ("quick", 30, False),
+        ("folder", 1, False),
+        ("folder", None, True),
+        ("paper", 10, True),
+    ],
+)
+def test_short_runs_compare_nothing(name, epochs, compares):
+    assert profiles.is_comparison(name, epochs) == compares
+
+
 def test_one_seed_has_no_spread_and_no_test_over_seeds(tmp_path):
     write_run(tmp_path, "mgnm", 1, shift=0)
     write_run(tmp_path, "gru4rec", 1, shift=9)

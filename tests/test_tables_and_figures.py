@@ -139,6 +139,14 @@ def test_table_3_says_what_is_missing_and_whose_data(tmp_path):
     assert "→" not in latex
 
 
+def test_table_3_of_short_runs_has_no_marks_and_says_why(tmp_path):
+    write_study(tmp_path, seeds=(1, 2, 3), no_l1=3)
+    text = table3.write(tmp_path / "out", tmp_path, SHOP, is_comparison=False)
+    measured = text[: text.index("No number is marked as the best")]
+    assert not [mark for mark in ("†", "**", "<u>") if mark in measured]
+    assert "t-test" not in text
+
+
 def test_table_3_without_the_full_model_is_refused(tmp_path):
     write_run(tmp_path, "mgnm-study-no_l1", 1, shift=0)
     with pytest.raises(ValueError, match="no finished run of the full MGNM"):

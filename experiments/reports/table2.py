@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.reports.text import counted, seeds_text, tested_text
+from experiments.reports.text import UNMARKED, counted, seeds_text, tested_text
 from experiments.results import comparison, finished_runs
 from experiments.results.comparison import Cell
 from experiments.results.model_names import display_name, ordered
@@ -41,6 +41,8 @@ class DatasetTable:
         dataset, split: which.
         by_model: the finished runs of each model, one run for each seed.
         cells: for each model and metric its mean, its spread and its marks.
+        is_comparison: whether the cells are marked; runs as short as those of the
+            profile `quick` show that everything works, and nothing else.
         is_papers_data: whether users and items are Table 1's.
         warnings: sentences that stand below the table, e.g. that seeds are missing.
     """
@@ -49,11 +51,14 @@ class DatasetTable:
     split: str
     by_model: Runs
     cells: dict[str, dict[str, Cell]]
+    is_comparison: bool
     is_papers_data: bool
     warnings: list[str]
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
+def make_table(
+    runs_dir: Path, dataset: str, split: str, is_comparison: bool = True
+) -> DatasetTable:
     """Reads the finished runs of a data set under `uni1000`, by instance.
 
     Raises:
@@ -65,7 +70,8 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
         dataset=dataset,
         split=split,
         by_model=by_model,
-        cells=comparison.compare(by_model),
+        cells=(comparison.compare if is_comparison else comparison.unmarked)(by_model),
+        is_comparison=is_comparison,
         is_papers_data=every[0].passport["data"].get("matches_table1", False),
         warnings=[
             *finished_runs.run_warnings(by_model),
@@ -82,7 +88,7 @@ def weaknesses(table: DatasetTable) -> list[str]:
         sentences.append(_SAME_TIME.format(same))
     if table.split in _SEE_LATER:
         sentences.append(_SEES_LATER.format(table.split))
-    if len(_seeds(table)) > 1:
+    if table.is_comparison and len(_seeds(table)) > 1:
         sentences.append(_FEW_SEEDS)
     return sentences
 
@@ -103,18 +109,11 @@ def caption(table: DatasetTable) -> str:
     """What was measured, on what, by which code."""
     first, seeds = _first(table), _seeds(table)
     data, machine = first["data"], first["machine"]
-    marks = (
-        "* the best is better by a paired t-test over seeds, † by a paired bootstrap "
-        "over users (both p < 0.05, Holm-corrected over the models of the column)"
-        if len(seeds) > 1
-        else "† the best is better by a paired bootstrap over users (p < 0.05, "
-        "Holm-corrected over the models of the column)"
-    )
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
         f"interactions; {tested_text(first)}, each ranked against up to "
         f"1,000 uniformly drawn negatives; {seeds_text(seeds)}. Split: "
-        f"{first['config']['split_rule']}. Bold: best, underlined: second. {marks}. "
+        f"{first['config']['split_rule']}. {_marks_text(table)} "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
         f"{counted(machine['cores'], 'core')}. {_recipe_text(first)}"
     )
@@ -124,6 +123,19 @@ def caption(table: DatasetTable) -> str:
             "Table 2."
         )
     return text
+
+
+def _marks_text(table: DatasetTable) -> str:
+    if not table.is_comparison:
+        return UNMARKED
+    marks = (
+        "* the best is better by a paired t-test over seeds, † by a paired bootstrap "
+        "over users (both p < 0.05, Holm-corrected over the models of the column)"
+        if len(_seeds(table)) > 1
+        else "† the best is better by a paired bootstrap over users (p < 0.05, "
+        "Holm-corrected over the models of the column)"
+    )
+    return f"Bold: best, underlined: second. {marks}."
 
 
 def _recipe_text(passport: Passport) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.errors import UserError
 from experiments.reports.text import (
+    UNMARKED,
     CsvValue,
     csv_text,
     introduced,
@@ -20,7 +21,7 @@ from experiments.reports.text import (
     tested_text,
     write_files,
 )
-from experiments.results import comparison, finished_runs, paper, significance, variants
+from experiments.results import comparison, finished_runs, paper, variants
 from experiments.results.comparison import Cell
 from harness import provenance
 from harness.metrics import METRICS
@@ -51,13 +52,15 @@ class AblationTable:
 
     Attributes:
         by_model: the finished runs behind each row, one run for each seed.
-        cells: by row and metric, each tested against the full model.
+        cells: by row and metric, each tested against the full model if
+            `is_comparison`.
     """
 
     dataset: str
     split: str
     by_model: Runs
     cells: dict[str, dict[str, Cell]]
+    is_comparison: bool
 
 
 def write(
@@ -65,9 +68,15 @@ def write(
     runs_dir: Path,
     datasets: list[tuple[str, str]],
     about: str = "",
+    is_comparison: bool = True,
 ) -> str:
-    """Writes table3.md, .csv and .tex; returns the Markdown, which begins `about`."""
-    tables = [make_table(runs_dir, name, split) for name, split in datasets]
+    """Writes table3.md, .csv and .tex; returns the Markdown, which begins `about`.
+
+    `is_comparison`: whether the runs are long enough to compare models by them.
+    """
+    tables = [
+        make_table(runs_dir, name, split, is_comparison) for name, split in datasets
+    ]
     text = introduced(to_markdown(tables), about)
     write_files(
         output_dir,
@@ -80,7 +89,9 @@ def write(
     return text
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
+def make_table(
+    runs_dir: Path, dataset: str, split: str, is_comparison: bool = True
+) -> AblationTable:
     """Reads the finished runs of the study.
 
     Raises:
@@ -98,22 +109,14 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
             f"{runs_dir}/{dataset}/{split} holds no finished run of the full MGNM. "
             "`make reproduce-table3` makes it."
         )
-    cells = comparison.compare(by_model, reference=variants.FULL_NAME)
+    cells = comparison.unmarked(by_model)
+    if is_comparison:
+        cells = comparison.compare(by_model, reference=variants.FULL_NAME)
     if rows[variants.FULL_NAME].name != "paper" and "mgnm" in by_folder:
         # Shown, not compared: it differs from the others in more than one thing.
         by_model[_TABLE2_ROW] = by_folder["mgnm"]
-        cells[_TABLE2_ROW] = {
-            metric: Cell(
-                *significance.mean_and_sd(
-                    [run.test_metrics()[metric] for run in by_folder["mgnm"]]
-                ),
-                place=0,
-                by_seeds=False,
-                by_users=False,
-            )
-            for metric in METRICS
-        }
-    return AblationTable(dataset, split, by_model, cells)
+        cells |= comparison.unmarked({_TABLE2_ROW: by_folder["mgnm"]})
+    return AblationTable(dataset, split, by_model, cells, is_comparison)
 
 
 def _title(table: AblationTable) -> str:
@@ -125,13 +128,15 @@ def caption(table: AblationTable) -> str:
     first = table.by_model[variants.FULL_NAME][0].passport
     data, machine = first["data"], first["machine"]
     seeds = {run.seed for runs in table.by_model.values() for run in runs}
+    marks = (
+        "Bold: best, underlined: second. Differs from MGNM, in either direction: * by "
+        "a paired t-test over seeds, † by a paired bootstrap over users (both p < "
+        "0.05, Holm-corrected over the rows of the column)."
+    )
     text = (
         f"{tested_text(first)}, uni1000, by instance; {seeds_text(seeds)}. "
         "MGNM has L = 3 and K = 4, as in Section 4.3; every other row is that model "
-        "with one switch set otherwise. Bold: best, underlined: second. Differs from "
-        "MGNM, in either direction: * by a paired t-test over seeds, † by a paired "
-        "bootstrap over users (both p < 0.05, Holm-corrected over the rows of the "
-        "column). "
+        f"with one switch set otherwise. {marks if table.is_comparison else UNMARKED} "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
         f"{machine['cores']} cores."
     )

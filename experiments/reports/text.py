@@ -33,6 +33,13 @@ _TEX = {letter: rf"\{letter}" for letter in "_%&#${}"} | {
 }
 
 
+# In place of the marks' meaning, below a table whose runs are not to be compared.
+UNMARKED = (
+    "No number is marked as the best and no difference is tested: runs as short as "
+    "these are not for ranking models."
+)
+
+
 def write_files(output_dir: Path, texts: dict[str, str]) -> None:
     """Writes each text under its name, whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,21 @@ _LOGS = ("csv", "tsv", "inter", "jsonl", "parquet")
 _ENDING = re.compile(rf"\.({'|'.join(_LOGS)})(\.gz|\.zip)?$", re.IGNORECASE)
 
 
+def is_comparison(name: str, max_epochs: int | None) -> bool:
+    """Whether models may be ranked by a profile's runs: they have ten epochs or more.
+
+    Args:
+        name: of `PROFILES`.
+        max_epochs: instead of the profile's, if another number was asked for.
+    """
+    return name != "quick" and not 0 < (_epochs(name, max_epochs) or 0) < 10
+
+
+def _epochs(name: str, max_epochs: int | None) -> int | None:
+    """The most epochs; None where the configurations say it."""
+    return max_epochs or PROFILES[name].changes.get("max_epochs")
+
+
 def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
     """What a table says of a profile: its bounds, and what its numbers are for.
 
@@ -97,7 +112,7 @@ def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
         seeds: how many ran.
     """
     profile = PROFILES[name]
-    epochs = max_epochs or profile.changes.get("max_epochs")
+    epochs = _epochs(name, max_epochs)
     bounds = [counted(seeds, "seed")]
     if epochs:
         bounds.insert(0, f"at most {counted(epochs, 'epoch')}")
@@ -107,8 +122,8 @@ def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
         bounds.append(
             f"a sample of {profile.changes['test_instances']:,} test instances"
         )
-    bounded = epochs and epochs < 10 and name != "quick"
-    purpose = PROFILES["quick"].purpose if bounded else profile.purpose
+    compares = is_comparison(name, max_epochs)
+    purpose = profile.purpose if compares else PROFILES["quick"].purpose
     shown = "folder" if profile.reads_folder else name
     return f"Profile {shown}, recipe {recipe}: {', '.join(bounds)}. {purpose}"
 

@@ -37,7 +37,8 @@ def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
     from experiments.reports import table2_text
 
     table = table2_text.write(
-        options.reports_dir, options.runs_dir, datasets, options.about
+        *(options.reports_dir, options.runs_dir, datasets, options.about),
+        options.is_comparison,
     )
     import tensorflow as tf
 
@@ -60,7 +61,10 @@ def _grow_table2(options: grid.Options, datasets: Datasets, left: int) -> None:
         if any((options.runs_dir / name / split).glob("*/seed-*/passport.json"))
     ]
     about = f"{options.about} This table grows: {left} runs are still to be made."
-    table2_text.write(options.reports_dir, options.runs_dir, begun, about.strip())
+    table2_text.write(
+        *(options.reports_dir, options.runs_dir, begun, about.strip()),
+        options.is_comparison,
+    )
     logging.info("The table so far: %s", options.reports_dir / "table2.html")
 
 
@@ -74,7 +78,10 @@ def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
     failed = _make(options, _table3_s_runs(options, datasets))
     from experiments.reports import table3
 
-    text = table3.write(options.reports_dir, options.runs_dir, datasets, options.about)
+    text = table3.write(
+        *(options.reports_dir, options.runs_dir, datasets, options.about),
+        options.is_comparison,
+    )
     _show(options, "table3", text)
     return failed
 

@@ -64,6 +64,22 @@ def compare(by_model: Runs, reference: str | None = None) -> dict[str, dict[str,
     return cells
 
 
+def unmarked(by_model: Runs) -> dict[str, dict[str, Cell]]:
+    """The cells of a table that compares nothing: no place, and no test."""
+    return {
+        model: {
+            metric: Cell(
+                *significance.mean_and_sd([one.test_metrics()[metric] for one in runs]),
+                place=0,
+                by_seeds=False,
+                by_users=False,
+            )
+            for metric in METRICS
+        }
+        for model, runs in by_model.items()
+    }
+
+
 def _seed_p_values(
     by_seed: dict[str, dict[int, float]], best: str, others: list[str]
 ) -> dict[str, float]:
