@@ -105,8 +105,14 @@ def _global_time(
     cuts = ordered[[int(_TRAIN * len(ordered)), int(_VALID * len(ordered))]]
     return np.searchsorted(cuts, when, side="right"), (
         "global_time: all instances by time, 70/10/20; instances at the time of a cut "
-        f"are all on its later side (cuts at {cuts[0]} and {cuts[1]} s)"
+        f"are all on its later side (cuts at {_moment(cuts[0])} "
+        f"and {_moment(cuts[1])})"
     )
+
+
+def _moment(seconds: int) -> str:
+    """A time for people, and as it is stored."""
+    return f"{times.date(seconds)} UTC = {seconds} s"
 
 
 def _by_date(

@@ -47,6 +47,13 @@ def test_global_time_by_hand():
     }
 
 
+def test_the_cuts_are_dates_too():
+    _, rule = split(make_store(), "global_time")
+    assert rule.endswith(
+        "(cuts at 1970-01-01 00:01:00 UTC = 60 s and 1970-01-01 00:01:10 UTC = 70 s)"
+    )
+
+
 def test_equal_times_are_never_on_both_sides_of_a_cut():
     # Five users who always act at the same time: cuts at 70% and 80% split no moment.
     events = [(u, i % 7 + 1, 10 * i) for u in range(1, 6) for i in range(1, 25)]
