@@ -228,7 +228,7 @@ def _keep_trying(attempt: _Attempt, retries: int) -> None:
                 f"{attempt.url} cannot be had: {error}. {_BY_HAND}"
             ) from error
         if number < retries:
-            logging.warning("Trying again: %s", reason)
+            logging.info("%s: trying again, %s", attempt.url, reason)
             time.sleep(min(2.0**number, 30.0) * attempt.timeout / 30.0)
     raise UnreachableError(
         f"{attempt.url} cannot be reached after {retries + 1} attempts ({reason}). "

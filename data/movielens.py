@@ -22,6 +22,7 @@ MEMBER = "ml-100k/u.data"
 
 # The same ratings, as example data of a package.
 PACKAGE = "recbole==1.2.1"
+FROM_PACKAGE = f"PyPI's package {PACKAGE}"
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
 WHEEL_CHECKSUM = (
     "sha256:9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -48,7 +49,7 @@ def fetch(raw_dir: Path) -> tuple[Path, str]:
     """
     for path, origin in (
         (raw_dir / "u.data", URL),
-        (raw_dir / "ml-100k.inter", PACKAGE),
+        (raw_dir / "ml-100k.inter", FROM_PACKAGE),
     ):
         if path.exists():
             return path, origin
@@ -58,14 +59,19 @@ def fetch(raw_dir: Path) -> tuple[Path, str]:
             URL, raw_dir / "ml-100k.zip", CHECKSUM, timeout=5.0, retries=1
         )
         return extract_member(archive, MEMBER, raw_dir / "u.data"), URL
-    except UnreachableError as error:
-        logging.warning("%s", error)
-        logging.warning("Taking MovieLens-100K from the PyPI package %s.", PACKAGE)
+    except UnreachableError:
+        logging.info(
+            "%s does not answer; taking the same ratings from %s, whose SHA-256 is "
+            "checked.",
+            URL,
+            FROM_PACKAGE,
+        )
     wheel = raw_dir / WHEEL
     if not wheel.exists():
         _download_wheel(raw_dir)
     checksums.verify(wheel, WHEEL_CHECKSUM, PACKAGE)
-    return extract_member(wheel, WHEEL_MEMBER, raw_dir / "ml-100k.inter"), PACKAGE
+    path = extract_member(wheel, WHEEL_MEMBER, raw_dir / "ml-100k.inter")
+    return path, FROM_PACKAGE
 
 
 def load(path: Path) -> pd.DataFrame:

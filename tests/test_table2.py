@@ -321,6 +321,16 @@ def test_the_page_marks_what_is_ours_and_has_a_legend(runs, tmp_path):
         assert label in page
 
 
+def test_a_table_names_the_source_of_its_data(runs, tmp_path):
+    data = {"users": 9, "items": 9, "interactions": 8, "test": NUM_INSTANCES}
+    one = tmp_path / "one"
+    write_run(one, "mgnm", 1, 0, data={**data, "sha256": "f", "source": "a.csv"})
+    found = table2.caption(table2.make_table(one, "shop", "global_time"))
+    assert "8 interactions, read from a.csv; 200 test" in found
+    unknown = table2.caption(table2.make_table(runs, "shop", "global_time"))
+    assert "read from" not in unknown
+
+
 def test_only_the_weaknesses_of_this_table_are_said(runs, tmp_path):
     table = table2.make_table(runs, "shop", "global_time")
     found = " ".join(table2.weaknesses(table))

@@ -111,8 +111,8 @@ def caption(table: DatasetTable) -> str:
     data, machine = first["data"], first["machine"]
     text = (
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} "
-        f"interactions; {tested_text(first)}, each ranked against up to "
-        f"1,000 uniformly drawn negatives; {seeds_text(seeds)}. Split: "
+        f"interactions{_source_text(first)}; {tested_text(first)}, each ranked "
+        f"against up to 1,000 uniformly drawn negatives; {seeds_text(seeds)}. Split: "
         f"{first['config']['split_rule']}. {_marks_text(table)} "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
         f"{counted(machine['cores'], 'core')}. {_recipe_text(first)}"
@@ -136,6 +136,11 @@ def _marks_text(table: DatasetTable) -> str:
         "Holm-corrected over the models of the column)"
     )
     return f"Bold: best, underlined: second. {marks}."
+
+
+def _source_text(passport: Passport) -> str:
+    source = passport["data"].get("source")
+    return f", read from {source}" if source else ""
 
 
 def _recipe_text(passport: Passport) -> str:
