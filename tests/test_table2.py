@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.reports import table2, table2_page, table2_text
+from experiments.reports.text import TERMS
 from experiments.reproduction import profiles, stages
 from experiments.results import finished_runs, model_names, paper
 from harness import ledger, run_manifest
@@ -319,6 +321,26 @@ def test_the_page_marks_what_is_ours_and_has_a_legend(runs, tmp_path):
     assert "`" not in page
     for label in ("MGNM", "‡ ours to add, not in the paper"):
         assert label in page
+
+
+def test_terms_of_a_report_are_linked_to_the_glossary(runs, tmp_path):
+    folder = tmp_path / "my out"
+    table2_text.write(folder, runs, [("shop", "global_time")])
+    last = (folder / "table2.md").read_text().splitlines()[-1]
+    page = (folder / "table2.html").read_text()
+    for term in ("GAUC", "uni1000", "global_time", "Holm", "bootstrap"):
+        (address,) = re.findall(rf"\[{term}\]\((\S+)\)", last)
+        assert f'<a href="{address}">{term}</a>' in page
+        path, _, _ = address.partition("#")
+        assert (folder / path).resolve() == ROOT / "docs" / "glossary.md"
+    assert "[pop1000]" not in last
+
+
+def test_every_linked_term_has_a_heading_in_the_glossary():
+    lines = (ROOT / "docs" / "glossary.md").read_text().splitlines()
+    headings = [line[4:].lower() for line in lines if line.startswith("### ")]
+    anchors = {re.sub(r"[^\w -]", "", text).replace(" ", "-") for text in headings}
+    assert {*TERMS.values()} <= anchors
 
 
 def test_a_table_names_the_source_of_its_data(runs, tmp_path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import io
 import re
+from pathlib import Path
 from typing import IO, Any
 
 from experiments.reports import drawing, table2
 from experiments.reports.table2 import DatasetTable
-from experiments.reports.text import cell_text, one_line
+from experiments.reports.text import cell_text, one_line, terms_in
 from experiments.results.model_names import is_added, marked_name, ordered
 from harness.metrics import METRICS
 
@@ -39,12 +40,15 @@ svg { max-width: 100%; height: auto; }
 """
 
 
-def to_html(tables: list[DatasetTable], about: str = "") -> str:
+def to_html(
+    tables: list[DatasetTable], about: str = "", output_dir: Path | None = None
+) -> str:
     """The page.
 
     Args:
         tables: one a data set.
         about: what made the runs, and what their numbers are for.
+        output_dir: where the page will stand; with it terms are linked.
     """
     parts = ["<h1>Table 2</h1>"]
     if about:
@@ -63,12 +67,22 @@ def to_html(tables: list[DatasetTable], about: str = "") -> str:
             *(f"<li>{_text(text)}</li>" for text in table2.weaknesses(table)),
             "</ul></div>",
         ]
+    if output_dir is not None:
+        parts.append(_terms("".join(parts), output_dir))
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
         "<meta name=viewport content='width=device-width'><title>MGNM: Table 2</title>"
         f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
+
+
+def _terms(page: str, output_dir: Path) -> str:
+    links = [
+        f'<a href="{html.escape(to)}">{term}</a>'
+        for term, to in terms_in(page, output_dir)
+    ]
+    return f"<p class=note>Terms: {', '.join(links)}.</p>" if links else ""
 
 
 _MARK = "<p class=note>‡ Not in the paper's Table 2.</p>"

@@ -9,8 +9,8 @@ from experiments.reports import table2, table2_page
 from experiments.reports.table2 import DatasetTable
 from experiments.reports.text import (
     CsvValue,
+    completed,
     csv_text,
-    introduced,
     latex_row,
     latex_table,
     markdown_cell,
@@ -44,14 +44,14 @@ def write(
         table2.make_table(runs_dir, dataset, split, is_comparison)
         for dataset, split in datasets
     ]
-    markdown = introduced(to_markdown(tables), about)
+    markdown = completed(to_markdown(tables), about, output_dir)
     write_files(
         output_dir,
         {
             "table2.md": markdown,
             "table2.csv": to_csv(tables),
             "table2.tex": to_latex(tables),
-            "table2.html": table2_page.to_html(tables, about),
+            "table2.html": table2_page.to_html(tables, about, output_dir),
         },
     )
     with atomic.whole_file(output_dir / "table2.png") as partial:

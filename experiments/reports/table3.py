@@ -9,8 +9,8 @@ from data.errors import UserError
 from experiments.reports.text import (
     UNMARKED,
     CsvValue,
+    completed,
     csv_text,
-    introduced,
     latex_row,
     latex_table,
     markdown_cell,
@@ -77,7 +77,7 @@ def write(
     tables = [
         make_table(runs_dir, name, split, is_comparison) for name, split in datasets
     ]
-    text = introduced(to_markdown(tables), about)
+    text = completed(to_markdown(tables), about, output_dir)
     write_files(
         output_dir,
         {

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.reports.text import (
     CsvValue,
+    completed,
     csv_text,
-    introduced,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -41,7 +41,7 @@ def write(
 ) -> str:
     """Writes table4.md and .csv; returns the Markdown, which begins with `about`."""
     tables = {pair: finished_runs.models_runs(runs_dir, *pair) for pair in datasets}
-    text = introduced(to_markdown(tables), about)
+    text = completed(to_markdown(tables), about, output_dir)
     write_files(output_dir, {"table4.md": text, "table4.csv": to_csv(tables)})
     return text
 

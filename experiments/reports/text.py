@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Union
+from urllib.parse import quote
 
 from data import atomic
 from experiments.results.comparison import Cell
 from harness.metrics import METRICS
 from harness.passport import Passport
+from mgnm_tf import checkout
 
 CsvValue = Union[str, int, float, None]
 
@@ -40,11 +43,52 @@ UNMARKED = (
 )
 
 
+_GLOSSARY = checkout.ROOT / "docs" / "glossary.md"
+# Words of the reports, and the glossary's headings of them.
+TERMS = {
+    "GAUC": "gauc",
+    "NDCG": "ndcgk",
+    "HIT": "hitk",
+    "MRR": "mrrk",
+    "uni1000": "uni1000",
+    "pop1000": "pop1000",
+    "full": "full",
+    "leave_one_out": "leave-one-out",
+    "global_time": "global-time",
+    "bootstrap": "bootstrap",
+    "Holm": "holm",
+    "tau": "kendalls-tau",
+    "recipe": "recipe",
+    "passport": "passport",
+    "ledger": "ledger",
+}
+
+
 def write_files(output_dir: Path, texts: dict[str, str]) -> None:
     """Writes each text under its name, whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         atomic.write_text(output_dir / name, text)
+
+
+def terms_in(text: str, output_dir: Path) -> list[tuple[str, str]]:
+    """The terms that a report uses, each with the address of its explanation.
+
+    Args:
+        text: the report.
+        output_dir: where it will stand; addresses are relative to it.
+
+    Returns:
+        None of them where this is an installation, which has no glossary.
+    """
+    if not _GLOSSARY.exists():
+        return []
+    address = quote(Path(os.path.relpath(_GLOSSARY, output_dir)).as_posix())
+    return [
+        (term, f"{address}#{heading}")
+        for term, heading in TERMS.items()
+        if re.search(rf"(?<![A-Za-z]){term}s?(?![A-Za-z])", text)
+    ]
 
 
 def tested_text(passport: Passport) -> str:
@@ -119,12 +163,20 @@ def mean_text(mean: float, sd: float | None) -> str:
     return f"{mean:.4f}" + ("" if sd is None else f" ± {sd:.4f}")
 
 
-def introduced(markdown: str, about: str) -> str:
-    """A report with a sentence on it between its title and the rest."""
-    if not about:
-        return markdown
-    title, rest = markdown.split("\n", 1)
-    return f"{title}\n\n{markdown_text(about)}\n{rest}"
+def completed(markdown: str, about: str, output_dir: Path) -> str:
+    """A report with what stands around it.
+
+    Args:
+        markdown: the report, which begins with its title.
+        about: a sentence on it, below the title; may be empty.
+        output_dir: where it will stand. Its terms are linked to the glossary from
+            there, in a last line.
+    """
+    if about:
+        title, rest = markdown.split("\n", 1)
+        markdown = f"{title}\n\n{markdown_text(about)}\n{rest}"
+    links = [f"[{term}]({to})" for term, to in terms_in(markdown, output_dir)]
+    return markdown + (f"\nTerms: {', '.join(links)}.\n" if links else "")
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

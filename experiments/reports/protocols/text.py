@@ -9,7 +9,7 @@ from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols.agreement import COMPARED_METRICS, places
 from experiments.reports.protocols.table import ProtocolTable
 from experiments.reports.text import (
-    introduced,
+    completed,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -35,7 +35,7 @@ def write(
         ValueError: if there is no run, or runs cannot share a table.
     """
     tables = [protocol_table.make_table(runs_dir, *pair) for pair in datasets]
-    text = introduced(to_markdown(tables), about)
+    text = completed(to_markdown(tables), about, output_dir)
     write_files(output_dir, {"protocols.md": text})
     figure.draw(output_dir, tables)
     return text

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.reports.text import (
     CsvValue,
+    completed,
     csv_text,
-    introduced,
     markdown_head,
     markdown_row,
     markdown_text,
@@ -48,7 +48,7 @@ def write(
         ValueError: if a data set has no run that was looked into.
     """
     tables = [make_table(runs_dir, *pair) for pair in datasets]
-    text = introduced(to_markdown(tables), about)
+    text = completed(to_markdown(tables), about, output_dir)
     write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
     return text
 
