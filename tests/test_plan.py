@@ -239,7 +239,8 @@ def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
     assert f"{folder}: finished\n" in text
     assert f"{runs[0].folder(options)}: about" in text
     assert f"{len(runs)} runs: 1 finished, {len(runs) - 1} left." in text
-    spelled = grid.spell(sum(plan.seconds(options, [runs[0], *runs[2:]])))
+    alone = sum(plan.seconds(options, [runs[0], *runs[2:]]))
+    spelled = grid.spell(plan.stretch(plan.at_once(options, runs)) * alone)
     assert f"takes about {spelled} on idle cores, " in text
 
 
@@ -257,6 +258,19 @@ def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
     assert "No runs of micro_video: there are no data" in done.out
     assert "runs/strong/micro_video" not in done.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_at_a_time_are_estimated_as_they_were_measured(options):
+    options = dataclasses.replace(options, at_once=2)
+    runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
+    alone = sum(plan.seconds(options, runs))
+    assert alone == pytest.approx(
+        281, rel=0.1
+    )  # The estimate that `stretch` stands on.
+    measured = 360  # From the first run's start to the last one's end.
+    assert plan.stretch(2) * alone == pytest.approx(measured, rel=0.15)
+    assert plan.stretch(1) == 1
+    assert f"about {grid.spell(plan.stretch(2) * alone)} on" in plan.text(options, runs)
 
 
 # Estimates.
