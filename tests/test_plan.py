@@ -204,7 +204,7 @@ def test_commands_that_fail_are_named_and_the_others_counted(commands, caplog):
 def test_the_clock_corrects_the_estimates_by_what_has_ended(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(grid.time, "monotonic", lambda: now[0])
-    clock = grid.Clock({"a": 10.0, "b": 30.0})
+    clock = grid.Clock({"a": 10.0, "b": 30.0}, trusted=0.0)
     assert clock.text() == "0.0 min elapsed"
     now[0] += 120.0  # Twelve times as long as estimated.
     clock.end("a")
@@ -212,6 +212,34 @@ def test_the_clock_corrects_the_estimates_by_what_has_ended(monkeypatch):
     now[0] += 360.0
     clock.end("b")
     assert clock.text() == "8.0 min elapsed, about 0 s left"
+
+
+def test_the_clock_begins_with_the_estimates_and_comes_to_what_is_measured(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(grid.time, "monotonic", lambda: now[0])
+    clock = grid.Clock({"short": 10.0, "a": 600.0, "b": 600.0}, at_once=2)
+    assert clock.text() == "0.0 min elapsed, about 20.2 min left"
+    clock.start("short")
+    clock.start("a")
+    now[0] += 40.0
+    clock.end("short")  # Four times as long as estimated, and "a" runs beside it.
+    assert clock.text() == "0.7 min elapsed, about 21.9 min left"
+    clock.start("b")
+    now[0] += 2_400.0
+    clock.end("a")
+    clock.end("b")
+    assert clock.text() == "40.7 min elapsed, about 0 s left"
+
+
+def test_the_clock_never_doubles_its_estimate_for_one_short_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(grid.time, "monotonic", lambda: now[0])
+    clock = grid.Clock({"short": 10.0, "long": 600.0})
+    clock.start("short")
+    now[0] += 60.0
+    clock.end("short")
+    # By the short run's ratio alone it would be an hour.
+    assert clock.text() == "1.0 min elapsed, about 17.1 min left"
 
 
 # The plan.

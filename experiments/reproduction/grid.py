@@ -14,6 +14,10 @@ from data.errors import UserError
 from experiments.reproduction import forks, profiles
 from harness import config, defaults, run_folder, run_manifest
 
+# Seconds for which the estimates of a grid's runs count as if they had been kept: what
+# the first short runs take says little of the others.
+_TRUSTED = 60.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -281,7 +285,8 @@ def make(
     Args:
         options: of the grid.
         runs: in the order in which they are made.
-        expected: seconds of each, by its folder, as estimated.
+        expected: seconds by which each makes the whole longer, by its folder, as
+            estimated.
         after_each: is told, after a run that ended well, how many are left.
         at_once: how many are made at a time.
 
@@ -343,8 +348,8 @@ def run_commands(
 
     Args:
         commands: module and flags, by the name that is shown.
-        expected: seconds of each, as estimated; they are corrected by those that have
-            ended. None: all take as long.
+        expected: seconds by which each makes the whole longer, as estimated. None:
+            all take as long.
         after_each: is told, after a command that ended well, how many are left.
         at_once: how many run at a time.
 
@@ -353,11 +358,16 @@ def run_commands(
     """
     failed: list[str] = []
     names = [*commands]
-    clock = Clock({name: (expected or {}).get(name, 1.0) for name in names})
+    clock = Clock(
+        {name: (expected or {}).get(name, 1.0) for name in names},
+        at_once,
+        _TRUSTED if expected else 0.0,
+    )
 
     def started(name: str) -> None:
         number = names.index(name) + 1
         logging.info("Run %d of %d, %s: %s", number, len(names), clock.text(), name)
+        clock.start(name)
 
     def ended(name: str, code: int) -> None:
         clock.end(name)
@@ -373,31 +383,57 @@ def run_commands(
 class Clock:
     """How long commands have taken, and what is left.
 
+    What is left is estimated from the first command on, and corrected by how long
+    those took that have ended or are under way.
+
     Args:
-        expected: seconds of each as estimated, by name; only their ratios count once
-            some have ended.
+        expected: seconds by which each makes the whole longer, as estimated, by name.
+        at_once: how many run at a time.
+        trusted: seconds for which the estimates count as if they had been kept; 0
+            where they are none, and nothing is said before one command has ended.
     """
 
-    def __init__(self, expected: dict[str, float]) -> None:
+    def __init__(
+        self,
+        expected: dict[str, float],
+        at_once: int = 1,
+        trusted: float = _TRUSTED,
+    ) -> None:
         self._left = {**expected}
+        self._at_once = at_once
+        self._trusted = trusted
         self._done = 0.0  # seconds, as estimated
-        self._started = time.monotonic()
+        self._began = time.monotonic()
+        self._begun: dict[str, float] = {}  # of each that is under way
 
     @property
     def num_left(self) -> int:
         """How many have not ended."""
         return len(self._left)
 
+    def start(self, name: str) -> None:
+        self._begun[name] = time.monotonic()
+
     def end(self, name: str) -> None:
         self._done += self._left.pop(name)
+        self._begun.pop(name, None)
 
     def text(self) -> str:
         """E.g. "2.5 min elapsed, about 7 min left"."""
-        elapsed = time.monotonic() - self._started
+        now = time.monotonic()
+        elapsed = now - self._began
         text = f"{elapsed / 60:.1f} min elapsed"
-        if not self._done:
+        if not self._done + self._trusted:
             return text
-        left = elapsed / self._done * sum(self._left.values())
+        under_way = 0.0
+        if self._trusted:
+            under_way = sum(
+                min(self._left[name], (now - begun) / self._at_once)
+                for name, begun in self._begun.items()
+            )
+        pace = elapsed + self._trusted
+        pace /= self._done + under_way + self._trusted
+        left = pace * (sum(self._left.values()) - under_way)
         return f"{text}, about {spell(left)} left"
 
 

@@ -219,8 +219,9 @@ def _make(
 ) -> list[str]:
     """As `grid.make`, with what each run is expected to take."""
     seconds = plan.seconds(options, runs)
-    expected = {str(run.folder(options)): s for run, s in zip(runs, seconds)}
     at_once = plan.at_once(options, runs)
+    longer = plan.stretch(at_once)
+    expected = {str(run.folder(options)): longer * s for run, s in zip(runs, seconds)}
     return grid.make(options, runs, expected, after_each, at_once)
 
 
