@@ -298,6 +298,8 @@ def test_two_runs_at_a_time_are_estimated_as_they_were_measured(options):
     measured = 360  # From the first run's start to the last one's end.
     assert plan.stretch(2) * alone == pytest.approx(measured, rel=0.15)
     assert plan.stretch(1) == 1
+    largest = sorted(cost.memory_mb for cost in plan.costs(options, runs))[-2:]
+    assert f"{sum(largest) / 1_000:.1f} GB of memory, and" in plan.text(options, runs)
     assert f"about {grid.spell(plan.stretch(2) * alone)} on" in plan.text(options, runs)
 
 
@@ -332,6 +334,33 @@ def test_an_estimate_grows_with_the_work(model):
     assert found.disk_mb > small.disk_mb > 0
 
 
+HISTORIES = {  # Mean history of the training instances, of at most 100 events.
+    "toys_5core_order-leave_one_out": 8.8,
+    "sports_5core-global_time": 5.8,
+    "instruments_5core-global_time": 4.1,
+    "kuairand_likes_hates-by_date": 39.0,
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_the_memory_of_stored_runs_is_estimated_within_a_half(name):
+    lines = (ROOT / f"docs/passports/{name}.jsonl").read_text().splitlines()
+    passports = [json.loads(line) for line in lines]
+    ratios = {}
+    for passport in passports:
+        if passport["seed"] > 1 or passport["variant"] != "paper":
+            continue
+        data = passport["data"]
+        counts = (data[key] for key in ("users", "items", "train", "valid", "test"))
+        arguments = passport["config"]["arguments"]
+        asked = dataclasses.replace(config(passport["model"]), arguments=arguments)
+        found = estimate.of_run(asked, Size(*counts, HISTORIES[name]))
+        ratios[passport["model"]] = found.memory_mb / passport["peak_memory_mb"]
+    assert len(ratios) > 8
+    assert min(ratios.values()) > 0.6, ratios
+    assert max(ratios.values()) < 1.8, ratios
+
+
 def test_what_was_not_benched_has_no_estimate_and_is_said(options):
     unknown = dataclasses.replace(config("mgnm"), model="shop.models:Mine")
     costs = [estimate.of_run(unknown, TOYS), estimate.of_run(config("mgnm"), TOYS)]
@@ -346,7 +375,8 @@ def test_the_rates_that_are_kept_are_those_of_the_bench():
     rates = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rates)
     stored = json.loads(rates.STORED.read_text())
-    assert json.loads(rates.WRITTEN.read_text()) == rates.rates(stored)
+    wanted = {**rates.rates(stored), "memory_mb": rates.memory()}
+    assert json.loads(rates.WRITTEN.read_text()) == wanted
     assert sys.modules.get("rates") is None
 
 

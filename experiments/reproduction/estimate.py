@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.config import Config
 
 _RATES = Path(__file__).parent / "rates.json"  # by docs/figures/rates.py
@@ -19,11 +21,18 @@ _CANDIDATES = 1_001
 _SMALL_CATALOGUE, _FULL_SCORES = 2_000, 250_000_000
 # MGNM at T = 100 takes 3.0 times as long with D = 40 as with D = 16: 2.5 ** 1.2.
 _SIZE_POWER = 1.2
-# A process and its first step, and what it has in memory before any table.
-_START_S, _START_MB = 8.0, 600.0
-# Both moments of the optimizer stand beside the weights.
-_WEIGHT_COPIES = 3
+_START_S = 8.0  # a process and its first step
+# Both moments of the optimizer stand beside the weights. Counting takes more: ItemKNN's
+# neighbours of 241,657 items are 194 MB, and take 1,001 while they are counted (bench).
+_WEIGHT_COPIES, _COUNT_COPIES = 3, 5
 _FLOAT_MB = 4e-6
+# A thousand candidates of one instance, 4 bytes each. Of the two sets of the sampled
+# protocols, which are mapped from the disk, about one is in memory at the peak.
+_CANDIDATES_MB = 4e-3
+# Histories, and the longest ones of a batch, at which memory was measured: the quick
+# profile; then Toys, Sports and Instruments 5-core; then KuaiRand.
+_QUICK_LONGEST, _LONGEST = 8, 100
+_SHORT, _LONG = 6.0, 39.0
 _RANK_MB = 12e-6  # of one instance under one protocol in ranks.parquet
 # What is not benched is about as its near relative.
 _LIKE = {"mgnm_plus": "mgnm"}
@@ -88,12 +97,35 @@ def of_run(config: Config, size: Size) -> Cost | None:
         seconds += config.max_epochs * (step * size.train + ranking * valid)
     weights = _weights(model, size, width) * _FLOAT_MB
     copies = _WEIGHT_COPIES if learns else 1
-    measured = max(_row(model, name)["peak_mb"] for name in _stored()["workloads"])
+    memory = around_model_mb(weights, learns, size.test, valid)
     return Cost(
         seconds,
-        memory_mb=_START_MB + measured + copies * weights,
+        memory_mb=memory + _own_mb(model, length, config.max_history),
         disk_mb=(copies + 1) * weights + 3 * size.test * _RANK_MB,
     )
+
+
+def around_model_mb(weights: float, learns: bool, test: int, valid: int) -> float:
+    """Resident memory of a run beside what its model computes, in MB.
+
+    Args:
+        weights: all weights, in MB.
+        learns: whether they are trained, with an optimizer's moments; else counted.
+        test: test instances that are ranked.
+        valid: validation instances that are ranked.
+    """
+    copies = _WEIGHT_COPIES if learns else _COUNT_COPIES
+    return copies * weights + _CANDIDATES_MB * (test + valid)
+
+
+def _own_mb(model: str, length: float, longest: int) -> float:
+    """The rest, with TensorFlow itself: between what was measured of stored runs."""
+    row = _stored()["memory_mb"][model]
+    # Longer histories take no less, whatever else the measured data sets differ in.
+    by_length = (row["short"], max(row["short"], row["long"]))
+    at_length = np.interp(length, (_SHORT, _LONG), by_length)
+    bounds = (row["quick"], at_length)
+    return float(np.interp(longest, (_QUICK_LONGEST, _LONGEST), bounds))
 
 
 def _ranked(size: Size) -> float:

@@ -93,14 +93,18 @@ def at_once(options: grid.Options, runs: list[grid.GridRun]) -> int:
     has_gpu = any(Path(name).exists() for name in _GPUS)
     if has_gpu or provenance.cores() < provenance.SIDE_BY_SIDE:
         return 1
-    largest: list[float] = []
-    for cost in costs(options, runs):
-        if cost is None:
-            return 1
-        largest.append(cost.memory_mb)
-    needed = sum(sorted(largest)[-provenance.SIDE_BY_SIDE :])
+    found = costs(options, runs)
+    known = [cost for cost in found if cost is not None]
+    if len(known) < len(found):
+        return 1
+    needed = memory_mb(known, provenance.SIDE_BY_SIDE)
     fits = needed <= _MEMORY_SHARE * provenance.memory_mb()
     return provenance.SIDE_BY_SIDE if fits else 1
+
+
+def memory_mb(runs: list[Cost], count: int) -> float:
+    """What the largest runs take together, of which so many are made at a time."""
+    return sum(sorted(run.memory_mb for run in runs)[-count:])
 
 
 def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
@@ -187,7 +191,7 @@ def _totals(
     total = grid.spell(stretch(count) * sum(cost.seconds for cost in known))
     lines = [
         f"What is left takes about {total} on idle cores, if every run uses its whole "
-        f"budget of epochs, {_spell_mb(max(cost.memory_mb for cost in known))} of "
+        f"budget of epochs, {_spell_mb(memory_mb(known, count))} of "
         f"memory, and {_spell_mb(disk)} on disk ({_spell_mb(drawn)} of it candidates; "
         f"{_spell_mb(free)} are free).",
         f"These are estimates from rates measured on {estimate.machine()} "
