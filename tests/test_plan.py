@@ -303,6 +303,18 @@ def test_two_runs_at_a_time_are_estimated_as_they_were_measured(options):
     assert f"about {grid.spell(plan.stretch(2) * alone)} on" in plan.text(options, runs)
 
 
+def test_the_page_of_costs_and_the_plan_say_the_same(options):
+    options = dataclasses.replace(
+        options, profile="paper", datasets=["toys"], num_seeds=1, at_once=1
+    )
+    text = plan.text(options, stages.table2_s_runs(options, [("toys", "as_released")]))
+    (total,) = re.findall(r"What is left takes about (\S+ \S+) on", text)
+    page = (ROOT / "docs/cost.md").read_text()
+    assert f"| **all, one after the other** | | | {total} |" in page
+    (mgnm,) = re.findall(r"/mgnm/seed-1: about (\S+ \S+),", text)
+    assert re.search(rf"^\| mgnm \| .* \| {re.escape(mgnm)} \|$", page, flags=re.M)
+
+
 # Estimates.
 
 

@@ -1,4 +1,7 @@
-"""Prints the tables of docs/cost.md from the measured rates in docs/performance.
+"""Prints the tables of docs/cost.md from measured rates.
+
+The first table is made of those in docs/performance, the second by the estimate of
+`--dry_run`.
 
 Command: python docs/figures/cost.py
 """
@@ -6,26 +9,19 @@ Command: python docs/figures/cost.py
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-STORED = Path(__file__).parent.parent / "performance"
+DOCS = Path(__file__).parent.parent
+STORED = DOCS / "performance"
+sys.path.insert(0, str(DOCS.parent))
+
+from experiments.reproduction import grid, plan, stages  # noqa: E402
+
 # Events and training instances of a user, as Toys 5-core has them: 109,361 of 19,412.
 EVENTS, TRAINED = 167_597 / 19_412, 109_361 / 19_412
 EPOCHS = 20
-# Toys and Games by Table 4: 13,202 iterations of 42 positives are 70% of all instances.
-PAPER_INSTANCES = 13_202 * 42
-PAPER_TESTS = round(PAPER_INSTANCES / 0.7 * 0.2)
-# The most scores of a full ranking, harness/ranker.py.
-FULL_SCORES = 250_000_000
-
-
-def spell(seconds: float) -> str:
-    """Seconds in the unit that suits them, two digits."""
-    for size, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.0f} s"
 
 
 def stored(name: str) -> Any:
@@ -50,31 +46,37 @@ def by_size() -> list[str]:
             rank = users * count / scores
             megabytes = 3 * 4 * 16 * (users + count) / 1e6
             lines.append(
-                f"| {users:,} | {count:,} | {spell(train)} | {spell(rank)} "
+                f"| {users:,} | {count:,} | {grid.spell(train)} | {grid.spell(rank)} "
                 f"| {megabytes:,.0f} MB |"
             )
     return lines
 
 
 def paper_profile() -> list[str]:
-    models = stored("bench")["workloads"]["toys"]["models"]
-    full = FULL_SCORES / 241_657
-    lines = ["| model | 30 epochs | ranking, uni1000 and pop1000 | full, a sample |"]
-    lines += ["| --- | --- | --- | --- |"]
-    total = 0.0
-    for name, row in models.items():
-        if name.startswith("mgnm_"):
-            continue
-        rate = row.get("positives_per_s")
-        train = 30 * PAPER_INSTANCES / rate if rate else 0.0
-        rank = 2 * PAPER_TESTS / row["ranked_per_s"]
-        whole = full / row["full_per_s"] if row.get("full_per_s") else None
-        total += train + rank + (whole or 0.0)
+    """The runs of one seed on Toys and Games, and their sum, as `--dry_run` has them.
+
+    One run after the other: how long runs as long as these take two at a time was not
+    measured.
+    """
+    nowhere = Path("nowhere")  # Nothing is prepared there, and nothing finished.
+    options = grid.Options(
+        "paper", None, nowhere, nowhere, nowhere, datasets=["toys"], num_seeds=1
+    )
+    runs = stages.table2_s_runs(options, [("toys", "as_released")])
+    lines = ["| run | 30 epochs | ranking | all |", "| --- | --- | --- | --- |"]
+    costs = [cost for cost in plan.costs(options, runs) if cost is not None]
+    for run, cost in zip(runs, costs):
+        name = run.model if run.variant == "paper" else f"{run.model}-{run.variant}"
+        training = grid.spell(cost.training) if cost.training else "–"
         lines.append(
-            f"| {name} | {spell(train) if rate else '–'} | {spell(rank)} "
-            f"| {spell(whole) if whole else 'not measured'} |"
+            f"| {name} | {training} | {grid.spell(cost.ranking)} "
+            f"| {grid.spell(cost.seconds)} |"
         )
-    return [*lines, f"| **all, one seed** | {spell(total)} together | | |"]
+    total = sum(cost.seconds for cost in costs)
+    return [
+        *lines,
+        f"| **all, one after the other** | | | {grid.spell(total)} |",
+    ]
 
 
 def main() -> None:

@@ -200,7 +200,8 @@ def _totals(
     if count > 1:
         lines.append(
             f"{count} runs are made at a time (--at_once), each on its share of the "
-            "cores. The time of each, above, is that of a run alone."
+            f"cores: {stretch(count)} times the time of the runs alone, which stands "
+            "above, as measured on the quick profile."
         )
     if len(known) < len(left):
         lines.append(
