@@ -24,7 +24,7 @@ ROOMS = ("baselines", "data", "experiments", "harness", "serving")
 # Files beside the sources that the code reads.
 DATA_FILES = (
     *("harness/tuned/**/*.jsonl", "harness/tuned/*.json"),
-    "experiments/reproduction/rates.json",
+    "harness/rates.json",
 )
 # Names the commit that a wheel was built from; passports show it.
 BUILT_FROM = "built_from.txt"

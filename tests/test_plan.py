@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduction import estimate, forks, grid, plan, stages
-from experiments.reproduction.estimate import Size
+from experiments.reproduction import forks, grid, plan, stages
 from experiments.reproduction.forks import Forks
-from harness import defaults
+from harness import defaults, estimate
+from harness.estimate import Size
 from tests.calls import call
 
 ROOT = Path(__file__).parent.parent
@@ -268,7 +268,7 @@ def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
     assert f"{runs[0].folder(options)}: about" in text
     assert f"{len(runs)} runs: 1 finished, {len(runs) - 1} left." in text
     alone = sum(plan.seconds(options, [runs[0], *runs[2:]]))
-    spelled = grid.spell(plan.stretch(plan.at_once(options, runs)) * alone)
+    spelled = estimate.spell(plan.stretch(plan.at_once(options, runs)) * alone)
     assert f"takes about {spelled} on idle cores, " in text
 
 
@@ -300,7 +300,9 @@ def test_two_runs_at_a_time_are_estimated_as_they_were_measured(options):
     assert plan.stretch(1) == 1
     largest = sorted(cost.memory_mb for cost in plan.costs(options, runs))[-2:]
     assert f"{sum(largest) / 1_000:.1f} GB of memory, and" in plan.text(options, runs)
-    assert f"about {grid.spell(plan.stretch(2) * alone)} on" in plan.text(options, runs)
+    assert f"about {estimate.spell(plan.stretch(2) * alone)} on" in plan.text(
+        options, runs
+    )
 
 
 def test_the_page_of_costs_and_the_plan_say_the_same(options):

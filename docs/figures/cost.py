@@ -18,6 +18,7 @@ STORED = DOCS / "performance"
 sys.path.insert(0, str(DOCS.parent))
 
 from experiments.reproduction import grid, plan, stages  # noqa: E402
+from harness import estimate  # noqa: E402
 
 # Events and training instances of a user, as Toys 5-core has them: 109,361 of 19,412.
 EVENTS, TRAINED = 167_597 / 19_412, 109_361 / 19_412
@@ -45,10 +46,8 @@ def by_size() -> list[str]:
             train = users * TRAINED * EPOCHS * items[near] / 1e6
             rank = users * count / scores
             megabytes = 3 * 4 * 16 * (users + count) / 1e6
-            lines.append(
-                f"| {users:,} | {count:,} | {grid.spell(train)} | {grid.spell(rank)} "
-                f"| {megabytes:,.0f} MB |"
-            )
+            times = f"{estimate.spell(train)} | {estimate.spell(rank)}"
+            lines.append(f"| {users:,} | {count:,} | {times} | {megabytes:,.0f} MB |")
     return lines
 
 
@@ -67,15 +66,15 @@ def paper_profile() -> list[str]:
     costs = [cost for cost in plan.costs(options, runs) if cost is not None]
     for run, cost in zip(runs, costs):
         name = run.model if run.variant == "paper" else f"{run.model}-{run.variant}"
-        training = grid.spell(cost.training) if cost.training else "–"
+        training = estimate.spell(cost.training) if cost.training else "–"
         lines.append(
-            f"| {name} | {training} | {grid.spell(cost.ranking)} "
-            f"| {grid.spell(cost.seconds)} |"
+            f"| {name} | {training} | {estimate.spell(cost.ranking)} "
+            f"| {estimate.spell(cost.seconds)} |"
         )
     total = sum(cost.seconds for cost in costs)
     return [
         *lines,
-        f"| **all, one after the other** | | | {grid.spell(total)} |",
+        f"| **all, one after the other** | | | {estimate.spell(total)} |",
     ]
 
 

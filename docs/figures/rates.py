@@ -16,10 +16,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from experiments.reproduction import estimate  # noqa: E402
+from harness import estimate  # noqa: E402
 
 STORED = ROOT / "docs/performance/bench.json"
-WRITTEN = ROOT / "experiments/reproduction/rates.json"
+WRITTEN = ROOT / "harness/rates.json"
 # The embedding size of each workload, benchmarks/workloads.py.
 EMBEDDING_DIM = {"toys": 16, "micro_video": 40}
 KEPT = ("parameters", "positives_per_s", "ranked_per_s", "full_per_s")

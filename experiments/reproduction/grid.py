@@ -12,7 +12,7 @@ from absl import logging
 
 from data.errors import UserError
 from experiments.reproduction import forks, profiles
-from harness import config, defaults, run_folder, run_manifest
+from harness import config, defaults, estimate, run_folder, run_manifest
 
 # Seconds for which the estimates of a grid's runs count as if they had been kept: what
 # the first short runs take says little of the others.
@@ -434,12 +434,4 @@ class Clock:
         pace = elapsed + self._trusted
         pace /= self._done + under_way + self._trusted
         left = pace * (sum(self._left.values()) - under_way)
-        return f"{text}, about {spell(left)} left"
-
-
-def spell(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    for size, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.0f} s"
+        return f"{text}, about {estimate.spell(left)} left"

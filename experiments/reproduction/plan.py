@@ -5,14 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from data import prepared
 from data.registry import DATASETS
-from experiments.reproduction import estimate, grid
-from experiments.reproduction.estimate import Cost, Size
-from harness import provenance
+from experiments.reproduction import grid
+from harness import estimate, provenance
 from harness.config import PAPER
+from harness.estimate import Cost, Size
 
 # Sizes of the profiles' data that are known before they are there. As released: the
 # paper's Table 1, and the instances that Table 4's iterations of 42 positives amount to
@@ -42,16 +40,7 @@ def size_of(options: grid.Options, name: str, split: str) -> Size | None:
     """The size of a data set, counted where it is prepared; None if nobody knows."""
     if not grid.is_prepared(options, name, split):
         return _KNOWN.get((name, split))
-    data = prepared.load(options.prepared_dir, name, split)
-    train = data.instances["train"][:, 1]
-    return Size(
-        users=data.num_users - 1,
-        items=data.num_items - 1,
-        train=len(train),
-        valid=len(data.instances["valid"]),
-        test=len(data.instances["test"]),
-        history=float(np.minimum(train, 100).mean()) if len(train) else 1.0,
-    )
+    return Size.of(prepared.load(options.prepared_dir, name, split))
 
 
 def costs(options: grid.Options, runs: list[grid.GridRun]) -> list[Cost | None]:
@@ -165,7 +154,7 @@ def _spelled(cost: Cost | None) -> str:
     if cost is None:
         return "no estimate, for want of the data's size or the model's rates"
     return (
-        f"about {grid.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
+        f"about {estimate.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
         f"{_spell_mb(cost.disk_mb)} on disk"
     )
 
@@ -188,7 +177,7 @@ def _totals(
     )
     free = shutil.disk_usage(root).free / 1e6
     count = at_once(options, [run for run in runs if not run.is_finished(options)])
-    total = grid.spell(stretch(count) * sum(cost.seconds for cost in known))
+    total = estimate.spell(stretch(count) * sum(cost.seconds for cost in known))
     lines = [
         f"What is left takes about {total} on idle cores, if every run uses its whole "
         f"budget of epochs, {_spell_mb(memory_mb(known, count))} of "

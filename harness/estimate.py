@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from data.prepared import PreparedData
 from harness.config import Config
 
 _RATES = Path(__file__).parent / "rates.json"  # by docs/figures/rates.py
@@ -48,6 +49,19 @@ class Size:
     valid: int
     test: int
     history: float
+
+    @classmethod
+    def of(cls, data: PreparedData) -> Size:
+        """The size of prepared data; histories count up to a hundred events."""
+        train = data.instances["train"][:, 1]
+        return cls(
+            users=data.num_users - 1,
+            items=data.num_items - 1,
+            train=len(train),
+            valid=len(data.instances["valid"]),
+            test=len(data.instances["test"]),
+            history=float(np.minimum(train, 100).mean()) if len(train) else 1.0,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,3 +187,11 @@ def _weights(model: str, size: Size, width: int) -> float:
     a_user = max(0.0, (count * more_items - more * items) / determinant)
     an_item = max(0.0, (users * more - more_users * count) / determinant)
     return width * (a_user * size.users + an_item * size.items)
+
+
+def spell(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for size, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"
