@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from data import pipeline
@@ -15,10 +16,13 @@ from data.errors import UserError
 from data.prepared import PreparedData
 from harness import distribution
 from harness.config import Config
+from harness.estimate import spell
 from harness.progress import Steps
 from mgnm_tf.recommender import SequentialRecommender
 
 _LOG_EVERY = 50
+# Seconds after which an epoch says how far it is, where no bar shows it.
+_SAY_EVERY = 60.0
 
 
 class Diverged(UserError):
@@ -103,6 +107,7 @@ def _run_steps(
     sums: dict[str, Any] = {}
     logs: dict[str, Any] = {}
     alone = distribution.num_workers() == 1
+    said = started
     for _ in range(count):
         logs = train_step()
         for key, value in logs.items():
@@ -115,9 +120,16 @@ def _run_steps(
         due = done % _LOG_EVERY == 0
         if due:
             speed = done * config.batch_size / (time.perf_counter() - started)
-            bar.set_postfix_str(
-                f"loss {float(logs['loss']):.4f}, {speed:,.0f} positives/s"
-            )
+            text = f"loss {float(logs['loss']):.4f}, {speed:,.0f} positives/s"
+            bar.set_postfix_str(text)
+            now = time.perf_counter()
+            if bar.disable and now - said >= _SAY_EVERY:
+                said = now
+                left = spell((now - started) / done * (count - done))
+                logging.info(
+                    "Batch %d of %d of this epoch: %s, about %s left of it",
+                    *(bar.total - count + done, bar.total, text, left),
+                )
         # Workers must stop at the same step, and asking takes a message.
         if (due or alone) and distribution.any_worker(stopping()):
             break

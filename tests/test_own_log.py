@@ -56,6 +56,61 @@ def test_what_is_not_recommended_again_is_no_hit(log, made):
     assert not pairs & set(zip(recommended["user"], recommended["item"]))
 
 
+def options(*models):
+    from data.filters import Filters
+    from data.log_options import LogOptions
+    from experiments.studies.own_log import Options
+
+    return Options(LogOptions(), Filters(), [*models], 10, 10, None, False, 1)
+
+
+def test_how_long_it_takes_is_said_before_anything_is_trained(log, tmp_path, caplog):
+    given = (f"--source={log}", f"--output_dir={tmp_path / 'out'}", COLUMNS)
+    small = ("--models=mean_pooling", "--max_epochs=1")
+    assert calls.call("experiments.from_log", *given, *small).code == 0
+    lines = [record.getMessage() for record in caplog.records]
+    (said,) = [line for line in lines if line.startswith("Training takes about ")]
+    assert lines.index(said) < lines.index("popularity")
+    assert "if every model uses its 1 epoch (popularity 8 s, item_knn" in said
+    assert "Faster" not in said
+    caplog.clear()
+    assert calls.call("experiments.from_log", *given, *small).code == 0
+    assert "Training takes" not in caplog.text  # Nothing is left to be trained.
+
+
+@pytest.mark.parametrize(
+    ("models", "faster"),
+    [
+        (["sasrec", "mgnm_plus"], "--models=sasrec (ARGS=--models=... of make)"),
+        (["mgnm_plus"], "--models=sasrec (ARGS=--models=... of make)"),
+        (["gru4rec", "caser", "tgsrec"], "--models=gru4rec,caser (ARGS="),
+    ],
+)
+def test_a_long_training_names_a_faster_one(made, monkeypatch, models, faster):
+    from data import prepared
+    from experiments.studies import own_log
+
+    folder, _ = made
+    data = prepared.load(folder / "prepared", "kassa", "global_time")
+    large = own_log.estimate.Size(50_000, 20_000, 900_000, 90_000, 90_000, 30.0)
+    monkeypatch.setattr(own_log.estimate.Size, "of", lambda _: large)
+    text = own_log.expected([*own_log.SIMPLE, *models], data, options(*models))
+    alone = own_log.expected(["popularity"], data, options("sasrec"))
+    assert f"Faster: {faster}" in text
+    assert "Faster" not in alone
+
+
+def test_a_model_without_rates_is_said_to_have_none(made, monkeypatch):
+    from data import prepared
+    from experiments.studies import own_log
+
+    folder, _ = made
+    data = prepared.load(folder / "prepared", "kassa", "global_time")
+    monkeypatch.setattr(own_log.estimate, "of_run", lambda config, size: None)
+    text = own_log.expected(["sasrec"], data, options("sasrec"))
+    assert "(sasrec unknown)" in text
+
+
 def test_other_flags_for_reading_are_another_log(log, made):
     folder, _ = made
     given = (f"--source={log}", f"--output_dir={folder}", COLUMNS, "--deduplicate")

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
@@ -18,6 +19,7 @@ from data.candidates import PROTOCOLS
 from harness import (
     build,
     defaults,
+    epoch,
     ledger,
     provenance,
     run_folder,
@@ -212,3 +214,26 @@ def test_a_model_that_reads_times_is_refused_data_without(
     with pytest.raises(ValueError, match="runs with --variant=no_times"):
         runner.run(config, undated, tmp_path / "run", SEED)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_epoch_without_a_bar_says_now_and_then_how_far_it_is(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    now = [0.0]
+    monkeypatch.setattr(epoch.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(epoch, "_LOG_EVERY", 1)
+
+    def step():
+        now[0] += 25.0
+        return {"loss": tf.constant(0.5)}
+
+    config = small_config()
+    for disable, lines in ((True, 2), (False, 0)):
+        caplog.clear()
+        bar = epoch.tqdm(total=9, initial=2, disable=disable)
+        epoch._run_steps(step, 7, config, lambda: False, bar)
+        found = [record.getMessage() for record in caplog.records]
+        assert len(found) == lines
+        assert not found or found[0] == (
+            "Batch 5 of 9 of this epoch: loss 0.5000, 1 positives/s, "
+            "about 100 s left of it"
+        )

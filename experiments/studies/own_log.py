@@ -19,10 +19,12 @@ from data.log_options import LogOptions
 from data.pipeline import targets
 from data.prepared import PreparedData
 from data.request import Request
+from experiments.reports.text import counted
 from experiments.results import significance
-from harness import runner, sampling
-from harness.config import STRONG, file_name
+from harness import estimate, run_manifest, runner, sampling
+from harness.config import STRONG, Config, file_name
 from harness.defaults import get_config
+from harness.estimate import spell
 from harness.passport import Passport
 from harness.ranker import protocol_rows
 from harness.reopen import open_run
@@ -36,6 +38,11 @@ REPORT, RECOMMENDATIONS = "report.txt", "recommendations.parquet"
 # Validation instances that choose the model, each ranked among the whole catalogue.
 _CHOOSING = 2_000
 _CUTOFF = 10
+# The estimate has the rates of the paper's recipe. Most stored runs of the strong one
+# took 0.9 to 3.1 times as long (docs/passports/*-strong.jsonl).
+_STRONG_AT_MOST = 3
+_LONG = 300.0  # seconds from which on a faster choice is named
+_FAST = "sasrec"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +75,11 @@ def recommend(source: Path, folder: Path, options: Options) -> str:
     """
     data = _prepared(source, folder, options)
     configs = {
-        model: get_config(
-            model, data.name, recipe=STRONG, max_epochs=options.max_epochs
-        )
-        for model in [*SIMPLE, *options.models]
+        model: _config(model, data, options) for model in [*SIMPLE, *options.models]
     }
+    left = [m for m in configs if not run_manifest.is_finished(run_dir_of(folder, m))]
+    if left:
+        logging.info("%s", expected(left, data, options))
     passports, chances, left_out = {}, {}, {}
     for model, config in configs.items():
         logging.info("%s", model)
@@ -95,6 +102,48 @@ def recommend(source: Path, folder: Path, options: Options) -> str:
     atomic.write_text(folder / REPORT, text)
     _write_recommendations(folder, best, options.k)
     return best
+
+
+def expected(models: list[str], data: PreparedData, options: Options) -> str:
+    """Says how long the trainings take, and names a faster choice if that is long.
+
+    Args:
+        models: those that are to be trained.
+        data: what they are trained on.
+        options: the budget of epochs, and the models that were asked for.
+    """
+    seconds = {model: _seconds(model, data, options) for model in models}
+    known = {model: taken for model, taken in seconds.items() if taken is not None}
+    each = ", ".join(
+        f"{model} {'unknown' if taken is None else spell(taken)}"
+        for model, taken in seconds.items()
+    )
+    total = sum(known.values())
+    text = (
+        f"Training takes about {spell(total)} on idle cores, up to "
+        f"{_STRONG_AT_MOST} times that, if every model uses its "
+        f"{counted(options.max_epochs, 'epoch')} ({each})."
+    )
+    slowest = max(known, key=lambda model: known[model], default=_FAST)
+    if _STRONG_AT_MOST * total < _LONG or slowest in (*SIMPLE, _FAST):
+        return text
+    faster = [model for model in options.models if model != slowest] or [_FAST]
+    shorter = total - known[slowest]
+    if faster == [_FAST] and _FAST not in known:
+        shorter += _seconds(_FAST, data, options) or 0.0
+    return (
+        f"{text} Faster: --models={','.join(faster)} (ARGS=--models=... of make), "
+        f"about {spell(shorter)}."
+    )
+
+
+def _seconds(model: str, data: PreparedData, options: Options) -> float | None:
+    cost = estimate.of_run(_config(model, data, options), estimate.Size.of(data))
+    return None if cost is None else cost.seconds
+
+
+def _config(model: str, data: PreparedData, options: Options) -> Config:
+    return get_config(model, data.name, recipe=STRONG, max_epochs=options.max_epochs)
 
 
 def name_of(source: Path) -> str:
