@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from data import row_by_row
-from data.columns import Columns
+from data.columns import BadRows, Columns
 from data.errors import UserError
 from data.layout import Layout, describe, lay_out
 from data.log_options import LogOptions
@@ -33,7 +33,10 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
         multi_line = row_by_row.check_quotes(raw, layout)
     elif layout.quoted:
         layout = dataclasses.replace(layout, quoted=False)
-    table = _read_table(raw, layout, options)
+    bad = BadRows(str(raw.path))
+    table, is_whole = _read_table(raw, layout, options)
+    if not is_whole:
+        row_by_row.note_widths(raw, layout, bad)
     columns = Columns(
         file=str(raw.path),
         names={role: name for role, name in layout.form.columns.items()},
@@ -44,7 +47,8 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
         rows=table.num_rows,
         form=layout.form,
         described=describe(layout),
-        line=lambda row: row_by_row.line_of(raw, layout, row),
+        lines=lambda rows: row_by_row.lines_of(raw, layout, rows),
+        bad=bad,
     )
     row_by_row.check_line_ends(raw, layout, scan, columns, multi_line)
     return columns
@@ -54,8 +58,14 @@ def _wanted(layout: Layout, options: LogOptions) -> list[str]:
     return list(dict.fromkeys([*layout.form.columns.values(), *options.where]))
 
 
-def _read_table(raw: RawFile, layout: Layout, options: LogOptions) -> pa.Table:
-    """The wanted columns as strings; those of few values as dictionaries."""
+def _read_table(
+    raw: RawFile, layout: Layout, options: LogOptions
+) -> tuple[pa.Table, bool]:
+    """The wanted columns as strings; those of few values as dictionaries.
+
+    Returns:
+        The table; and whether every row has as many fields as the header.
+    """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -70,17 +80,16 @@ def _read_table(raw: RawFile, layout: Layout, options: LogOptions) -> pa.Table:
         for number in range(len(layout.names))
         for name in (f"c{number}", *(f"e{number}-{i}" for i in range(repeats - 1)))
     ][: len(layout.names) * repeats - (repeats - 1)]
-    bad: list[str] = []
+    is_whole = True
 
     def invalid(row: Any) -> str:
-        if not row.text.strip():
-            return "skip"
-        bad.append(row.text)
-        return "error"
+        nonlocal is_whole
+        is_whole = is_whole and not row.text.strip()
+        return "skip"
 
     try:
         with _arrow_stream(raw) as stream:
-            return arrow_csv.read_csv(
+            table = arrow_csv.read_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(
                     column_names=names,
@@ -102,10 +111,11 @@ def _read_table(raw: RawFile, layout: Layout, options: LogOptions) -> pa.Table:
                     strings_can_be_null=False,
                 ),
             ).unify_dictionaries()
+            return table, is_whole
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             raise UserError(f"{raw.path} has no rows below its header.") from error
-        raise UserError(row_by_row.what_is_wrong(raw, layout, error)) from error
+        raise UserError(row_by_row.what_is_wrong(raw, error)) from error
 
 
 @contextlib.contextmanager

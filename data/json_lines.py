@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from data.columns import Columns
+from data.columns import BadRows, Columns
 from data.errors import UserError
 from data.log_forms import Form, ask_for_columns, recognise_header
 from data.log_options import LogOptions
@@ -38,9 +38,15 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
     chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
     lists: dict[str, list[str | None]] = {name: [] for name in names}
     lines: list[int] = []
-    for number, row in _objects(raw):
-        for name in names:
-            lists[name].append(_text(raw, number, row, name, name in optional))
+    bad = BadRows(str(raw.path))
+    for number, row in _objects(raw, bad):
+        try:
+            texts = [_text(row, name, name in optional) for name in names]
+        except _BadLineError as error:
+            bad.leave_out(number, str(error))
+            continue
+        for name, text in zip(names, texts):
+            lists[name].append(text)
         lines.append(number)
         if len(lines) % _CHUNK == 0:
             _flush(raw, lines, lists, chunks)
@@ -52,7 +58,8 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
         rows=len(lines),
         form=form,
         described="an object a line",
-        line=lines.__getitem__,
+        lines=lambda rows: [lines[row] for row in rows],
+        bad=bad,
     )
 
 
@@ -63,11 +70,13 @@ def recognise(raw: RawFile, options: LogOptions) -> Form:
         UserError: if they do not tell.
     """
     names: dict[str, None] = {}
-    for count, (_, row) in enumerate(_objects(raw), start=1):
+    bad = BadRows(str(raw.path))
+    for count, (_, row) in enumerate(_objects(raw, bad), start=1):
         names.update(dict.fromkeys(row))
         if count == _SAMPLE:
             break
     if not names:
+        bad.check()
         raise UserError(f"{raw.path} has no rows.")
     form = recognise_header([*names], options, f"{raw.path}: row 1")
     if form is None:
@@ -75,39 +84,51 @@ def recognise(raw: RawFile, options: LogOptions) -> Form:
     return form
 
 
-def _objects(raw: RawFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of each line that is not blank."""
+class _BadLineError(Exception):
+    """What is wrong with a line, as it follows "row 5"."""
+
+
+def _objects(raw: RawFile, bad: BadRows) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line that is not blank; notes what is none."""
     with raw.opened() as file:
         for number, line in enumerate(file, start=1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
                 raise UserError(not_utf8(raw.path, number)) from error
-            if text:
-                yield number, _object(raw, number, text)
+            if not text:
+                continue
+            try:
+                row = _object(text)
+            except _BadLineError as error:
+                if number == 1 and text.startswith("[") and "not JSON" in str(error):
+                    raise UserError(
+                        f"{raw.path}: row 1 is an array; {_FORM}."
+                    ) from error
+                bad.leave_out(number, str(error))
+                continue
+            yield number, row
 
 
-def _object(raw: RawFile, number: int, text: str) -> dict[str, Any]:
+_FORM = 'a log has one object a line, as {"user": ..., "item": ..., "timestamp": ...}'
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
         if text.startswith(("{'", "{u'")):
             row = ast.literal_eval(text)
         else:
             row = json.loads(text, object_pairs_hook=_unique, **_AS_WRITTEN)
     except _RepeatedError as error:
-        raise UserError(f"{raw.path}: row {number} has {error} twice.") from error
+        raise _BadLineError(f"has {error} twice") from error
     except (RecursionError, MemoryError) as error:
-        raise UserError(f"{raw.path}: row {number} is nested too deeply.") from error
+        raise _BadLineError("is nested too deeply") from error
     except (ValueError, SyntaxError) as error:
-        reason = "an array" if number == 1 and text.startswith("[") else "not JSON"
-        raise UserError(
-            f"{raw.path}: row {number} is {reason}; a log has one object a line, as "
-            f'{{"user": ..., "item": ..., "timestamp": ...}}. ({error})'
-        ) from error
+        raise _BadLineError(f"is not JSON; {_FORM}") from error
     if not isinstance(row, dict):
         kind = {list: "a list", str: "a text or a number", type(None): "null"}
-        raise UserError(
-            f"{raw.path}: row {number} is {kind.get(type(row), 'a single value')}, not "
-            'an object such as {"user": ..., "item": ..., "timestamp": ...}.'
+        raise _BadLineError(
+            f"is {kind.get(type(row), 'a single value')}, not an object; {_FORM}"
         )
     return row
 
@@ -124,9 +145,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _text(
-    raw: RawFile, number: int, row: dict[str, Any], name: str, optional: bool
-) -> str | None:
+def _text(row: dict[str, Any], name: str, optional: bool) -> str | None:
     value = row.get(name)
     if isinstance(value, str):
         return value
@@ -140,7 +159,7 @@ def _text(
         return str(value)
     else:
         problem = "is a list or an object, not a text or a number"
-    raise UserError(f"{raw.path}: row {number}: `{name}` {problem}.")
+    raise _BadLineError(f"`{name}` {problem}")
 
 
 def _flush(

@@ -79,6 +79,7 @@ def load(
     raw = raw_file.recognise(path)
     columns = _READERS[raw.kind](raw, options)
     if not columns.rows:
+        columns.bad.check()
         raise UserError(f"{path} has no rows.")
     rows = _chosen(columns, options)
     odd: list[str] = []
@@ -105,6 +106,7 @@ def load(
         try:
             parsed = _times(columns, rows, options, odd_times)
         except UserError as error:
+            columns.bad.check()
             if path.name in str(error):
                 raise
             raise UserError(f"{path}: {error}") from error
@@ -120,6 +122,7 @@ def load(
         raise UserError(
             f"{path} has no times, which --time_from and --time_until read."
         )
+    columns.bad.check()
     table = pd.DataFrame(table_columns)[kept]
     if not kept.all():
         read["dropped"]["time_range"] = int((~kept).sum())
@@ -170,16 +173,13 @@ def _ids(
     empty = np.flatnonzero(known.str.strip().eq("") | known.isna())
     if len(empty):
         missing = np.isin(codes[rows], empty)
-        if missing.any():
-            columns.refuse(int(rows[missing.argmax()]), f"`{name}` is missing")
+        columns.note(rows[missing], f"`{name}` is missing")
     broken = np.flatnonzero(known.str.contains(_BREAKS))
     if len(broken):
         holding = np.isin(codes[rows], broken)
-        if holding.any():
-            columns.refuse(
-                int(rows[holding.argmax()]),
-                f"`{name}` holds a line end or a NUL, which no id can hold",
-            )
+        columns.note(
+            rows[holding], f"`{name}` holds a line end or a NUL, which no id can hold"
+        )
     if len(rows) < columns.rows:
         codes = codes[rows]
         known_here = known.iloc[np.unique(codes)]
@@ -193,13 +193,7 @@ def _numbers(columns: Columns, role: str, rows: np.ndarray) -> np.ndarray:
     name = columns.names[role]
     values = _taken(columns, name, rows)
     numbers, bad = times.numbers_of(values)
-    if bad is not None:
-        missing = times.is_missing(values[bad])
-        columns.refuse(
-            int(rows[bad]),
-            f"`{name}` is {'missing' if missing else 'not a number'}",
-            name,
-        )
+    columns.note(rows[bad], f"`{name}` is not a number", name)
     return numbers
 
 
@@ -209,8 +203,8 @@ def _times(
     name = columns.names["timestamp"]
     values = _taken(columns, name, rows)
 
-    def refuse(row: int, what: str) -> Any:
-        columns.refuse(int(rows[row]), what, name)
+    def refuse(bad: np.ndarray, what: str) -> Any:
+        columns.refuse(rows[bad], what, name)
 
     parsed = times.parse(
         values, options.time_unit, name, refuse, options.time_from, options.time_until

@@ -58,9 +58,11 @@ def odd_times(
     far &= parsed.kept
     if far.any():
         near = parsed.seconds[parsed.kept & ~far]
+        first = np.flatnonzero(far)[:3]
+        lines = columns.lines([int(row) for row in rows[first]])
         examples = ", ".join(
-            f"{times.date(parsed.seconds[row])} in row {columns.line(int(rows[row]))}"
-            for row in np.flatnonzero(far)[:3]
+            f"{times.date(parsed.seconds[row])} in row {line}"
+            for row, line in zip(first, lines)
         )
         first, last = near.min() // times.DAY, near.max() // times.DAY + 1
         sentences.append(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.columns import Columns
+from data.columns import BadRows, Columns
 from data.errors import UserError
 from data.log_forms import Form, ask_for_columns, recognise_header
 from data.log_options import LogOptions
@@ -40,7 +40,8 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
         rows=table.num_rows,
         form=form,
         described="Parquet",
-        line=lambda row: row + 1,
+        lines=lambda rows: [row + 1 for row in rows],
+        bad=BadRows(str(raw.path)),
     )
     for name in needed:
         kind = table.column(name).type
@@ -104,15 +105,21 @@ def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     values = _plain(columns.values[name])
+    missing = f"`{name}` is missing"
     if values.null_count:
-        row = int(values.is_null().to_numpy().argmax())
-        columns.refuse(row, f"`{name}` is missing")
+        columns.note(np.flatnonzero(values.is_null().to_numpy()), missing)
     if pa.types.is_floating(values.type):
-        bad = ~np.isfinite(values.to_numpy())
+        bad = ~np.isfinite(values.fill_null(0.0).to_numpy())
         if bad.any():
-            columns.refuse(int(bad.argmax()), f"`{name}` is missing or infinite")
+            columns.note(np.flatnonzero(bad), f"{missing} or infinite")
+            values = pc.if_else(pa.chunked_array([pa.array(bad)]), None, values)
         whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
-        if whole and abs(pc.max(pc.abs(values)).as_py()) < 2**53:
+        # Where all are missing, there is no largest one.
+        if (
+            whole
+            and values.null_count < len(values)
+            and abs(pc.max(pc.abs(values)).as_py()) < 2**53
+        ):
             values = values.cast(pa.int64())
     try:
         texts = values.cast(pa.string())
@@ -120,5 +127,6 @@ def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
         raise UserError(
             f"{columns.file}: the column `{name}` is not text: {error}."
         ) from error
+    texts = texts.fill_null("")  # As in text; the rows are noted.
     table = pa.table({name: texts.dictionary_encode()})
     return table.unify_dictionaries().column(0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from data.columns import Columns
+from data.columns import BadRows, Columns
 from data.errors import UserError
 from data.layout import Layout
 from data.raw_file import RawFile, Scan, not_utf8
@@ -47,24 +47,37 @@ def _rows(raw: RawFile, layout: Layout) -> Iterator[tuple[int, int, list[str]]]:
     return records
 
 
-def line_of(raw: RawFile, layout: Layout, row: int) -> int:
-    """The file's own number of the line on which a row stands, both from 0 / 1."""
-    for number, (line, _, _) in enumerate(_rows(raw, layout)):
-        if number == row:
-            return line
-    raise IndexError(row)
+def _whole_rows(raw: RawFile, layout: Layout) -> Iterator[tuple[int, int, list[str]]]:
+    """Those that Arrow has made rows of: they have as many fields as the header."""
+    width = len(layout.names)
+    return (row for row in _rows(raw, layout) if len(row[2]) == width)
 
 
-def what_is_wrong(raw: RawFile, layout: Layout, error: Exception) -> str:
-    """The row that Arrow could not read, found by reading slowly."""
+def lines_of(raw: RawFile, layout: Layout, rows: list[int]) -> list[int]:
+    """The file's own numbers, from 1 on, of the lines where rows, from 0 on, begin."""
+    wanted, found = {*rows}, {}
+    for number, (line, _, _) in enumerate(_whole_rows(raw, layout)):
+        if number in wanted:
+            found[number] = line
+            if len(found) == len(wanted):
+                break
+    return [found[row] for row in rows]
+
+
+def note_widths(raw: RawFile, layout: Layout, bad: BadRows) -> None:
+    """Notes the rows with more or fewer fields than the header."""
     width = len(layout.names)
     for line, _, fields in _rows(raw, layout):
         if len(fields) != width:
-            return (
-                f"{raw.path}: row {line} has {len(fields)} fields, and row 1 has "
-                f"{width}. Mend that row; a field that holds the separator has to "
-                "stand in quotes."
+            bad.leave_out(
+                line,
+                f"has {len(fields)} fields, and row 1 has {width}; a field that holds "
+                "the separator has to stand in quotes",
             )
+
+
+def what_is_wrong(raw: RawFile, error: Exception) -> str:
+    """What Arrow could not read, found by reading slowly."""
     with raw.opened() as file:
         for number, raw_line in enumerate(file, start=1):
             try:
@@ -102,7 +115,7 @@ def check_line_ends(
     """Says what stands on several lines; refuses ids and times that do."""
     if not multi_line:
         return
-    for first, last, fields in _rows(raw, layout):
+    for first, last, fields in _whole_rows(raw, layout):
         if last > first:
             for name in columns.values:
                 text = fields[layout.names.index(name)]

@@ -35,10 +35,12 @@ _FIRST = -2_208_988_800  # 1900
 _NO_DATE = "no time in ISO 8601, such as 2018-03-18 08:50:01, of the years 1678 to 2261"
 _NO_TIME = "no time: neither a number nor a date in ISO 8601"
 
-Refuse = Callable[[int, str], NoReturn]
+Refuse = Callable[[np.ndarray, str], NoReturn]
 
 
 STEPS = "steps"
+# First values that tell whether a column holds dates: one of them may be damaged.
+_SAMPLE = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ def parse(
         values: strings, numbers or Arrow's own times [n].
         unit: a name of `TIME_UNITS`; "auto" lets the middle of the numbers tell.
         column: its name in the file.
-        refuse: raises for a row, given its index and what is wrong with it.
+        refuse: raises for rows, given their indices [n] and what is wrong with them.
         earliest: seconds since the epoch; what is earlier is not kept.
         end: seconds; what is not earlier is not kept.
 
@@ -101,7 +103,7 @@ def parse(
     early = kept & (seconds < _FIRST)
     if early.any():
         refuse(
-            int(early.argmax()),
+            np.flatnonzero(early),
             f"`{column}` lies before the year 1900 as {_NAMES[chosen]}, and "
             f"{early.sum():,} of {len(early):,} rows do. Mend it, or drop such rows "
             "with --time_from=DATE",
@@ -110,7 +112,7 @@ def parse(
         mixed = kept & (numbers >= _EARLIEST) & (numbers < LATEST)
         if mixed.any():
             refuse(
-                int(mixed.argmax()),
+                np.flatnonzero(mixed),
                 f"`{column}` looks like seconds, as in {mixed.sum():,} of "
                 f"{len(mixed):,} rows, but is read as {_NAMES[chosen]}. Write all in "
                 "one unit, or say another one by --time_unit",
@@ -126,16 +128,17 @@ def _read(
 
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         if values.null_count:
-            refuse(_first(values.is_null()), f"`{column}` is missing")
+            refuse(_where(values.is_null()), f"`{column}` is missing")
         return _arrow_times(values), True
     if unit == "iso":
         return _dates(values, column, refuse), True
     numbers, bad = numbers_of(values)
-    if bad is None:
+    if not len(bad):
         return numbers, False
-    if unit == "auto" and _is_date(values[0].as_py()):
+    first = [_is_date(value) for value in values[:_SAMPLE].to_pylist()]
+    if unit == "auto" and 2 * sum(first) >= len(first):
         return _dates(values, column, refuse), True
-    refuse(bad, f"`{column}` is {'missing' if is_missing(values[bad]) else _NO_TIME}")
+    refuse(bad, f"`{column}` is {_NO_TIME}")
 
 
 def is_first_day(numbers: np.ndarray) -> bool:
@@ -143,36 +146,38 @@ def is_first_day(numbers: np.ndarray) -> bool:
     return bool(((numbers >= 0) & (numbers < DAY)).all())
 
 
-def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, int | None]:
-    """A column's numbers, int64 where all are whole, and the first row without one.
+def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A column's numbers, int64 where all are whole, and the rows without one.
 
     Shapes:
-        values [n] strings or numbers -> int64 or float64 [n]
+        values [n] strings or numbers -> int64 or float64 [n], int64 [m]
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if values.null_count:
-        return np.zeros(0), _first(pc.is_null(values))
+    none, bad = np.zeros(0, np.int64), None
     kind = values.type
     if not pa.types.is_string(kind):
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            return np.zeros(0), 0
-        numbers = values.to_numpy()
+            return np.zeros(len(values)), np.arange(len(values))
+        if values.null_count:
+            values = values.cast(pa.float64())
+        numbers = values.to_numpy()  # NaN for null.
     else:
         # Arrow would take 0x10 for 16, and skip blanks.
         odd = pc.match_substring_regex(values, "[^0-9.eE+-]|^$")
-        if pc.any(odd).as_py():
-            return np.zeros(0), _first(odd)
-        try:
-            return values.cast(pa.int64()).to_numpy(), None
-        except pa.ArrowInvalid:
+        if values.null_count or pc.any(odd).as_py():
+            bad = np.asarray(odd.fill_null(True))
             numbers = _floats(values)
-    if numbers.dtype.kind == "f":
-        bad = ~np.isfinite(numbers)
-        if bad.any():
-            return numbers, int(bad.argmax())
-    return numbers, None
+        else:
+            try:
+                return values.cast(pa.int64()).to_numpy(), none
+            except pa.ArrowInvalid:
+                numbers = _floats(values)
+    if numbers.dtype.kind != "f":
+        return numbers, none
+    infinite = ~np.isfinite(numbers)
+    return numbers, np.flatnonzero(infinite if bad is None else infinite | bad)
 
 
 def date(seconds: float) -> str:
@@ -236,11 +241,7 @@ def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
     # pandas would take "now" and "today" for times, too.
     bad = (dates.isna() | ~texts.str.match(r"\s*\d")).to_numpy()
     if bad.any():
-        row = int(bad.argmax())
-        refuse(
-            row,
-            f"`{column}` is {'missing' if is_missing(values[row]) else _NO_DATE}",
-        )
+        refuse(np.flatnonzero(bad), f"`{column}` is {_NO_DATE}")
     counts = dates.astype("int64").to_numpy()
     factor = UNITS[dates.dt.unit]  # Nanoseconds in pandas 2, else microseconds.
     whole = counts // factor
@@ -275,7 +276,8 @@ def _refuse_late(
     column: str,
     refuse: Refuse,
 ) -> NoReturn:
-    first = int(late.argmax())
+    rows = np.flatnonzero(late)
+    first = rows[0]
     what = (
         f"`{column}` lies after the year 2100 as {_NAMES[chosen]}, and {late.sum():,} "
         f"of {len(late):,} rows do"
@@ -287,23 +289,15 @@ def _refuse_late(
     ]
     if others and (unit != "auto" or late.all()):
         refuse(
-            first,
+            rows,
             f"{what}. They look like {_NAMES[others[0]]}: --time_unit={others[0]}",
         )
     if others:
         refuse(
-            first, f"{what}; it looks like {_NAMES[others[0]]}. Write all in one unit"
+            rows, f"{what}; it looks like {_NAMES[others[0]]}. Write all in one unit"
         )
-    refuse(first, f"{what}. Mend it, or drop such rows with --time_until=DATE")
+    refuse(rows, f"{what}. Mend it, or drop such rows with --time_until=DATE")
 
 
-def is_missing(value: Any) -> bool:
-    """Whether one of Arrow's values is null or an empty text."""
-    python_value = value.as_py()
-    return python_value is None or (
-        isinstance(python_value, str) and not python_value.strip()
-    )
-
-
-def _first(mask: pa.ChunkedArray) -> int:
-    return int(np.asarray(mask).argmax())
+def _where(mask: pa.ChunkedArray) -> np.ndarray:
+    return np.flatnonzero(np.asarray(mask))

@@ -351,7 +351,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(
         ("user", [["a"], ["b"]], r"the column `user` holds list"),
         ("user", ["a", None], r"row 2: `user` is missing"),
         ("user", [1.0, float("nan")], r"row 2: `user` is missing"),
-        ("timestamp", [True, False], r"row 1: `timestamp` is no time"),
+        ("timestamp", [True, False], r"rows 1, 2: `timestamp` is no time"),
         ("timestamp", [float("inf"), 1.0], r"row 1: `timestamp` is no time"),
         ("timestamp", [pd.Timestamp("2018-03-02"), None], r"row 2: `timestamp` is mis"),
     ],
@@ -364,6 +364,70 @@ def test_the_columns_of_parquet_are_judged_too(tmp_path, column, values, message
     path = tmp_path / "log.parquet"
     table.to_parquet(path)
     with pytest.raises(UserError, match=message):
+        log_file.load(path)
+
+
+def test_all_bad_rows_of_a_text_are_said_at_once(tmp_path):
+    rows = [ROW, ",a,5\n", ROW, "u,a\n", "u,,noon\n", "\n", "u,a,9,9,9\n", "u,b,soon\n"]
+    path = write(tmp_path, "log.csv", HEAD + "".join(rows))
+    with pytest.raises(UserError) as caught:
+        log_file.load(path)
+    assert str(caught.value) == (
+        f"{path}: 5 bad rows: row 5 has 2 fields, and row 1 has 3; a field that holds "
+        "the separator has to stand in quotes. row 8 has 5 fields, and row 1 has 3; a "
+        "field that holds the separator has to stand in quotes. row 3: `user` is "
+        "missing. row 6: `item` is missing. rows 6, 9: `timestamp` is no time: neither "
+        "a number nor a date in ISO 8601. Received: noon, soon"
+    )
+
+
+def test_of_many_bad_rows_the_first_ten_are_said_and_all_counted(tmp_path):
+    path = write(tmp_path, "log.csv", HEAD + ROW * 30 + "u,,5\n" * 4 + "u,a,x\n" * 26)
+    with pytest.raises(UserError) as caught:
+        log_file.load(path)
+    assert f"{path}: 30 bad rows, the first 10 are: " in str(caught.value)
+    assert (
+        "rows 32, 33, 34, 35: `item` is missing. rows 36, 37, 38, 39, 40, 41: `t"
+        in (str(caught.value))
+    )
+    assert "42" not in str(caught.value)
+
+
+def test_all_bad_lines_of_json_are_said_at_once(tmp_path):
+    good = '{"user": 1, "item": 2, "timestamp": 1520000000}\n'
+    lines = [good, "{\n", good, '{"user": 1, "item": null, "timestamp": 5}\n', "{\n"]
+    lines += ['{"user": 1, "item": 2, "timestamp": "noon"}\n']
+    path = write(tmp_path, "log.jsonl", "".join(lines))
+    with pytest.raises(UserError) as caught:
+        log_file.load(path)
+    text = str(caught.value)
+    assert "4 bad rows: each of rows 2, 5 is not JSON; a log has one object" in text
+    assert "row 4: `item` is null. row 6: `timestamp` is no time" in text
+
+
+def test_all_bad_rows_of_parquet_are_said_at_once(tmp_path):
+    path = tmp_path / "log.parquet"
+    pd.DataFrame(
+        {
+            "user": ["a", None, "b", "c"],
+            "item": [1.0, 2.0, float("inf"), 4.0],
+            "timestamp": [str(STAMP), "noon", str(STAMP), None],
+        }
+    ).to_parquet(path)
+    with pytest.raises(UserError) as caught:
+        log_file.load(path)
+    text = str(caught.value)
+    assert (
+        "3 bad rows: row 2: `user` is missing. row 3: `item` is missing or inf" in text
+    )
+    assert "row 2: `timestamp` is no time" in text
+    assert "row 4: `timestamp` is missing" in text
+
+
+def test_one_damaged_first_date_makes_no_other_date_a_bad_row(tmp_path):
+    rows = "u,a,soon\n" + "u,b,2018-03-02\n" * 3
+    path = write(tmp_path, "log.csv", HEAD + rows)
+    with pytest.raises(UserError, match="csv: row 2: `timestamp` is no time in ISO"):
         log_file.load(path)
 
 
