@@ -42,7 +42,7 @@ def assert_same_weights(run_dir, other):
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def write_run(runs, model, seed, shift, **changes):
+def write_run(runs, model, seed, shift, budget=30, **changes):
     """A run whose positives stand `shift` places lower than they might."""
     drawn = np.random.default_rng(seed).integers(0, 40, NUM_INSTANCES)
     place = np.minimum(drawn + shift, 99)
@@ -77,7 +77,7 @@ def write_run(runs, model, seed, shift, **changes):
         "training": {
             "epochs": 3,
             "best_epoch": 3,
-            "max_epochs": 9,
+            "max_epochs": budget,
             "steps": 60,
             "seconds": 6.0,
             "positives_per_s": 500.0,

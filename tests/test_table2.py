@@ -241,7 +241,7 @@ def test_what_made_a_table_and_what_it_is_for_stands_above_it(runs, tmp_path):
     assert text.splitlines()[2] == (
         "Profile quick, recipe paper: at most 2 epochs, 1 seed, the newest 8 events, "
         "a sample of 2,000 test instances. It shows that everything works. Do not rank "
-        "models by it: they had few epochs, one seed and no search of settings."
+        "models by it: the runs are too short."
     )
     assert f"<p>{about}</p>" in (tmp_path / "out" / "table2.html").read_text()
     assert "Recipe: paper, the paper's own (docs/recipe.md)." in text
@@ -259,9 +259,14 @@ def test_a_bounded_profile_is_no_comparison(name, epochs, seeds, expected):
     assert profiles.about(name, "strong", epochs, seeds).startswith(expected)
 
 
-def test_a_table_that_compares_nothing_has_no_marks_and_says_why(runs, tmp_path):
+def test_a_table_that_compares_nothing_has_no_marks_and_says_why(tmp_path):
     pairs = [("shop", "global_time")]
-    text = table2_text.write(tmp_path / "out", runs, pairs, is_comparison=False)
+    for name, budget in (("long", 10), ("short", 9)):
+        write_run(tmp_path / name, "mgnm", 1, shift=0, budget=budget)
+        write_run(tmp_path / name, "gru4rec", 1, shift=9, budget=30)
+        # Nothing to train: its budget says nothing.
+        write_run(tmp_path / name, "item_knn", 1, shift=20, budget=0)
+    text = table2_text.write(tmp_path / "out", tmp_path / "short", pairs)
     page = (tmp_path / "out" / "table2.html").read_text()
     for words in (text, page):
         words = words.replace("**Note:**", "").replace("<b>Note:</b>", "")
@@ -271,23 +276,24 @@ def test_a_table_that_compares_nothing_has_no_marks_and_says_why(runs, tmp_path)
         assert words.count("No number is marked as the best") == 1
     rows = csv.DictReader(io.StringIO((tmp_path / "out/table2.csv").read_text()))
     assert {(row["place"], row["by_users"]) for row in rows} == {("0", "0")}
-    marked = table2.make_table(runs, *pairs[0]).cells["mgnm"]["hit@5"]
-    plain = table2.make_table(runs, *pairs[0], False).cells["mgnm"]["hit@5"]
+    marked = table2.make_table(tmp_path / "long", *pairs[0]).cells["mgnm"]["hit@5"]
+    plain = table2.make_table(tmp_path / "short", *pairs[0]).cells["mgnm"]["hit@5"]
     assert (plain.mean, plain.sd) == (marked.mean, marked.sd)
+    assert (plain.place, marked.place) == (0, 1)
 
 
 @pytest.mark.parametrize(
     ("name", "epochs", "compares"),
     [
         ("quick", None, False),
-        ("quick", 30, False),
-        ("folder", 1, False),
+        ("folder", 9, False),
         ("folder", None, True),
         ("paper", 10, True),
     ],
 )
-def test_short_runs_compare_nothing(name, epochs, compares):
-    assert profiles.is_comparison(name, epochs) == compares
+def test_what_a_table_says_of_short_runs(name, epochs, compares):
+    about = profiles.about(name, "paper", epochs, seeds=1)
+    assert ("Do not rank models by it" in about) != compares
 
 
 def test_one_seed_has_no_spread_and_no_test_over_seeds(tmp_path):

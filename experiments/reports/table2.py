@@ -41,8 +41,8 @@ class DatasetTable:
         dataset, split: which.
         by_model: the finished runs of each model, one run for each seed.
         cells: for each model and metric its mean, its spread and its marks.
-        is_comparison: whether the cells are marked; runs as short as those of the
-            profile `quick` show that everything works, and nothing else.
+        is_comparison: whether the runs are long enough to rank models by them; only
+            then the cells are marked.
         is_papers_data: whether users and items are Table 1's.
         warnings: sentences that stand below the table, e.g. that seeds are missing.
     """
@@ -56,9 +56,7 @@ class DatasetTable:
     warnings: list[str]
 
 
-def make_table(
-    runs_dir: Path, dataset: str, split: str, is_comparison: bool = True
-) -> DatasetTable:
+def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
     """Reads the finished runs of a data set under `uni1000`, by instance.
 
     Raises:
@@ -66,6 +64,7 @@ def make_table(
     """
     by_model = finished_runs.models_runs(runs_dir, dataset, split)
     every = [run for runs in by_model.values() for run in runs]
+    is_comparison = comparison.is_comparison(by_model)
     return DatasetTable(
         dataset=dataset,
         split=split,

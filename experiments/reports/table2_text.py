@@ -29,7 +29,6 @@ def write(
     runs_dir: Path,
     datasets: list[tuple[str, str]],
     about: str = "",
-    is_comparison: bool = True,
 ) -> str:
     """Writes table2.md, .csv, .tex, .html and .png; returns the Markdown.
 
@@ -38,11 +37,9 @@ def write(
         runs_dir: where the finished runs are.
         datasets: (data set, split) of each table.
         about: what made the runs, and what their numbers are for; stands above.
-        is_comparison: whether the runs are long enough to compare models by them.
     """
     tables = [
-        table2.make_table(runs_dir, dataset, split, is_comparison)
-        for dataset, split in datasets
+        table2.make_table(runs_dir, dataset, split) for dataset, split in datasets
     ]
     markdown = completed(to_markdown(tables), about, output_dir)
     write_files(

@@ -54,6 +54,7 @@ class AblationTable:
         by_model: the finished runs behind each row, one run for each seed.
         cells: by row and metric, each tested against the full model if
             `is_comparison`.
+        is_comparison: whether the runs are long enough to rank models by them.
     """
 
     dataset: str
@@ -68,15 +69,9 @@ def write(
     runs_dir: Path,
     datasets: list[tuple[str, str]],
     about: str = "",
-    is_comparison: bool = True,
 ) -> str:
-    """Writes table3.md, .csv and .tex; returns the Markdown, which begins `about`.
-
-    `is_comparison`: whether the runs are long enough to compare models by them.
-    """
-    tables = [
-        make_table(runs_dir, name, split, is_comparison) for name, split in datasets
-    ]
+    """Writes table3.md, .csv and .tex; returns the Markdown, which begins `about`."""
+    tables = [make_table(runs_dir, name, split) for name, split in datasets]
     text = completed(to_markdown(tables), about, output_dir)
     write_files(
         output_dir,
@@ -89,9 +84,7 @@ def write(
     return text
 
 
-def make_table(
-    runs_dir: Path, dataset: str, split: str, is_comparison: bool = True
-) -> AblationTable:
+def make_table(runs_dir: Path, dataset: str, split: str) -> AblationTable:
     """Reads the finished runs of the study.
 
     Raises:
@@ -109,6 +102,7 @@ def make_table(
             f"{runs_dir}/{dataset}/{split} holds no finished run of the full MGNM. "
             "`make reproduce-table3` makes it."
         )
+    is_comparison = comparison.is_comparison(by_model)
     cells = comparison.unmarked(by_model)
     if is_comparison:
         cells = comparison.compare(by_model, reference=variants.FULL_NAME)

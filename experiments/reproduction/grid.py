@@ -66,11 +66,6 @@ class Options:
             self.profile, self.recipe, self.max_epochs, len([*self.seeds])
         )
 
-    @property
-    def is_comparison(self) -> bool:
-        """Whether models may be ranked by the runs."""
-        return profiles.is_comparison(self.profile, self.max_epochs)
-
 
 @dataclasses.dataclass(frozen=True)
 class GridRun:

@@ -12,6 +12,7 @@ from absl import logging
 from data import names
 from data.errors import UserError
 from experiments.reports.text import counted
+from experiments.results import comparison
 from harness.defaults import BEST_READING, KNOWN_FILES
 
 
@@ -40,6 +41,9 @@ class Profile:
 
 
 _COMPARES = "These numbers compare the models on these data."
+_SHORT = (
+    "It shows that everything works. Do not rank models by it: the runs are too short."
+)
 _FOLDER = Profile(
     datasets=(), seeds=(1, 2, 3, 4, 5), purpose=_COMPARES, reads_folder=True
 )
@@ -58,8 +62,7 @@ PROFILES: dict[str, Profile] = {
         layers=(0, 1, 3, 5),
         interests=(1, 2, 4, 8),
         readings=(),
-        purpose="It shows that everything works. Do not rank models by it: they had "
-        "few epochs, one seed and no search of settings.",
+        purpose=_COMPARES,
     ),
     "paper": Profile(
         datasets=(
@@ -87,21 +90,6 @@ _LOGS = ("csv", "tsv", "inter", "jsonl", "parquet")
 _ENDING = re.compile(rf"\.({'|'.join(_LOGS)})(\.gz|\.zip)?$", re.IGNORECASE)
 
 
-def is_comparison(name: str, max_epochs: int | None) -> bool:
-    """Whether models may be ranked by a profile's runs: they have ten epochs or more.
-
-    Args:
-        name: of `PROFILES`.
-        max_epochs: instead of the profile's, if another number was asked for.
-    """
-    return name != "quick" and not 0 < (_epochs(name, max_epochs) or 0) < 10
-
-
-def _epochs(name: str, max_epochs: int | None) -> int | None:
-    """The most epochs; None where the configurations say it."""
-    return max_epochs or PROFILES[name].changes.get("max_epochs")
-
-
 def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
     """What a table says of a profile: its bounds, and what its numbers are for.
 
@@ -112,7 +100,8 @@ def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
         seeds: how many ran.
     """
     profile = PROFILES[name]
-    epochs = _epochs(name, max_epochs)
+    # None where the configurations say it.
+    epochs = max_epochs or profile.changes.get("max_epochs")
     bounds = [counted(seeds, "seed")]
     if epochs:
         bounds.insert(0, f"at most {counted(epochs, 'epoch')}")
@@ -122,8 +111,8 @@ def about(name: str, recipe: str, max_epochs: int | None, seeds: int) -> str:
         bounds.append(
             f"a sample of {profile.changes['test_instances']:,} test instances"
         )
-    compares = is_comparison(name, max_epochs)
-    purpose = profile.purpose if compares else PROFILES["quick"].purpose
+    is_short = epochs is not None and epochs < comparison.LEAST_EPOCHS
+    purpose = _SHORT if is_short else profile.purpose
     shown = "folder" if profile.reads_folder else name
     return f"Profile {shown}, recipe {recipe}: {', '.join(bounds)}. {purpose}"
 

@@ -38,7 +38,6 @@ def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
 
     table = table2_text.write(
         *(options.reports_dir, options.runs_dir, datasets, options.about),
-        options.is_comparison,
     )
     import tensorflow as tf
 
@@ -63,7 +62,6 @@ def _grow_table2(options: grid.Options, datasets: Datasets, left: int) -> None:
     about = f"{options.about} This table grows: {left} runs are still to be made."
     table2_text.write(
         *(options.reports_dir, options.runs_dir, begun, about.strip()),
-        options.is_comparison,
     )
     logging.info("The table so far: %s", options.reports_dir / "table2.html")
 
@@ -80,7 +78,6 @@ def _table3(options: grid.Options, datasets: Datasets) -> list[str]:
 
     text = table3.write(
         *(options.reports_dir, options.runs_dir, datasets, options.about),
-        options.is_comparison,
     )
     _show(options, "table3", text)
     return failed

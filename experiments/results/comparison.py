@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05  # of significance, as in the paper
+# By runs of a smaller budget models are not ranked.
+LEAST_EPOCHS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,16 @@ class Cell:
     place: int
     by_seeds: bool
     by_users: bool
+
+
+def is_comparison(by_model: Runs) -> bool:
+    """Whether models may be ranked by the runs: none had a budget of few epochs."""
+    budgets = {
+        run.passport["training"]["max_epochs"]
+        for runs in by_model.values()
+        for run in runs
+    }
+    return not any(0 < epochs < LEAST_EPOCHS for epochs in budgets)
 
 
 def compare(by_model: Runs, reference: str | None = None) -> dict[str, dict[str, Cell]]:
