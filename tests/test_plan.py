@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -380,7 +381,21 @@ def test_what_was_not_benched_has_no_estimate_and_is_said(options):
     costs = [estimate.of_run(unknown, TOYS), estimate.of_run(config("mgnm"), TOYS)]
     assert costs[0] is None
     found = plan._totals(options, costs, [], [])
-    assert found[-1] == "1 runs have no estimate and are not in it."
+    assert found[-1] == "1 run without an estimate: not in it."
+
+
+def test_a_plan_of_an_unprepared_log_says_what_prepares_it(options, tmp_path):
+    logs = tmp_path / "my logs"
+    logs.mkdir()
+    (logs / "shop.csv").write_text("user,item,timestamp\n1,2,3\n")
+    asked = dataclasses.replace(options, profile="folder", csv_dir=str(logs))
+    run = grid.GridRun("shop", "global_time", 1, "item_knn")
+    words = plan.text(asked, [run])
+    assert words.count("no estimate") == 1
+    command = shlex.split(words.splitlines()[-1].partition("prepares it: ")[2])
+    assert command[:3] == ["python", "-m", "data.prepare"]
+    assert f"--source={logs / 'shop.csv'}" in command
+    assert f"--data_dir={options.prepared_dir}" in command
 
 
 def test_the_rates_that_are_kept_are_those_of_the_bench():

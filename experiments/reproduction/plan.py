@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
 from data import prepared
 from data.registry import DATASETS
+from experiments.reports.text import counted
 from experiments.reproduction import grid
 from harness import estimate, provenance
 from harness.config import PAPER
@@ -120,6 +122,9 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
         names = ", ".join(name for name, _ in sorted(absent))
         lines.append(f"No runs of {names}: there are no data, and no table of them.")
     here = [pair for pair in datasets if pair not in absent]
+    for name, split in here:
+        if size_of(options, name, split) is None:
+            lines.append(_how_to_size(options, name, split, files))
     lines += _totals(options, left, here, runs)
     return "\n".join(lines) + "\n"
 
@@ -150,9 +155,22 @@ def _state(options: grid.Options, name: str, split: str, files: dict[str, Path])
     )
 
 
+def _how_to_size(
+    options: grid.Options, name: str, split: str, files: dict[str, Path]
+) -> str:
+    source = [f"--dataset={name}"]
+    if name in files:
+        source = ["--dataset=csv", f"--source={files[name]}", f"--name={name}"]
+    command = ["python", "-m", "data.prepare", *source, f"--split={split}"]
+    return (
+        f"Runs of {name} can be estimated when its size is known. This prepares it: "
+        f"{shlex.join([*command, f'--data_dir={options.prepared_dir}'])}"
+    )
+
+
 def _spelled(cost: Cost | None) -> str:
     if cost is None:
-        return "no estimate, for want of the data's size or the model's rates"
+        return "no estimate"
     return (
         f"about {estimate.spell(cost.seconds)}, {_spell_mb(cost.memory_mb)} of memory, "
         f"{_spell_mb(cost.disk_mb)} on disk"
@@ -194,7 +212,7 @@ def _totals(
         )
     if len(known) < len(left):
         lines.append(
-            f"{len(left) - len(known)} runs have no estimate and are not in it."
+            f"{counted(len(left) - len(known), 'run')} without an estimate: not in it."
         )
     if options.recipe != PAPER:
         lines.append(
