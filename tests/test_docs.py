@@ -167,6 +167,47 @@ def test_the_cost_page_is_what_the_measured_rates_give():
         assert "\n".join(lines) in text
 
 
+def on_validation():
+    """Of trials, of searches and of stored runs: the scores on validation instances."""
+    logs = [
+        ROOT / "docs/validation_trials.jsonl",
+        *(ROOT / "harness/tuned").glob("*_5core*/mgnm.jsonl"),
+        *(ROOT / f"docs/passports/{store}-strong.jsonl" for store in STORES.values()),
+    ]
+    for log in logs:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            run = json.loads(line)
+            valid = run["metrics"]["valid"] if "metrics" in run else run
+            numbers = {**valid, **valid.get("valid", {})}.values()
+            yield [number for number in numbers if isinstance(number, float)]
+
+
+def is_among(text, scores):
+    return any(abs(float(text) - score) < 0.6e-4 for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("page", "start", "end", "rows"),
+    [
+        ("mgnm_readings.md", "### What the readings are worth", "On Toys the or", 11),
+        ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
+        ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
+    ],
+)
+def test_scores_on_validation_are_those_of_the_logs(page, start, end, rows):
+    runs = list(on_validation())
+    number = re.compile(r"0\.\d{4}(?!\d)")
+    text = section(ROOT / "docs" / page, start, end)
+    table = re.findall(r"^\|.*0\.\d{4}.*$", text, flags=re.M)
+    assert len(table) >= rows
+    for row in table:
+        cells = number.findall(row)
+        # All of a row are of one run.
+        assert any(all(is_among(cell, run) for cell in cells) for run in runs), row
+    every = [score for run in runs for score in run]
+    assert [word for word in number.findall(text) if not is_among(word, every)] == []
+
+
 def test_the_readings_of_mgnm_on_test_are_those_of_the_passports():
     runs = {
         end: [
