@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from absl import logging
 
 from data.errors import UserError
 from mgnm_tf.batch import Batch, TrainEvents
-from mgnm_tf.keras2 import keras
+from mgnm_tf.keras2 import is_of_keras3, keras
 from mgnm_tf.recommender import SequentialRecommender
 
 # What the harness reads of a class, which an adopted scorer may state too.
@@ -52,7 +51,7 @@ def find(path: str) -> type[SequentialRecommender]:
             if known
             else f"{module_name} has no class {name}, nor any model."
         )
-    if _of_other_keras(kind):
+    if is_of_keras3(kind, "Layer"):
         raise UserError(f"{path} is a layer of Keras 3. {_REMEDY}")
     if not _scores(kind):
         raise UserError(
@@ -74,7 +73,7 @@ def check_layers(model: SequentialRecommender, path: str) -> None:
     """
     for holder in (model, getattr(model, "scorer", model)):
         for name, value in vars(holder).items():
-            if _of_other_keras(type(value)):
+            if is_of_keras3(type(value), "Layer"):
                 raise UserError(f"{path}: {name} is a layer of Keras 3. {_REMEDY}")
 
 
@@ -156,14 +155,6 @@ def _imported(module_name: str) -> Any:
         raise UserError(
             f"The module {module_name} cannot be imported: {first_line(error)}"
         ) from error
-
-
-def _of_other_keras(kind: type[Any]) -> bool:
-    """Whether a class is a layer or model of a Keras that is not ours."""
-    if issubclass(kind, keras.layers.Layer):
-        return False
-    names = {f"{base.__module__}.{base.__name__}" for base in inspect.getmro(kind)}
-    return any(re.fullmatch(r"keras\..*\.Layer", name) for name in names)
 
 
 def _scores(kind: Any) -> bool:

@@ -12,7 +12,10 @@ The variable `TF_USE_LEGACY_KERAS` is neither read nor set: it would change what
 
 from __future__ import annotations
 
+import inspect
+import re
 from importlib import metadata
+from typing import Any
 
 import tensorflow as tf
 
@@ -62,4 +65,19 @@ else:
             name=__name__,
         )
 
-__all__ = ["VERSION", "keras", "minor_version"]
+__all__ = ["VERSION", "is_of_keras3", "keras", "minor_version"]
+
+
+def is_of_keras3(kind: type[Any], base: str) -> bool:
+    """Whether a class is a layer, model or optimizer of a Keras that is not this one.
+
+    Args:
+        kind: the class.
+        base: the base class's name, `Layer` or `Optimizer`.
+    """
+    optimizers = keras.optimizers
+    ours = (keras.layers.Layer, optimizers.Optimizer, optimizers.legacy.Optimizer)
+    if issubclass(kind, ours):
+        return False
+    names = {f"{one.__module__}.{one.__name__}" for one in inspect.getmro(kind)}
+    return any(re.fullmatch(rf"keras\..*\.{base}", name) for name in names)

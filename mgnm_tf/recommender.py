@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mgnm_tf.batch import Batch, TrainEvents
-from mgnm_tf.keras2 import keras
+from mgnm_tf.keras2 import is_of_keras3, keras
 from mgnm_tf.objectives import CrossEntropy, Objective
 
 L2_SCOPES = ("batch", "all")
@@ -178,8 +178,15 @@ class SequentialRecommender(keras.Model):
         """As Keras's, but for what this model would not read.
 
         Raises:
-            ValueError: for a loss or metrics: `objective` is what is minimised.
+            ValueError: for a loss or metrics: `objective` is what is minimised; or
+                for an optimizer of Keras 3.
         """
+        if is_of_keras3(type(optimizer), "Optimizer"):
+            raise ValueError(
+                "`optimizer` is of Keras 3, which cannot train this model of Keras 2. "
+                "Take one of `from mgnm_tf.keras2 import keras`, its name "
+                '("adam"), or `mgnm_tf.lazy_adam.LazyAdam`.'
+            )
         given = {
             "loss": loss,
             "metrics": metrics,

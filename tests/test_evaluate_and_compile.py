@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mgnm_tf import MGNM, objectives
 from mgnm_tf.keras2 import keras
+from mgnm_tf.lazy_adam import LazyAdam
 from tests import reference
 from tests.slow import slow_but
 
@@ -112,3 +113,12 @@ def test_fit_tells_the_validation_loss():
 def test_compile_refuses_what_would_not_be_read(given, named):
     with pytest.raises(ValueError, match=f"takes no {named} here, since the model"):
         made().compile(optimizer="sgd", **given)
+
+
+def test_compile_refuses_an_optimizer_of_keras_3():
+    base = type("Optimizer", (), {"__module__": "keras.src.optimizers.optimizer"})
+    foreign = type("Adam", (base,), {})()
+    with pytest.raises(ValueError, match="`optimizer` is of Keras 3, which cannot"):
+        made().compile(optimizer=foreign)
+    for ours in ("adam", keras.optimizers.Adam(), LazyAdam()):
+        made().compile(optimizer=ours)
