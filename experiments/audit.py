@@ -10,6 +10,7 @@ The exit code is 0 if no leak was found, 1 if one was, 2 if nothing could be aud
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -79,7 +80,9 @@ def main(argv: list[str]) -> None:
     except Exception as error:
         sentence = sentences.of(error)
         if sentence is None:
-            raise
+            # Python itself would end with 1, which here means a leak.
+            traceback.print_exc()
+            sys.exit(WRONG_USE)
         _stop(f"error: {sentence}")
     except KeyboardInterrupt:
         _stop("Stopped before the end; nothing was written.")

@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.pipeline import gather_histories, targets
 from data.prepared import PreparedData
 from harness import distribution, own_model
-from harness.config import Config
+from harness.config import Config, is_own
 from harness.defaults import NO_TIMES, WITHOUT_TIMES
 from harness.models import construct, model_class
 from harness.ranker import Ranker
@@ -70,6 +70,12 @@ def build_model(
     batch = gather_histories(data, instances, config.max_history)
     batch["candidates"] = np.repeat(targets(data, instances)[:, None], 2, axis=1)
     model({key: tf.convert_to_tensor(value) for key, value in batch.items()})
+    if is_own(config.model):
+        # Of two histories, so that no axis passes for another.
+        batch["candidates"] = np.repeat(targets(data, instances)[:, None], 3, axis=1)
+        tensors: Any = {k: tf.convert_to_tensor(value) for k, value in batch.items()}
+        scores = model.score(model.encode(tensors), tensors["candidates"])
+        own_model.check_scores(config.model, scores)
     _make_slots(model)
     model.adapt(data.train_events())
     return model

@@ -77,6 +77,20 @@ def check_layers(model: SequentialRecommender, path: str) -> None:
                 raise UserError(f"{path}: {name} is a layer of Keras 3. {_REMEDY}")
 
 
+def check_scores(path: str, scores: tf.Tensor) -> None:
+    """Refuses scores of two histories with three candidates that are not [2, 3].
+
+    Raises:
+        UserError: if they are of another shape, or no float32.
+    """
+    found = f"{scores.dtype.name} {[*scores.shape]}"
+    if found != "float32 [2, 3]":
+        raise UserError(
+            f"{path} does not follow the contract: of 2 histories with 3 candidates "
+            f"each it makes {found}, not float32 [2, 3]."
+        )
+
+
 def settings(path: str, recipe: str) -> Mapping[str, Any]:
     """What a class states as `recipe_settings` of a recipe: for it, beside the shared.
 

@@ -16,6 +16,7 @@ from experiments.studies.audit.findings import CHECKS, LEAK, NOT_APPLICABLE, OK,
 from harness import training
 from mgnm_tf.keras2 import keras
 from mgnm_tf.recommender import SequentialRecommender
+from tests.calls import call
 from tests.commands import Running
 
 HERE = "tests.test_audit"
@@ -134,7 +135,7 @@ def ground():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Narrow", r"16 histories with 12 candidates each it makes float32 \[16, 1\]"),
+        ("Narrow", r"2 histories with 3 candidates each it makes float32 \[2, 1\]"),
         ("Broken", "cannot be built: RuntimeError: [^\n]*$"),
         ("Shy", "cannot be built: TypeError: [^\n]*num_items[^\n]*$"),
     ],
@@ -149,9 +150,21 @@ def test_a_bad_argument_is_one_line(ground):
     subject = subjects.find("mgnm", None, ["num_interests=0"])
     with pytest.raises(
         ValueError,
-        match=r"mgnm cannot be built: mgnm does not take .*`num_interests` must",
+        match=r"^mgnm does not take .*`num_interests` must",
     ):
         runs.audit(subject, ground, 1)
+
+
+@pytest.mark.parametrize(
+    "given", [f"--model={HERE}:Narrow", ("--model=mgnm", "--set=num_interest=2")]
+)
+def test_what_cannot_be_audited_ends_with_2_and_one_sentence(given):
+    given = (given,) if isinstance(given, str) else given
+    called = call("experiments.audit", *given)
+    assert called.code == audit.WRONG_USE
+    assert not called.out
+    (line,) = called.err.splitlines()
+    assert line.startswith("error: ")
 
 
 def test_ctrl_c_in_training_stops_the_audit(ground, monkeypatch):

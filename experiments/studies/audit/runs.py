@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from data import planted as worlds
+from data.errors import UserError
 from data.pipeline import NumpyBatch, gather_histories
 from data.prepared import PreparedData
 from experiments.studies.audit import checks, lists
@@ -26,8 +27,7 @@ from experiments.studies.audit.findings import (
     Finding,
 )
 from experiments.studies.audit.subjects import Subject
-from harness import build, training
-from harness.own_model import first_line
+from harness import build, own_model, training
 from mgnm_tf.keras2 import keras
 
 # Rows and candidates of the batch whose scores are compared; lists whose ranks are.
@@ -105,7 +105,7 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
     """Trains a model twice and runs all checks.
 
     Raises:
-        ValueError: if it cannot be built, called or trained.
+        UserError: if it cannot be built, called or trained.
         KeyboardInterrupt: on Ctrl-C.
     """
     started = time.perf_counter()
@@ -189,22 +189,10 @@ def trained(subject: Subject, ground: Grounds, data: PreparedData, seed: int) ->
     with _in_a_sentence(f"{subject.name} cannot be built"):
         model = build.build_model(config, data, seed, kind=subject.kind)
     ranker = build.make_ranker(model, data, config)
-    batch = comparison_batch(ground.world, config.max_history)
-    _check_scores(subject.name, ranker.score(batch), batch)
     if model.trainable_variables:
         with tempfile.TemporaryDirectory(dir=ground.folder) as folder:
             training.train(model, data, config, ranker, Path(folder), seed)
     return Scorer(model, ranker)
-
-
-def _check_scores(name: str, scores: np.ndarray, batch: NumpyBatch) -> None:
-    shape = batch["candidates"].shape
-    if scores.shape != shape or scores.dtype != np.float32:
-        raise _Said(
-            f"{name} does not follow the contract: of {shape[0]} histories with "
-            f"{shape[1]} candidates each it makes {scores.dtype} {[*scores.shape]}, "
-            f"not float32 {[*shape]}."
-        )
 
 
 def comparison_batch(world: worlds.World, max_history: int) -> NumpyBatch:
@@ -225,12 +213,8 @@ def _in_a_sentence(what: str) -> Iterator[None]:
     """Whatever a class of the user's raises; `--verbosity=1` logs where."""
     try:
         yield
-    except _Said:
+    except UserError:
         raise
     except Exception as error:
         logging.debug("%s", what, exc_info=True)
-        raise _Said(f"{what}: {first_line(error)}") from error
-
-
-class _Said(ValueError):
-    """An error that is one sentence already."""
+        raise UserError(f"{what}: {own_model.first_line(error)}") from error
