@@ -81,6 +81,10 @@ def train(
                 manager.save()
                 _forget_old_weights(folder, now.best_epoch)
         distribution.wait_for_all()  # The chief has written the weights.
+        logging.info(
+            "Stopped after epoch %d: %s. The best is epoch %d.",
+            *(now.epoch, now.stopped_because, now.best_epoch),
+        )
         best = run_folder.epoch_weights(run_dir, now.best_epoch)
         _check_weights(best, now)
         model.load_weights(best)

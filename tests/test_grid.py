@@ -119,8 +119,8 @@ def stored(options):
     ("change", "named"),
     [
         ({}, None),
-        ({"max_epochs": 20}, "another max_epochs"),
-        ({"recipe": "strong"}, "another .*recipe"),
+        ({"max_epochs": 20}, "max_epochs"),
+        ({"recipe": "strong"}, ".*recipe"),
     ],
 )
 def test_a_run_counts_for_the_settings_that_are_asked_for(
@@ -130,7 +130,7 @@ def test_a_run_counts_for_the_settings_that_are_asked_for(
     if named is None:
         grid.check_current(asked, [RUN])
         return
-    with pytest.raises(UserError, match=rf"1 folders .*{named}"):
+    with pytest.raises(UserError, match=rf": 1 run in .*, which differs in .*{named}"):
         grid.check_current(asked, [RUN])
     assert (stored / "config.json").exists()
 
@@ -139,7 +139,7 @@ def test_a_run_counts_for_its_data(options, stored, folder):
     lines = logs.PLAIN.splitlines(keepends=True)
     (folder / "shop.csv").write_bytes(b"".join(lines[:-8]))
     prepare(options)
-    with pytest.raises(UserError, match=r"mean_pooling/seed-1: another data\."):
+    with pytest.raises(UserError, match=r"seed-1, which differs in data\."):
         grid.make(options, [RUN])
 
 
@@ -169,6 +169,24 @@ def test_who_is_missing_from_a_table_is_said(tmp_path):
         found = finished_runs.run_warnings(runs)
         assert "Popularity, seed-1: still under way, and so not in this table." in found
     assert not locks.is_being_written(stopped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"runs_at_once": 2}, "unlike shares of one machine"),
+        ({"cpu": "another", "runs_at_once": 2}, "several machines"),
+    ],
+)
+def test_whether_costs_compare_is_said(tmp_path, changes, said):
+    machine = {"cpu": "a CPU", "cores": 2, "memory_gb": 1, "gpu": None}
+    write_run(tmp_path, "mgnm", 1, shift=0, machine=machine)
+    write_run(tmp_path, "gru4rec", 1, shift=0, machine={**machine, **changes})
+    runs = finished_runs.read_runs(tmp_path, "shop", "global_time")
+    found = [t for t in finished_runs.run_warnings(runs) if "costs do not" in t]
+    assert len(found) == (said is not None)
+    assert not found or said in found[0]
 
 
 def test_several_budgets_and_ties_of_counts_are_said(tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import UserError
 from experiments.reproduction import forks, grid, plan, stages
 from experiments.reproduction.forks import Forks
 from harness import defaults, estimate
@@ -245,6 +246,19 @@ def test_the_clock_never_doubles_its_estimate_for_one_short_run(monkeypatch):
 
 # The plan.
 
+# A model without a rate can be registered: it has no estimate.
+RATED = sorted(
+    model
+    for model in defaults.MODEL_SETTINGS
+    if estimate.of_run(defaults.get_config(model, "toys"), Size(9, 9, 9, 9, 9, 6.6))
+)
+
+
+@pytest.fixture
+def rated(options):
+    assert len(RATED) >= 16
+    return dataclasses.replace(options, models=RATED)
+
 
 def test_the_rows_that_a_reader_looks_for_come_first(options):
     runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
@@ -256,7 +270,8 @@ def test_the_rows_that_a_reader_looks_for_come_first(options):
     assert sorted(models) == sorted(defaults.MODEL_SETTINGS)
 
 
-def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(options):
+def test_a_plan_lists_what_is_finished_and_what_the_rest_takes(rated):
+    options = rated
     pairs = [("ml-100k", "global_time")]
     runs = stages.table2_s_runs(options, pairs)
     folder = runs[1].folder(options)
@@ -289,8 +304,8 @@ def test_a_plan_downloads_nothing_and_needs_no_tensorflow(options, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_runs_at_a_time_are_estimated_as_they_were_measured(options):
-    options = dataclasses.replace(options, at_once=2)
+def test_two_runs_at_a_time_are_estimated_as_they_were_measured(rated):
+    options = dataclasses.replace(rated, at_once=2)
     runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
     alone = sum(plan.seconds(options, runs))
     assert alone == pytest.approx(
@@ -339,7 +354,7 @@ def test_where_it_was_measured_an_estimate_is_the_measurement():
     assert few.disk_mb == pytest.approx(4 * 4e-6 * row["parameters"], rel=0.02)
 
 
-@pytest.mark.parametrize("model", sorted(defaults.MODEL_SETTINGS))
+@pytest.mark.parametrize("model", RATED)
 def test_an_estimate_grows_with_the_work(model):
     small = estimate.of_run(config(model), TOYS)
     large = Size(400_000, 300_000, 900_000, 5_000, 20_000, 50.0)
@@ -396,6 +411,20 @@ def test_a_plan_of_an_unprepared_log_says_what_prepares_it(options, tmp_path):
     assert command[:3] == ["python", "-m", "data.prepare"]
     assert f"--source={logs / 'shop.csv'}" in command
     assert f"--data_dir={options.prepared_dir}" in command
+
+
+def test_a_plan_says_that_runs_of_other_settings_are_in_the_way(options, monkeypatch):
+    def refused(options, runs):
+        raise UserError(f"Of other data or settings: {len(runs)} run.")
+
+    monkeypatch.setattr(grid, "check_current", refused)
+    monkeypatch.setattr(grid, "is_prepared", lambda options, name, split: True)
+    monkeypatch.setattr(plan, "size_of", lambda options, name, split: TOYS)
+    run = grid.GridRun("ml-100k", "global_time", 1, "item_knn")
+    words = plan.text(options, [run])
+    assert words.endswith(
+        "\nAs it is, the command will stop. Of other data or settings: 1 run.\n"
+    )
 
 
 def test_the_rates_that_are_kept_are_those_of_the_bench():

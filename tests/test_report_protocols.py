@@ -14,6 +14,7 @@ from experiments.reports import table2
 from experiments.reports.protocols import agreement
 from experiments.reports.protocols import table as protocol_table
 from experiments.reports.protocols import text as report_protocols
+from experiments.reports.text import signed
 from harness import metrics
 from tests.runs import write_run
 
@@ -185,3 +186,9 @@ def test_no_run_is_said(tmp_path):
     with pytest.raises(ValueError, match="holds no finished run"):
         report_protocols.write(tmp_path, tmp_path, [SHOP])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    changes = (-4e-5, 4e-5, -6e-5, 0.00123)
+    signs = ["+0.0000", "+0.0000", "-0.0001", "+0.0012"]
+    assert [signed(change) for change in changes] == signs

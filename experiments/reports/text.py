@@ -194,6 +194,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def signed(change: float) -> str:
+    """A difference to four digits, one that rounds to zero with a plus."""
+    return f"{round(change, 4) + 0.0:+.4f}"
+
+
 def cell_text(cell: Cell) -> str:
     """Mean, spread and marks: "0.0612 ± 0.0010 *†"."""
     text = mean_text(cell.mean, cell.sd)

@@ -11,6 +11,7 @@ from typing import Any
 from absl import logging
 
 from data.errors import UserError
+from experiments.reports.text import counted
 from experiments.reproduction import forks, profiles
 from harness import config, defaults, estimate, run_folder, run_manifest
 
@@ -326,10 +327,10 @@ def check_current(options: Options, runs: list[GridRun]) -> None:
     if others:
         folder, names = next(iter(others.items()))
         raise UserError(
-            f"{len(others)} folders in {options.runs_dir} hold runs of other data or "
-            f"settings than are asked for, such as {folder}: another "
-            f"{', '.join(names)}. Choose another --runs_dir (RUNS_DIR of make), or "
-            "delete them; nothing was run."
+            "Of other data or settings than are asked for: "
+            f"{counted(len(others), 'run')} in {options.runs_dir}, such as {folder}, "
+            f"which differs in {', '.join(names)}. Choose another --runs_dir "
+            "(RUNS_DIR of make), or move or delete what is in the way; nothing was run."
         )
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from data import prepared
+from data.errors import UserError
 from data.registry import DATASETS
 from experiments.reports.text import counted
 from experiments.reproduction import grid
@@ -126,6 +127,13 @@ def text(options: grid.Options, runs: list[grid.GridRun]) -> str:
         if size_of(options, name, split) is None:
             lines.append(_how_to_size(options, name, split, files))
     lines += _totals(options, left, here, runs)
+    ready = {pair for pair in here if grid.is_prepared(options, *pair)}
+    try:
+        grid.check_current(
+            options, [run for run in runs if (run.dataset, run.split) in ready]
+        )
+    except UserError as error:
+        lines += ["", f"As it is, the command will stop. {error}"]
     return "\n".join(lines) + "\n"
 
 

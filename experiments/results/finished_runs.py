@@ -93,6 +93,9 @@ def left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
     ]
 
 
+_HARDWARE = ("cpu", "memory_gb", "gpu")
+
+
 def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
     """What a reader of these runs has to know."""
     every = [run for runs in by_model.values() for run in runs]
@@ -112,9 +115,14 @@ def run_warnings(by_model: Mapping[str, Sequence[Run]]) -> list[str]:
     commits = sorted({provenance.short(run.passport["commit"]) for run in every})
     if len(commits) > 1:
         warnings.append(f"The runs come from several commits: {', '.join(commits)}.")
-    machines = {json.dumps(run.passport["machine"], sort_keys=True) for run in every}
-    if len(machines) > 1:
+    machines = [run.passport["machine"] for run in every]
+    if len({tuple(machine[key] for key in _HARDWARE) for machine in machines}) > 1:
         warnings.append("The runs come from several machines; costs do not compare.")
+    elif len({json.dumps(machine, sort_keys=True) for machine in machines}) > 1:
+        warnings.append(
+            "The runs had unlike shares of one machine (cores, threads, runs at a "
+            "time); costs do not compare."
+        )
     budgets = sorted({run.passport["training"]["max_epochs"] for run in every} - {0})
     if len(budgets) > 1:
         warnings.append(

@@ -15,6 +15,7 @@ from experiments.reports.text import (
     markdown_text,
     mean_text,
     seeds_text,
+    signed,
     write_files,
 )
 from experiments.results.model_names import marked_name
@@ -136,7 +137,7 @@ def _grouping_lines(table: ProtocolTable, protocol: str) -> list[str]:
                 continue
             for cells in (by_instance, by_user):
                 row.append(f"{cells[model][0]:.4f} ({places(cells)[model]})")
-            row.append(f"{by_user[model][0] - by_instance[model][0]:+.4f}")
+            row.append(signed(by_user[model][0] - by_instance[model][0]))
         lines.append(markdown_row(row))
     return [
         *lines,

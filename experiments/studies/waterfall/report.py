@@ -13,6 +13,7 @@ from experiments.reports.text import (
     markdown_row,
     markdown_text,
     mean_text,
+    signed,
     write_files,
 )
 from experiments.studies.waterfall.lines import (
@@ -155,4 +156,4 @@ def _text(by_seed: dict[int, Metrics], metric: str) -> str:
 
 def _signed(change: tuple[float, float | None]) -> str:
     mean, sd = change
-    return f"{mean:+.4f}" + ("" if sd is None else f" ± {sd:.4f}")
+    return signed(mean) + ("" if sd is None else f" ± {sd:.4f}")
