@@ -172,12 +172,12 @@ def test_two_commands_run_at_once_and_know_it(commands, monkeypatch):
     ],
 )
 def test_two_runs_are_made_at_a_time_where_they_fit(
-    options, monkeypatch, cores, memory_mb, asked, wanted
+    rated, monkeypatch, cores, memory_mb, asked, wanted
 ):
     monkeypatch.setattr(plan, "_GPUS", ())
     monkeypatch.setattr(plan.provenance, "cores", lambda: cores)
     monkeypatch.setattr(plan.provenance, "memory_mb", lambda: memory_mb)
-    options = dataclasses.replace(options, at_once=asked)
+    options = dataclasses.replace(rated, at_once=asked)
     runs = stages.table2_s_runs(options, [("ml-100k", "global_time")])
     assert plan.at_once(options, runs) == wanted
     monkeypatch.setattr(plan, "_GPUS", (__file__,))
