@@ -50,6 +50,12 @@ _KEEP_PAST = flags.DEFINE_bool(
     "People take an item again, as in music: what they have had stays among what is "
     "ranked and recommended.",
 )
+_REFIT = flags.DEFINE_bool(
+    "refit",
+    True,
+    "Trains the chosen model again on all events, those that tested it too, before "
+    "it recommends.",
+)
 _SEED = flags.DEFINE_integer("seed", 1, "Of the training.", lower_bound=0)
 
 
@@ -75,6 +81,7 @@ def main() -> None:
             rating_above=_RATING_ABOVE.value,
             keeps_past=_KEEP_PAST.value,
             seed=_SEED.value,
+            refits=_REFIT.value,
         ),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.errors import UserError
 from data.prepared import PreparedData
 from harness import passport, run_folder, run_manifest
 from harness.build import build_model, make_ranker, set_up_tensorflow
@@ -69,6 +70,11 @@ def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
             ones prepared.
     """
     run = passport.read(run_dir)
+    if "refit" in run.passport:
+        raise UserError(
+            f"{run_dir} holds a model that was trained on the test instances too: it "
+            "recommends, and cannot be ranked. The run that it was made of can."
+        )
     run_manifest.check(run_dir)
     config = run_folder.read_config(run_dir)
     run_folder.warn_of_edited_class(run_dir, config.model)

@@ -54,14 +54,14 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passpor
         origin = None
         if config.init_from:
             origin = warm_start.start_from(model, config, data, Path(config.init_from))
-        with _writing(run_dir):
+        with writing(run_dir):
             if _is_finished(run_dir, identity):  # By another process, meanwhile.
                 return _found_finished(run_dir)
             return _run(model, config, data, run_dir, identity, origin)
 
 
 @contextlib.contextmanager
-def _writing(run_dir: Path) -> Iterator[None]:
+def writing(run_dir: Path) -> Iterator[None]:
     """The right to write the run's folder, which is tried; the chief's alone."""
     if distribution.worker() != 0:
         yield
@@ -76,7 +76,7 @@ def _found_finished(run_dir: Path) -> Passport:
     logging.info("%s is finished already.", run_dir)
     if distribution.worker() == 0 and _left_over(run_dir):
         with locks.writing(run_dir, "cleared"):
-            _clear(run_dir)
+            clear(run_dir)
     return passport.read(run_dir).passport
 
 
@@ -133,7 +133,7 @@ def _finish(
     finished.write_finished(run, model, data, config)
     passport.write(run)
     run_manifest.write(run.folder)
-    _clear(run.folder)
+    clear(run.folder)
 
 
 def _left_over(run_dir: Path) -> list[Path]:
@@ -143,7 +143,8 @@ def _left_over(run_dir: Path) -> list[Path]:
     return [*files, checkpoint] if checkpoint.exists() else files
 
 
-def _clear(run_dir: Path) -> None:
+def clear(run_dir: Path) -> None:
+    """Deletes what a finished run needs no more."""
     for path in _left_over(run_dir):
         if path.is_dir():
             shutil.rmtree(path)

@@ -48,6 +48,49 @@ def train(
     Raises:
         Interrupted: on Ctrl-C, after saving.
     """
+
+    def judge(now: Progress, folder: Path) -> None:
+        valid_metrics = _validate(config, ranker, data, now.epoch)
+        _keep_best(config, now, valid_metrics, model.save_weights, folder)
+
+    return _train(model, data, config, run_dir, seed, judge)
+
+
+def train_epochs(
+    model: SequentialRecommender,
+    data: PreparedData,
+    config: Config,
+    run_dir: Path,
+    seed: int,
+    epochs: int,
+) -> Training:
+    """Trains the first so many epochs of a budget, without validation.
+
+    The learning rate falls as over the whole budget. Goes on where it was stopped, as
+    `train` does.
+
+    Raises:
+        Interrupted: on Ctrl-C, after saving.
+    """
+
+    def judge(now: Progress, folder: Path) -> None:
+        if now.epoch >= epochs:
+            _keep(now, {}, model.save_weights, folder)
+            now.stopped_because = f"the {_epochs(epochs)} that were asked for"
+
+    trained, _ = _train(model, data, config, run_dir, seed, judge)
+    return trained
+
+
+def _train(
+    model: SequentialRecommender,
+    data: PreparedData,
+    config: Config,
+    run_dir: Path,
+    seed: int,
+    judge: Callable[[Progress, Path], None],
+) -> tuple[Training, Metrics]:
+    """Runs epochs until `judge`, which is told after each, gives a reason to stop."""
     progress = StoredProgress()
     checkpoint = tf.train.Checkpoint(
         model=model, optimizer=model.optimizer, progress=progress
@@ -75,8 +118,7 @@ def train(
                     manager.save()
                     raise Interrupted
                 _log_steps(now.epoch, taken, config.batch_size)
-                valid_metrics = _validate(config, ranker, data, now.epoch)
-                _keep_best(config, now, valid_metrics, model.save_weights, folder)
+                judge(now, folder)
                 board.write(now.epoch, last=now.stopped_because is not None)
                 manager.save()
                 _forget_old_weights(folder, now.best_epoch)
@@ -188,15 +230,25 @@ def _keep_best(
     """Saves the weights if they are the best so far, and says whether to go on."""
     chosen = config.selection_metric
     if not now.best_metrics or valid_metrics[chosen] > now.best_metrics[chosen]:
-        now.best_epoch, now.best_metrics = now.epoch, valid_metrics
-        path = run_folder.epoch_weights(folder, now.epoch)
-        with atomic.whole_file(path) as partial:
-            save_weights(partial)
-        now.best_sha256 = manifest.file_hash(path)
+        _keep(now, valid_metrics, save_weights, folder)
     if now.epoch - now.best_epoch >= config.patience:
         now.stopped_because = f"no better {chosen} in {_epochs(config.patience)}"
     elif now.epoch >= config.max_epochs:
         now.stopped_because = f"the budget of {_epochs(config.max_epochs)}"
+
+
+def _keep(
+    now: Progress,
+    valid_metrics: Metrics,
+    save_weights: Callable[[Path], None],
+    folder: Path,
+) -> None:
+    """Notes that this epoch is the best so far, and saves its weights."""
+    now.best_epoch, now.best_metrics = now.epoch, valid_metrics
+    path = run_folder.epoch_weights(folder, now.epoch)
+    with atomic.whole_file(path) as partial:
+        save_weights(partial)
+    now.best_sha256 = manifest.file_hash(path)
 
 
 def _epochs(number: int) -> str:

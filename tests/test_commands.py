@@ -38,6 +38,7 @@ COMMANDS = [
     "experiments.audit",
     "experiments.recommend",
     "experiments.export",
+    "experiments.refit",
     "experiments.from_log",
     "benchmarks.serving",
 ]

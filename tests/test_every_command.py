@@ -114,6 +114,13 @@ COMMANDS = {
         outputs=("to",),
         locks=("{out}/bundle",),
     ),
+    "experiments.refit": Command(
+        (*OF_RUN, "--to={out}/model"),
+        reads=(*RUNS_FILES[:2], f"{DATA}/train.npy"),
+        inputs=("run_dir", "data_dir"),
+        outputs=("to",),
+        locks=("{out}/model",),
+    ),
     "experiments.from_log": Command(
         ("--source={folder}/tiny.csv", "--output_dir={out}", "--models=mean_pooling"),
         inputs=("source",),

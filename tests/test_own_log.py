@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data import prepared
 from harness import training
 from tests import calls
 
@@ -56,6 +57,23 @@ def test_what_is_not_recommended_again_is_no_hit(log, made):
     assert not pairs & set(zip(recommended["user"], recommended["item"]))
 
 
+def test_the_model_that_recommends_knows_all_events(log, made, tmp_path):
+    folder, report = made
+    data = prepared.load(folder / "prepared", "kassa", "global_time")
+    every = sum(len(rows) for rows in data.instances.values())
+    assert f"trained again on all {every} training, validation and test" in report
+    (model,) = (folder / "all_events").iterdir()
+    counts = pd.read_parquet(model / "items.parquet")["train_events"]
+    assert counts.sum() == NUM_USERS * NUM_EVENTS
+    given = (f"--source={log}", f"--output_dir={tmp_path / 'out'}", COLUMNS)
+    small = ("--models=mean_pooling", "--max_epochs=1")
+    ended = calls.call("experiments.from_log", *given, *small, "--norefit")
+    assert ended.code == 0, ended.err
+    assert not (tmp_path / "out" / "all_events").exists()
+    assert "The model knows the training events." in ended.out
+    assert (tmp_path / "out" / "recommendations.parquet").exists()
+
+
 def options(*models):
     from data.filters import Filters
     from data.log_options import LogOptions
@@ -87,7 +105,6 @@ def test_how_long_it_takes_is_said_before_anything_is_trained(log, tmp_path, cap
     ],
 )
 def test_a_long_training_names_a_faster_one(made, monkeypatch, models, faster):
-    from data import prepared
     from experiments.studies import own_log
 
     folder, _ = made
@@ -101,7 +118,6 @@ def test_a_long_training_names_a_faster_one(made, monkeypatch, models, faster):
 
 
 def test_a_model_without_rates_is_said_to_have_none(made, monkeypatch):
-    from data import prepared
     from experiments.studies import own_log
 
     folder, _ = made

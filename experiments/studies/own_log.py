@@ -27,6 +27,7 @@ from harness.defaults import get_config
 from harness.estimate import spell
 from harness.passport import Passport
 from harness.ranker import protocol_rows
+from harness.refit import refit
 from harness.reopen import open_run
 from harness.run_folder import RANKS
 from serving.answer import answer
@@ -35,6 +36,8 @@ from serving.recommender import Recommender
 SIMPLE = ("popularity", "item_knn")
 NAMES = {"popularity": "popularity", "item_knn": "item-kNN"}
 REPORT, RECOMMENDATIONS = "report.txt", "recommendations.parquet"
+# The folder of the model that was trained on all events, beside `runs`.
+ALL_EVENTS = "all_events"
 # Validation instances that choose the model, each ranked among the whole catalogue.
 _CHOOSING = 2_000
 _CUTOFF = 10
@@ -57,6 +60,7 @@ class Options:
     rating_above: float | None  # None: all events.
     keeps_past: bool
     seed: int
+    refits: bool = True  # The chosen model is trained again, on all events.
 
 
 def recommend(source: Path, folder: Path, options: Options) -> str:
@@ -98,10 +102,32 @@ def recommend(source: Path, folder: Path, options: Options) -> str:
         folder, {name: passports[name] for name in chances}, chances, repeats, best
     )
     text += "".join(f"{name} is left out: {why}\n" for name, why in left_out.items())
+    text += _what_recommends(passports[best], data, options.refits)
     sys.stdout.write(text)
     atomic.write_text(folder / REPORT, text)
-    _write_recommendations(folder, best, options.k)
+    chosen = run_dir_of(folder, best)
+    if options.refits:
+        chosen = folder / ALL_EVENTS / file_name(best)
+        refit(run_dir_of(folder, best), folder / "prepared", chosen)
+    _write_recommendations(folder, chosen, options.k)
     return best
+
+
+def _what_recommends(passport: Passport, data: PreparedData, refits: bool) -> str:
+    """Which events the model knows that makes the recommendations."""
+    if not refits:
+        return (
+            "The model knows the training events. Items that came later are new to it, "
+            "and are seldom recommended until it is trained again on a longer log.\n"
+        )
+    instances = sum(len(rows) for rows in data.instances.values())
+    epochs = passport["training"]["best_epoch"]
+    how = f", {counted(epochs, 'epoch')} as validation chose" if epochs else ""
+    return (
+        f"It is now trained again on all {instances:,} training, validation and test "
+        f"events{how}: that model makes the recommendations, and nothing is left to "
+        "test it by. --norefit leaves this out.\n"
+    )
 
 
 def expected(models: list[str], data: PreparedData, options: Options) -> str:
@@ -124,6 +150,8 @@ def expected(models: list[str], data: PreparedData, options: Options) -> str:
         f"{_STRONG_AT_MOST} times that, if every model uses its "
         f"{counted(options.max_epochs, 'epoch')} ({each})."
     )
+    if options.refits:
+        text += " The chosen one is then trained once more, on all events."
     slowest = max(known, key=lambda model: known[model], default=_FAST)
     if _STRONG_AT_MOST * total < _LONG or slowest in (*SIMPLE, _FAST):
         return text
@@ -206,10 +234,6 @@ def report(
         for other in SIMPLE
         if other in hits and other != best
     ]
-    lines.append(
-        "The model knows the training events. Items that came later are new to it, and "
-        "are seldom recommended until it is trained again on a longer log."
-    )
     return "\n".join(lines) + "\n"
 
 
@@ -290,8 +314,8 @@ def _full_ranks(run_dir: Path) -> pd.DataFrame:
     return table[table["protocol"] == "full"].reset_index(drop=True)
 
 
-def _write_recommendations(folder: Path, best: str, k: int) -> None:
-    recommender = Recommender.load(run_dir_of(folder, best), folder / "prepared")
+def _write_recommendations(folder: Path, chosen: Path, k: int) -> None:
+    recommender = Recommender.load(chosen, folder / "prepared")
     k = min(k, recommender.vocabulary.num_items - 1)
     answer(recommender, recommender.everyone(), folder / RECOMMENDATIONS, k)
-    logging.info("Written: %s", folder / RECOMMENDATIONS)
+    logging.info("Written: %s, by %s", folder / RECOMMENDATIONS, chosen)
