@@ -74,6 +74,16 @@ def test_the_model_that_recommends_knows_all_events(log, made, tmp_path):
     assert (tmp_path / "out" / "recommendations.parquet").exists()
 
 
+@pytest.mark.parametrize(("users", "told"), [(29, False), (30, True)])
+def test_few_users_are_not_said_to_tell_models_apart(users, told):
+    from experiments.studies import own_log
+
+    hits = {"sasrec": np.ones(users, bool), "popularity": np.zeros(users, bool)}
+    text = own_log._compared("sasrec", "popularity", hits, np.arange(users))
+    assert ("sasrec beats popularity" in text) == told
+    assert ("29 test users: too few to tell" in text) == (not told)
+
+
 def options(*models):
     from data.filters import Filters
     from data.log_options import LogOptions

@@ -377,6 +377,24 @@ def test_only_the_weaknesses_of_this_table_are_said(runs, tmp_path):
     assert "t-test" not in found
 
 
+@pytest.mark.parametrize(
+    ("log", "keeps_past", "says"),
+    [
+        ({"repeated_test_targets": 41, "test_targets": 100}, False, True),
+        ({"repeated_test_targets": 9, "test_targets": 100}, False, False),
+        ({"repeated_test_targets": 41, "test_targets": 100}, True, False),
+        (None, False, False),
+    ],
+)
+def test_a_table_says_where_repeats_decide(tmp_path, log, keeps_past, says):
+    data = {"users": 9, "items": 9, "interactions": 9, "test": NUM_INSTANCES}
+    data |= {"sha256": "f", "log": log, "keeps_past": keeps_past}
+    write_run(tmp_path, "mgnm", 1, 0, data=data)
+    table = table2.make_table(tmp_path, "shop", "global_time")
+    found = " ".join(table2.weaknesses(table))
+    assert ("41% of the test targets are items that the user had" in found) == says
+
+
 def test_each_table_has_its_own_weaknesses_below_it(runs):
     table = table2.make_table(runs, "shop", "global_time")
     text = table2_text.to_markdown([table])

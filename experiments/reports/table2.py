@@ -13,7 +13,7 @@ from experiments.results.comparison import Cell
 from experiments.results.model_names import display_name, ordered
 from harness import provenance
 from harness.config import PAPER
-from harness.passport import Passport, Run, Runs
+from harness.passport import Data, Passport, Run, Runs
 
 _SAMPLED = (
     "Ranking against sampled negatives is not ranking the catalogue, and can order "
@@ -23,7 +23,12 @@ _SAME_TIME = (
     "{:.0%} of the events have the time of the one before, as where times are whole "
     "days: which of them comes next is partly arbitrary."
 )
-# From this share of events on.
+_REPEATS = (
+    "{:.0%} of the test targets are items that the user had before, and no other item "
+    "of the past is a candidate: asking what a user had before goes far here. Where "
+    "people take items again, prepare the data with `--keep_past`."
+)
+# From this share of events, or of test targets, on.
 _MANY = 0.1
 _SEES_LATER = "{} lets training see later events of other users (Ji et al., TOIS 2023)."
 _SEE_LATER = ("leave_one_out", "per_user")
@@ -85,11 +90,22 @@ def weaknesses(table: DatasetTable) -> list[str]:
     same = _first(table)["data"].get("same_time_share") or 0.0
     if same >= _MANY:
         sentences.append(_SAME_TIME.format(same))
+    repeats = _repeated_targets(_first(table)["data"])
+    if repeats >= _MANY:
+        sentences.append(_REPEATS.format(repeats))
     if table.split in _SEE_LATER:
         sentences.append(_SEES_LATER.format(table.split))
     if table.is_comparison and len(_seeds(table)) > 1:
         sentences.append(_FEW_SEEDS)
     return sentences
+
+
+def _repeated_targets(data: Data) -> float:
+    """The share of the test targets, 0 where data of an older version do not tell."""
+    if data.get("keeps_past"):
+        return 0.0
+    log = data.get("log") or {}
+    return log.get("repeated_test_targets", 0) / max(log.get("test_targets", 0), 1)
 
 
 def _first(table: DatasetTable) -> Passport:

@@ -41,6 +41,8 @@ ALL_EVENTS = "all_events"
 # Validation instances that choose the model, each ranked among the whole catalogue.
 _CHOOSING = 2_000
 _CUTOFF = 10
+# Below so many, intervals of the bootstrap are too narrow.
+_FEW_USERS = 30
 # The estimate has the rates of the paper's recipe. Most stored runs of the strong one
 # took 0.9 to 3.1 times as long (docs/passports/*-strong.jsonl).
 _STRONG_AT_MOST = 3
@@ -242,8 +244,14 @@ def _compared(
 ) -> str:
     """One sentence: by how much, and whether that may be chance."""
     gained = hits[best].astype(float) - hits[other]
-    (difference,) = significance.paired_bootstraps(gained[:, None], users)
     mine, theirs = NAMES.get(best, best), NAMES[other]
+    if len(np.unique(users)) < _FEW_USERS:
+        return (
+            f"{mine} against {theirs}: {100 * gained.mean():+.2f} hits in 100 test "
+            f"events. {counted(len(np.unique(users)), 'test user')}: too few to tell "
+            "whether that is chance."
+        )
+    (difference,) = significance.paired_bootstraps(gained[:, None], users)
     span = (
         f"{100 * difference.mean:+.2f} hits in 100 test events, 95% interval "
         f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
