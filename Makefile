@@ -21,6 +21,8 @@ RECIPE ?= paper
 # More flags of the command behind a target, e.g. ARGS="--models=mgnm,gru4rec".
 ARGS ?=
 SERVING_ARGS ?=
+# Asking for help is passed through where a target would refuse, or do more.
+HELP = $(filter --help --helpfull,$(ARGS))
 # Recipes read these from the environment, in quotes: they may hold blanks.
 export VENV TENSORFLOW BASE_PYTHON PROFILE DATA_DIR SOURCE PEERS RECTOOLS TORCH_INDEX RUNS_DIR RECIPE
 PYTHON := "$$VENV/bin/python"
@@ -35,6 +37,7 @@ environment:
 	@installation/set_up.sh
 
 setup: environment ## the virtual environment alone; TENSORFLOW=2.15|latest forces a stack
+	@printf 'Ready: source %q\n' "$$VENV/bin/activate"
 
 PROCESSES = 2
 # In two processes, whose share of the cores is a half each; a file's tests stand
@@ -91,7 +94,7 @@ reproduce-all: environment ## all tables and figures
 
 bench: environment ## speeds of every model beside the machine's limit, GPU too where there is one
 	@$(PYTHON) -m benchmarks.bench $(ARGS)
-	$(PYTHON) -m benchmarks.serving $(SERVING_ARGS)
+	$(PYTHON) -m benchmarks.serving $(HELP) $(SERVING_ARGS)
 
 bench-serving: environment ## recommendations: exact, by an index, and one exported request
 	@if [ -x "$$PEERS/bin/python" ]; then set -- "--peer_python=$$PEERS/bin/python"; fi
@@ -126,7 +129,7 @@ bench-rectools: environment rectools ## our SASRec beside RecTools'
 	@$(PYTHON) -m benchmarks.peers --library=rectools --peer_python="$$RECTOOLS/bin/python" $(ARGS)
 
 recommend: environment ## recommendations for everyone in a log: SOURCE=log.csv
-	@if [ -z "$$SOURCE" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi
+	@if [ -z "$$SOURCE$(HELP)" ]; then echo "error: give the log: make recommend SOURCE=log.csv" >&2; exit 1; fi
 	$(PYTHON) -m experiments.from_log --source="$$SOURCE" $(ARGS)
 
 # Dead links, in pages and to headings, are errors.

@@ -77,10 +77,15 @@ class Machine:
         path.chmod(0o755)
         return path
 
-    def make(self, target="setup", **variables):
+    def make(self, *targets, **variables):
         return subprocess.run(
             [
-                *("make", "--no-print-directory", target, f"VENV={self.venv}"),
+                *(
+                    "make",
+                    "--no-print-directory",
+                    *(targets or ["setup"]),
+                    f"VENV={self.venv}",
+                ),
                 *(f"{name}={value}" for name, value in variables.items()),
             ],
             cwd=ROOT,
@@ -139,9 +144,29 @@ def test_what_is_set_up_is_left_alone(machine):
     machine.add_python("python3.11", "3.11.1")
     machine.make()
     machine.log.unlink()
-    done = machine.make()
+    done = machine.make("environment")  # What every other target begins with.
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not machine.log.exists()
+
+
+def test_help_passes_through_make_without_a_log(machine):
+    machine.add_python("python3.11", "3.11.1")
+    refused = machine.make("recommend")
+    assert "error: give the log: make recommend SOURCE=log.csv" in refused.stderr
+    for arguments in ("--help", "--models=sasrec --helpfull"):
+        helped = machine.make("recommend", ARGS=arguments)
+        assert helped.returncode == 0, helped.stderr
+    shown = machine.make("--dry-run", "bench", ARGS="--help", SERVING_ARGS="--a=b")
+    assert "-m benchmarks.serving --help --a=b" in shown.stdout
+
+
+def test_set_up_ends_with_what_to_do_next(machine):
+    machine.add_python("python3.11", "3.11.1")
+    ready = (
+        f"Ready: source {str(machine.venv).replace(' ', chr(92) + ' ')}/bin/activate"
+    )
+    assert machine.make().stdout.splitlines()[-1] == ready
+    assert machine.make().stdout == f"{ready}\n"
 
 
 def test_the_other_stack_makes_the_environment_anew(machine):
@@ -151,7 +176,8 @@ def test_the_other_stack_makes_the_environment_anew(machine):
     assert "holds TensorFlow 2.15 and is made anew" in done.stdout
     assert machine.installed()[0] == "latest"
     # And stays without being named.
-    assert machine.make().stdout == ""
+    assert machine.make("environment").stdout == ""
+    assert machine.installed()[0] == "latest"
 
 
 def test_a_changed_setup_updates_in_place(machine):
