@@ -64,6 +64,9 @@ class BadRows:
             lead = f" {count:,} bad rows, the first {len(first)} are:"
         else:
             lead = f" {count} bad rows:" if len(texts) > 1 and count > 1 else ""
+        if not any(" --" in text for text in texts):  # Else a flag is named that helps.
+            whose = "this row" if count == 1 else "these rows"
+            texts.append(f"Correct or delete {whose}.")
         raise UserError(f"{self._file}:{lead} {' '.join(texts)}")
 
 
@@ -79,7 +82,7 @@ def _sentence(what: str, lines: dict[int, str]) -> str:
         for _, value in sorted(lines.items())
         if value
     ]
-    return f"{text} Received: {', '.join(values)}" if values else text
+    return f"{text} Received: {', '.join(values)}." if values else text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,6 +91,24 @@ _ALIASES = {
     "rating": ("rating", "ratings", "stars", "overall", "score", "isclick"),
     "order": ("order",),
 }
+# What shops call them. These names count where no column has one of the above, so that
+# logs are read as they were before these were known.
+_SHOPS_ALIASES = {
+    "user": (
+        *("customer", "customernumber", "customerno", "client", "clientid", "visitor"),
+        *("member", "memberid", "account", "accountid", "buyer", "buyerid", "shopper"),
+        "shopperid",
+    ),
+    "item": (
+        *("sku", "skuid", "product", "productcode", "productsku", "productno"),
+        *("article", "articlecode", "articleno", "itemcode", "itemsku", "stockcode"),
+    ),
+    "timestamp": (
+        *("orderedat", "purchasedat", "boughtat", "occurredat", "orderdate"),
+        *("purchasedate", "invoicedate", "transactiondate", "ordertime"),
+        *("purchasetime", "transactiontime", "orderdatetime", "eventtimestamp"),
+    ),
+}
 _TIMES = ("timestamp", "order")
 
 
@@ -116,15 +134,16 @@ def recognise_header(
             )
     form = None if columns else _known(names)
     if form is None:
-        if any(role in columns for role in _TIMES):
+        for aliases in (_ALIASES, _SHOPS_ALIASES):
             wanted = ["user", "item", "rating"]
-        else:
-            wanted = ["user", "item", "rating", *_TIMES]
-        for role in wanted:
-            if role not in columns:
-                column = _alias(names, role, where, {*columns.values()})
-                if column is not None:
-                    columns[role] = column
+            if not {*_TIMES} & {*columns}:
+                wanted += _TIMES
+            for role in wanted:
+                if role not in columns:
+                    taken = {*columns.values()}
+                    column = _alias(names, role, aliases, where, taken)
+                    if column is not None:
+                        columns[role] = column
         form = Form("columns by their names", columns)
         if not {"user", "item"} <= {*columns} or not {*_TIMES} & {*columns}:
             return None
@@ -182,7 +201,7 @@ def recognised_roles(names: list[str], options: LogOptions) -> dict[str, str]:
     """Which roles names tell, each at most one column."""
     columns = dict(options.columns)
     for role in ROLES:
-        matching = _matching(names, role)
+        matching = _matching(names, role) or _matching(names, role, _SHOPS_ALIASES)
         if role not in columns and matching:
             columns[role] = matching[0]
     return columns
@@ -238,20 +257,27 @@ def _known(names: list[str]) -> Form | None:
     return None
 
 
-def _matching(names: list[str], role: str) -> list[str]:
+def _matching(
+    names: list[str], role: str, aliases: dict[str, tuple[str, ...]] = _ALIASES
+) -> list[str]:
     exact = [name for name in names if name == role]
     if exact:
         return exact[:1]
-    aliases = _ALIASES[role]
     return [
         name
         for name in dict.fromkeys(names)
-        if re.sub("[^a-z0-9]", "", name.lower()) in aliases
+        if re.sub("[^a-z0-9]", "", name.lower()) in aliases.get(role, ())
     ]
 
 
-def _alias(names: list[str], role: str, where: str, taken: set[str]) -> str | None:
-    matching = [name for name in _matching(names, role) if name not in taken]
+def _alias(
+    names: list[str],
+    role: str,
+    aliases: dict[str, tuple[str, ...]],
+    where: str,
+    taken: set[str],
+) -> str | None:
+    matching = [name for name in _matching(names, role, aliases) if name not in taken]
     if len(matching) > 1 and role == "rating":
         return None  # Nothing uses it, as a rule.
     if len(matching) > 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from data import log_file
+from data import log_file, log_forms
 from data.errors import UserError
 from data.log_options import LogOptions, parse_columns, parse_separator, parse_where
 from tests import logs
@@ -377,8 +379,73 @@ def test_all_bad_rows_of_a_text_are_said_at_once(tmp_path):
         "the separator has to stand in quotes. row 8 has 5 fields, and row 1 has 3; a "
         "field that holds the separator has to stand in quotes. row 3: `user` is "
         "missing. row 6: `item` is missing. rows 6, 9: `timestamp` is no time: neither "
-        "a number nor a date in ISO 8601. Received: noon, soon"
+        "a number nor a date in ISO 8601. Received: noon, soon. Correct or delete "
+        "these rows."
     )
+
+
+def test_what_to_do_with_a_bad_row_is_said_unless_a_flag_helps(tmp_path):
+    path = write(tmp_path, "log.csv", HEAD + ROW + ",a,5\n")
+    with pytest.raises(
+        UserError, match=r"`user` is missing\. Correct or delete this r"
+    ):
+        log_file.load(path)
+    rows = "".join(f"u,a,{STAMP + day}000\n" for day in range(9)) + f"u,a,{STAMP}\n"
+    with pytest.raises(UserError, match=r"--time_unit") as caught:
+        log_file.load(write(tmp_path, "mixed.csv", HEAD + rows))
+    assert "Correct or delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("user", "item", "timestamp", "others"),
+    [
+        ("customer_id", "sku", "created_at", ""),
+        ("customer", "SKU", "Ordered at", ";channel;quantity"),
+        ("Client ID", "Article", "order_date", ""),
+        ("member_id", "product", "purchased_at", ";price"),
+        ("CustomerID", "StockCode", "InvoiceDate", ";InvoiceNo"),
+        # Names of before win, so that such logs are read as they were.
+        ("customer_id", "product_id", "date", ";client_id;sku;ordered_at"),
+        ("user", "item", "timestamp", ";customer;product;order_date"),
+    ],
+)
+def test_names_that_shops_use_are_known(user, item, timestamp, others, tmp_path):
+    header = f"{user};{item};{timestamp}{others}"
+    row = ";".join("1" * (header.count(";") + 1))
+    path = write(tmp_path, "log.csv", f"{header}\n{row}\n")
+    expected = {"user": user, "item": item, "timestamp": timestamp}
+    assert log_file.form_of(path).columns == expected
+
+
+def test_an_order_is_no_reason_to_look_for_a_shops_date(tmp_path):
+    path = write(tmp_path, "log.csv", "user,item,order,order_date\na,b,0,2024-01-01\n")
+    assert "timestamp" not in log_file.form_of(path).columns
+
+
+@pytest.mark.parametrize(
+    ("header", "role"),
+    [
+        ("customer,client_id,sku,order_date", "user"),
+        ("customer,sku,product,order_date", "item"),
+        ("customer,sku,order_date,purchased_at", "timestamp"),
+    ],
+)
+def test_two_names_of_one_role_are_asked_about(header, role, tmp_path):
+    path = write(tmp_path, "log.csv", f"{header}\na,b,c,d\n")
+    with pytest.raises(UserError, match=f"several columns could be the {role}: "):
+        log_file.form_of(path)
+
+
+def test_the_known_names_are_those_of_the_page():
+    page = (Path(__file__).parent.parent / "docs/your_data.md").read_text()
+    names = page.split("## Names of columns that are known")[1].split("\n## ")[0]
+    shown = dict(re.findall(r"^- (\w+): ([^.]*)\.$", names, re.MULTILINE))
+    assert {*shown} == {*log_forms._ALIASES}
+    for role, text in shown.items():
+        before, _, shops = text.replace("_", "").partition("; then ")
+        assert {*re.findall(r"`(\w+)`", before)} == {*log_forms._ALIASES[role]}
+        known = log_forms._SHOPS_ALIASES.get(role, ())
+        assert {*re.findall(r"`(\w+)`", shops)} == {*known}
 
 
 def test_of_many_bad_rows_the_first_ten_are_said_and_all_counted(tmp_path):
