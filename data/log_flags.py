@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 if TYPE_CHECKING:
-    from data.filters import Filters
     from data.log_options import LogOptions
 
 _COLUMNS = flags.DEFINE_string(
@@ -43,14 +43,9 @@ _TIME_FROM = flags.DEFINE_string(
 _TIME_UNTIL = flags.DEFINE_string(
     "time_until", None, "Take only events before this date or time (UTC)."
 )
-_MIN_USER_EVENTS = flags.DEFINE_integer(
-    "min_user_events", 1, "Drop users with fewer events, until none has.", 1
-)
-_MIN_ITEM_EVENTS = flags.DEFINE_integer(
-    "min_item_events", 1, "Drop items with fewer events, until none has.", 1
-)
-_DEDUPLICATE = flags.DEFINE_bool(
-    "deduplicate", False, "Drop rows that repeat user, item and time of an earlier one."
+_ALL = (
+    *(_COLUMNS, _SEPARATOR, _NO_HEADER, _TIME_UNIT, _WHERE),
+    *(_TIME_FROM, _TIME_UNTIL),
 )
 
 
@@ -80,12 +75,19 @@ def options() -> LogOptions:
     )
 
 
-def filters() -> Filters:
-    """What the flags drop of a log, but for ratings."""
-    from data.filters import Filters
+def given() -> list[str]:
+    """Those of the flags that were given, as one types them."""
+    return typed(_ALL)
 
-    return Filters(
-        deduplicate=_DEDUPLICATE.value,
-        min_user_events=_MIN_USER_EVENTS.value,
-        min_item_events=_MIN_ITEM_EVENTS.value,
-    )
+
+def typed(holders: Iterable[flags.FlagHolder[Any]]) -> list[str]:
+    """Those of some flags that were given, as one types them."""
+    texts = []
+    for holder in holders:
+        if holder.present:
+            values = holder.value if isinstance(holder.value, list) else [holder.value]
+            texts += [
+                f"--{holder.name}" if value is True else f"--{holder.name}={value}"
+                for value in values
+            ]
+    return texts

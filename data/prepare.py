@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from data import command_line, log_flags
+from data import command_line, filter_flags, log_flags
 from data.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the synthetic data.", lower_bound=0)
 _UTC_OFFSET_HOURS = flags.DEFINE_float(
     "utc_offset_hours", 8.0, "Clock of the split by date; 8 is China's."
 )
+flags.adopt_module_key_flags(log_flags)
+flags.adopt_module_key_flags(filter_flags)
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def _request() -> Request:
         seed=_SEED.value,
         utc_offset_hours=_UTC_OFFSET_HOURS.value,
         options=log_flags.options(),
-        filters=log_flags.filters(),
+        filters=filter_flags.filters(),
         keeps_past=_KEEP_PAST.value,
     )
 

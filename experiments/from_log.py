@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data import log_flags
+from data import filter_flags, log_flags
 from harness import command_line
 
 _SOURCE = flags.DEFINE_string(
@@ -57,6 +57,8 @@ _REFIT = flags.DEFINE_bool(
     "it recommends.",
 )
 _SEED = flags.DEFINE_integer("seed", 1, "Of the training.", lower_bound=0)
+flags.adopt_module_key_flags(log_flags)
+flags.adopt_module_key_flags(filter_flags)
 
 
 def main() -> None:
@@ -65,6 +67,11 @@ def main() -> None:
     source = Path(_SOURCE.value)
     for model in _MODELS.value:
         check_model(model)
+    # A log that is not there, or whose columns are not told, waits for no TensorFlow.
+    from data import log_file
+
+    log = log_flags.options()
+    log_file.form_of(source, log)
     # Here, so that --help and a mistyped flag do not wait for TensorFlow.
     from experiments.studies import own_log
 
@@ -73,8 +80,8 @@ def main() -> None:
         source,
         Path(_OUTPUT_DIR.value or f"recommended/{name}"),
         own_log.Options(
-            log=log_flags.options(),
-            filters=log_flags.filters(),
+            log=log,
+            filters=filter_flags.filters(),
             models=_MODELS.value,
             k=_K.value,
             max_epochs=_MAX_EPOCHS.value,

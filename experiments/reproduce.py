@@ -12,6 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
+from data import filter_flags, log_flags
+from data.errors import UserError
 from experiments.reproduction import grid, profiles, tables
 from experiments.reproduction.stages import STAGES
 from harness import command_line, config, defaults
@@ -76,6 +78,9 @@ _DRY_RUN = flags.DEFINE_bool(
     "Only list the runs, which of them are finished, and what the others are to take "
     "in time, memory and disk.",
 )
+# Of every log of the profile `folder`.
+flags.adopt_module_key_flags(log_flags)
+flags.adopt_module_key_flags(filter_flags)
 
 STOPPED = "Stopped. The same command goes on from here."
 
@@ -87,6 +92,12 @@ def main() -> None:
 def reproduce(what: str) -> None:
     """Reproduces a table, a figure, or all, with the options of the flags."""
     recipe = _RECIPE.value
+    given = [*log_flags.given(), *filter_flags.given()]
+    if given and not profiles.PROFILES[_PROFILE.value].reads_folder:
+        raise UserError(
+            f"{given[0]} says how a log of yours is read: it goes with "
+            f"--profile=folder. Received: --profile={_PROFILE.value}"
+        )
     options = grid.Options(
         profile=_PROFILE.value,
         csv_dir=_DATA_DIR.value,
@@ -99,6 +110,9 @@ def reproduce(what: str) -> None:
         num_seeds=_SEEDS.value,
         max_epochs=_MAX_EPOCHS.value,
         at_once=_AT_ONCE.value,
+        log=log_flags.options(),
+        filters=filter_flags.filters(),
+        log_arguments=tuple(given),
     )
     tables.reproduce(what, options, dry_run=_DRY_RUN.value)
 

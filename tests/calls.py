@@ -92,7 +92,7 @@ def _forgotten(name: str) -> ModuleType:
 
 def _is_command(name: str) -> bool:
     """Modules that define flags when they are imported."""
-    return name in ("data.prepare", "data.log_flags") or (
+    return name in ("data.prepare", "data.log_flags", "data.filter_flags") or (
         name.startswith(("experiments.", "benchmarks.")) and name.count(".") == 1
     )
 

@@ -30,9 +30,17 @@ def answer(module):
             runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code
+    from absl import flags
+
+    defined_by = {
+        name: str(flags.FLAGS.find_module_defining_flag(name)) for name in flags.FLAGS
+    }
     return {
         "code": code,
         "text": text.getvalue(),
+        "flags": [
+            name for name, by in defined_by.items() if not by.startswith("absl.")
+        ],
         "imported": sorted({name.split(".")[0] for name in sys.modules}),
     }
 

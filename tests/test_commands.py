@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,10 +45,25 @@ COMMANDS = [
 ]
 
 
+MORE_COMMANDS = [
+    "data.sequential",
+    *("benchmarks.bench", "benchmarks.integrity", "benchmarks.peers"),
+    *("benchmarks.prepare", "benchmarks.scaling", "benchmarks.soak"),
+]
+BEHIND_MAKE = {
+    "recommend": "experiments.from_log",
+    "bench": "benchmarks.bench",
+    "bench-serving": "benchmarks.serving",
+    "bench-peers": "benchmarks.peers",
+    "figures": "experiments.reproduce",
+}
+
+
 @pytest.fixture(scope="module")
 def helped():
-    """What each command's `--help` prints, and the packages that it imports."""
-    command = [sys.executable, "-m", "tests.help_of_commands", *COMMANDS]
+    """What each command's `--help` prints, its flags, and the packages it imports."""
+    modules = [*COMMANDS, *MORE_COMMANDS]
+    command = [sys.executable, "-m", "tests.help_of_commands", *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -60,6 +76,57 @@ def test_help_answers_at_once(helped, module):
     imported = {*helped[module]["imported"]}
     assert "absl" in imported
     assert imported.isdisjoint(SLOW_TO_IMPORT)
+
+
+def flags_in_docs():
+    """(module, flag) of the commands that pages and docstrings show."""
+    found = set()
+    sources = [
+        path
+        for room in ("data", "experiments", "benchmarks", "serving")
+        for path in (ROOT / room).rglob("*.py")
+    ]
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *sources]:
+        text = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+        shown = re.findall(r"python -m (\w+\.\w+)([^\n`]*)", text)
+        for target, rest in re.findall(r"\bmake ([a-z0-9-]+)([^\n`]*)", text):
+            if target.startswith("reproduce-"):
+                shown.append(("experiments.reproduce", rest))
+            elif target in BEHIND_MAKE:
+                shown.append((BEHIND_MAKE[target], rest))
+        for module, rest in shown:
+            found |= {(module, flag) for flag in re.findall(r"--(\w+)", rest)}
+    table = (ROOT / "docs/your_data.md").read_text(encoding="utf-8")
+    of_logs = {
+        flag
+        for row in re.findall(r"^\| `(--.*?)` ", table, re.MULTILINE)
+        for flag in re.findall(r"--(\w+)", row)
+    }
+    assert {"columns", "where", "deduplicate"} <= of_logs
+    found |= {("data.prepare", flag) for flag in of_logs}
+    found |= {("experiments.from_log", flag) for flag in of_logs}
+    of_logs -= {"rating_above", "keep_past"}
+    found |= {("experiments.reproduce", flag) for flag in of_logs}
+    found |= {("experiments.reproduce_table2", flag) for flag in of_logs}
+    return found
+
+
+def test_help_lists_every_flag_of_every_command(helped):
+    """Those that pages name, and those that the command takes, wherever defined."""
+    wanted = {
+        *flags_in_docs(),
+        *((module, flag) for module in helped for flag in helped[module]["flags"]),
+    }
+    hidden = {
+        (module, flag)
+        for module, flag in wanted
+        if module in helped
+        and not re.search(
+            rf"^  (-\w,)?--(\[no\])?{flag}:", helped[module]["text"], re.MULTILINE
+        )
+    }
+    assert hidden == set()
+    assert {module for module, _ in flags_in_docs()} <= {*helped}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +147,28 @@ def test_half_the_cores_share_an_operation_unless_told_otherwise(given, expected
         check=True,
     )
     assert int(done.stdout) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.csv", "error: There is no file"),
+        ("odd.csv", "has no column that is known as the item"),
+    ],
+)
+def test_a_log_that_cannot_be_read_waits_for_no_tensorflow(name, message, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "odd.csv").write_text("user,thing,timestamp\na,b,5\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.from_log", f"--source={tmp_path}/{name}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("module", COMMANDS)

@@ -228,13 +228,18 @@ def pairs(attribute):
 
 
 def defined_flags(module):
-    """(kind, name) of each flag that a command's source defines."""
+    """(kind, name) of each flag that a command's source defines, or takes over."""
     found = []
     names = [module]
     if module == "experiments.reproduce_table2":
         names = ["experiments.reproduce"]
     for name in names:
         source = Path(importlib.util.find_spec(name).origin).read_text()
+        names += [  # These follow in the same loop.
+            f"data.{shared}"
+            for shared in ("log_flags", "filter_flags")
+            if f"adopt_module_key_flags({shared})" in source
+        ]
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 kind = node.func.attr.removeprefix("DEFINE_")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
 
 from data import locks, prepared
 from data.errors import UserError
+from data.filters import Filters
+from data.log_options import LogOptions
 from experiments.reproduction import grid, profiles
 from experiments.results import finished_runs
 from harness import metrics, rankings
@@ -93,6 +96,80 @@ def test_a_log_that_has_changed_is_prepared_again(options, folder):
     (folder / "shop.csv").write_bytes(b"".join(lines[:-8]))
     second = prepare(options)
     assert second["statistics"]["users"] == first["statistics"]["users"] - 1
+
+
+SHOPS = ("--columns=user=who,item=what,timestamp=when", "--separator=;")
+
+
+def of_a_shop(folder):
+    """A log that only flags explain; every row stands there twice."""
+    rows = logs.PLAIN.decode().splitlines()[1:]
+    shops = ["who;what;when;channel"]
+    shops += [f"{row.replace(',', ';')};web" for row in rows for _ in range(2)]
+    (folder / "shop.csv").write_text("\n".join(shops) + "\n")
+
+
+def planned(folder, tmp_path, *flags):
+    return call(
+        *("experiments.reproduce_table2", "--profile=folder", "--dry_run"),
+        *(f"--data_dir={folder}", f"--prepared_dir={tmp_path}/prepared"),
+        *(f"--runs_dir={tmp_path}/runs", f"--reports_dir={tmp_path}/reports"),
+        *flags,
+    )
+
+
+def test_what_the_flags_say_of_a_log_reaches_its_preparation(folder, tmp_path):
+    of_a_shop(folder)
+    unnamed = planned(folder, tmp_path)
+    assert "Name the columns: --columns=" in unnamed.sentence
+    plan = planned(folder, tmp_path, *SHOPS, "--where=channel=web", "--deduplicate")
+    assert plan.code == 0, plan.err
+    typed = shlex.split(plan.out.split("This prepares it: ")[1].splitlines()[0])
+    assert typed[:3] == ["python", "-m", "data.prepare"]
+    assert call(*typed[2:]).code == 0
+    meta = prepared.load(tmp_path / "prepared", "shop", "global_time").meta
+    assert meta["log"]["dropped"]["duplicates"] == meta["log"]["rows"] / 2
+    options = grid.Options(
+        *("folder", str(folder), tmp_path / "prepared", tmp_path, tmp_path),
+        log=LogOptions(
+            columns={"user": "who", "item": "what", "timestamp": "when"},
+            separator=";",
+            where={"channel": ("web",)},
+        ),
+        filters=Filters(deduplicate=True),
+    )
+    # What the printed command has prepared is what the grid would prepare.
+    assert grid.prepare(options) == [("shop", "global_time")]
+    assert prepare(options) == meta
+    again = prepare(dataclasses.replace(options, filters=Filters()))
+    assert again["log"]["dropped"].get("duplicates", 0) == 0
+
+
+def test_a_plan_says_that_other_flags_prepare_again(folder, tmp_path):
+    of_a_shop(folder)
+    flags = (*SHOPS, "--deduplicate")
+    plan = planned(folder, tmp_path, *flags)
+    call(*shlex.split(plan.out.split("This prepares it: ")[1].splitlines()[0])[2:])
+    assert "shop, global_time: prepared; " in planned(folder, tmp_path, *flags).out
+    other = planned(folder, tmp_path, *SHOPS)
+    assert f"to be prepared again from {folder}/shop.csv; as it is" in other.out
+
+
+def test_a_plan_prepares_a_well_known_file_as_the_grid_does(folder, tmp_path):
+    rows = ["user,item,rating,timestamp"]
+    rows += [
+        f"{u},{(u * t) % 9},{t % 5},{1_600_000_000 + t * 86_400}"
+        for u in range(1, 30)
+        for t in range(1, 9)
+    ]
+    (folder / "instruments_5core.csv").write_text("\n".join(rows) + "\n")
+    assert "--rating_above=2.0" in planned(folder, tmp_path).out
+
+
+def test_flags_of_logs_are_refused_where_no_log_is_read():
+    done = call("experiments.reproduce", "--what=table2", "--dry_run", *SHOPS)
+    assert done.code == 1
+    assert "it goes with --profile=folder. Received: --profile=quick" in done.sentence
 
 
 def test_damaged_data_are_prepared_again(options):

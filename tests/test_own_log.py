@@ -153,7 +153,8 @@ def test_a_log_whose_past_is_kept_has_a_folder_of_its_own(log, monkeypatch):
         own_log, "recommend", lambda _, folder, __: folders.append(folder)
     )
     for flag in ([], ["--keep_past"]):
-        assert calls.call("experiments.from_log", f"--source={log}", *flag).code == 0
+        given = (f"--source={log}", COLUMNS, *flag)
+        assert calls.call("experiments.from_log", *given).code == 0
     assert list(map(str, folders)) == [
         "recommended/kassa",
         "recommended/kassa-keep_past",

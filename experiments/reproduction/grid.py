@@ -6,14 +6,19 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from data.errors import UserError
+from data.filters import Filters
+from data.log_options import LogOptions
 from experiments.reports.text import counted
 from experiments.reproduction import forks, profiles
 from harness import config, defaults, estimate, run_folder, run_manifest
+
+if TYPE_CHECKING:
+    from data.request import Request
 
 # Seconds for which the estimates of a grid's runs count as if they had been kept: what
 # the first short runs take says little of the others.
@@ -33,6 +38,8 @@ class Options:
         num_seeds, max_epochs: instead of the profile's; None leaves them.
         recipe: of the runs; `runs_dir` and `reports_dir` are its own.
         at_once: how many runs are made at a time; None: `plan.at_once` decides.
+        log, filters: how each log of the profile `folder` is read, and what is dropped.
+        log_arguments: the flags that say so, as they were typed.
     """
 
     profile: str
@@ -46,6 +53,9 @@ class Options:
     max_epochs: int | None = None
     recipe: str = config.PAPER
     at_once: int | None = None
+    log: LogOptions = dataclasses.field(default_factory=LogOptions)
+    filters: Filters = dataclasses.field(default_factory=Filters)
+    log_arguments: tuple[str, ...] = ()
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -184,7 +194,10 @@ def wanted_data(
     wanted = list(profiles.PROFILES[options.profile].datasets)
     if profiles.PROFILES[options.profile].reads_folder:
         files = profiles.log_files(options.csv_dir)
-        wanted = [(name, profiles.folder_split(name, files[name])) for name in files]
+        wanted = [
+            (name, profiles.folder_split(name, files[name], options.log))
+            for name in files
+        ]
     names = chosen(options.datasets, [name for name, _ in wanted], "datasets")
     return [pair for pair in wanted if pair[0] in names], files
 
@@ -205,16 +218,43 @@ def prepare(options: Options) -> list[tuple[str, str]]:
     return ready
 
 
-def _is_prepared(options: Options, name: str, split: str, source: Path | None) -> bool:
+def asked_of(name: str, split: str, source: Path | None) -> dict[str, Any]:
+    """What is asked of `data.prepare` for a data set, by the names of its flags.
+
+    Args:
+        name: of the result.
+        split: its rule.
+        source: a log of the profile `folder`; None where the data are known by name.
+    """
+    if source is None:
+        return {"dataset": name, "split": split}
+    known = defaults.KNOWN_FILES.get(name, {})
+    own = {"source": source, "name": name, "split": split}
+    return {"dataset": "csv", **known, **own}
+
+
+def is_current(options: Options, name: str, split: str, source: Path | None) -> bool:
+    """Whether what is prepared is what would be prepared now."""
     from data import build
+
+    return build.is_current(_request(options, name, split, source))
+
+
+def _request(options: Options, name: str, split: str, source: Path | None) -> Request:
     from data.request import Request
 
-    arguments: dict[str, Any] = {"dataset": name, "split": split}
-    if source is not None:
-        known = defaults.KNOWN_FILES.get(name, {})
-        arguments = {"dataset": "csv", **known, "source": source, "name": name}
-        arguments["split"] = split
-    request = Request(**arguments, data_dir=options.prepared_dir)
+    return Request(
+        **asked_of(name, split, source),
+        data_dir=options.prepared_dir,
+        options=options.log,
+        filters=options.filters,
+    )
+
+
+def _is_prepared(options: Options, name: str, split: str, source: Path | None) -> bool:
+    from data import build
+
+    request = _request(options, name, split, source)
     if build.is_current(request):
         return True
     try:

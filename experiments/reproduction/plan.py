@@ -148,6 +148,8 @@ def _cannot_be_had(
 def _state(options: grid.Options, name: str, split: str, files: dict[str, Path]) -> str:
     if grid.is_prepared(options, name, split):
         state = "prepared"
+        if name in files and not grid.is_current(options, name, split, files[name]):
+            state = f"to be prepared again from {files[name]}; as it is"
     elif name in files:
         state = f"to be prepared from {files[name]}"
     elif _cannot_be_had(options, name, split, files):
@@ -166,13 +168,12 @@ def _state(options: grid.Options, name: str, split: str, files: dict[str, Path])
 def _how_to_size(
     options: grid.Options, name: str, split: str, files: dict[str, Path]
 ) -> str:
-    source = [f"--dataset={name}"]
-    if name in files:
-        source = ["--dataset=csv", f"--source={files[name]}", f"--name={name}"]
-    command = ["python", "-m", "data.prepare", *source, f"--split={split}"]
+    asked = grid.asked_of(name, split, files.get(name))
+    given = [f"--{flag}={value}" for flag, value in asked.items()]
+    given += [*options.log_arguments, f"--data_dir={options.prepared_dir}"]
     return (
         f"Runs of {name} can be estimated when its size is known. This prepares it: "
-        f"{shlex.join([*command, f'--data_dir={options.prepared_dir}'])}"
+        f"{shlex.join(['python', '-m', 'data.prepare', *given])}"
     )
 
 

@@ -11,6 +11,7 @@ from absl import logging
 
 from data import names
 from data.errors import UserError
+from data.log_options import LogOptions
 from experiments.reports.text import counted
 from experiments.results import comparison
 from harness.defaults import BEST_READING, KNOWN_FILES
@@ -158,11 +159,11 @@ def log_files(folder: str | None) -> dict[str, Path]:
     return logs
 
 
-def folder_split(name: str, path: Path) -> str:
+def folder_split(name: str, path: Path, options: LogOptions | None = None) -> str:
     """By date for micro-video logs, by global time with times, else leave-one-out."""
     if KNOWN_FILES.get(name, {}).get("dataset") == "micro_video":
         return "by_date"
     from data import log_file
 
-    columns = log_file.form_of(path).columns
+    columns = log_file.form_of(path, options).columns
     return "global_time" if "timestamp" in columns else "leave_one_out"
