@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from data import log_flags
 from data.errors import UserError
 from harness import command_line
 
@@ -36,7 +37,7 @@ _HISTORIES_FILE = flags.DEFINE_string(
     "histories_file",
     None,
     "A log of any people, of any form that `data.prepare` reads, with user, item and "
-    "timestamp or order.",
+    "timestamp or order; --columns and the like say what is what.",
 )
 _K = flags.DEFINE_integer("k", 10, "How many items each.", lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
@@ -81,6 +82,7 @@ _RECALL = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+flags.adopt_module_key_flags(log_flags)  # Of --histories_file.
 
 
 def main() -> None:
@@ -97,6 +99,11 @@ def main() -> None:
             f"Say for whom, by one of {', '.join(given)}. Received: "
             f"{', '.join(chosen) or 'none'}"
         )
+    if log_flags.given() and not _HISTORIES_FILE.value:
+        raise UserError(
+            f"{log_flags.given()[0]} says how histories are read: it goes with "
+            "--histories_file."
+        )
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     # What can be said before TensorFlow is there is said.
     from serving import files
@@ -107,7 +114,7 @@ def main() -> None:
     users = files.read_ids(_USERS_FILE.value) if _USERS_FILE.value else _USERS.value
     history = _HISTORY.value
     if _HISTORIES_FILE.value:
-        history = files.read_histories(_HISTORIES_FILE.value)
+        history = files.read_histories(_HISTORIES_FILE.value, log_flags.options())
     from serving.answer import answer
     from serving.recommender import Recommender
 

@@ -10,6 +10,8 @@ from data.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data.log_options import LogOptions
+
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
@@ -43,8 +45,12 @@ def read_ids(path: str) -> list[str]:
     return ids
 
 
-def read_histories(path: str) -> pd.DataFrame:
+def read_histories(path: str, options: LogOptions | None = None) -> pd.DataFrame:
     """Histories of many people, from a log of any form that `data.prepare` reads.
+
+    Args:
+        path: of the log.
+        options: what is said about it; its form is recognised where they say nothing.
 
     Raises:
         UserError: if it cannot be read, or its columns do not tell user, item and what
@@ -52,12 +58,4 @@ def read_histories(path: str) -> pd.DataFrame:
     """
     from data import log_file
 
-    try:
-        return log_file.load(Path(path)).table
-    except UserError as error:
-        if " --" not in str(error):
-            raise
-        raise UserError(
-            f"{error} These flags are of `data.prepare`; histories have none: give the "
-            "file the columns user,item,timestamp."
-        ) from error
+    return log_file.load(Path(path), options).table

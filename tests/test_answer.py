@@ -140,12 +140,27 @@ def test_histories_are_read_from_csv_and_parquet(tmp_path, loaded):
         pd.testing.assert_frame_equal(loaded.recommend(history=found, k=3), expected)
 
 
-def test_flags_of_another_command_are_named_as_such(tmp_path):
-    (tmp_path / "h.csv").write_text("user,thing\na,i1\n")
-    with pytest.raises(
-        ValueError, match=r"These flags are of `data.prepare`.*give the"
-    ):
-        files.read_histories(str(tmp_path / "h.csv"))
+def test_histories_of_any_form_are_read_as_their_flags_say(tmp_path, run_dir):
+    (tmp_path / "h.csv").write_text("who;thing;step;kind\na;i1;0;x\na;i3;1;y\n")
+    asked = (f"--run_dir={run_dir}", f"--histories_file={tmp_path}/h.csv", "--k=2")
+    refused = call("experiments.recommend", *asked)
+    assert refused.code == 1
+    assert "Name the columns: --columns=" in refused.sentence
+    output = f"--output={tmp_path}/answers.csv"
+    flags = ("--columns=user=who,item=thing,order=step", "--where=kind=x", output)
+    taken = call("experiments.recommend", *asked, *flags)
+    assert taken.code == 0, taken.err
+    assert [*read(tmp_path / "answers.csv")["user"]] == ["a", "a"]
+
+
+def test_flags_of_histories_need_a_file_of_histories():
+    done = call(
+        *("experiments.recommend", "--run_dir=x", "--all_users"),
+        "--columns=user=who,item=thing",
+    )
+    assert done.code == 1
+    assert "--columns=user=who,item=thing says how histories are read" in done.sentence
+    assert "--histories_file" in done.sentence
 
 
 @pytest.mark.parametrize(
