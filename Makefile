@@ -68,7 +68,7 @@ wheel: environment ## a wheel and an sdist in dist/
 REPRODUCE = @$(PYTHON) -m experiments.reproduce --profile="$$PROFILE" \
   --recipe="$$RECIPE" --runs_dir="$$RUNS_DIR" $${DATA_DIR:+"--data_dir=$$DATA_DIR"} $(ARGS)
 
-reproduce-table2: environment ## Table 2: PROFILE=quick (default), paper, or folder with DATA_DIR
+reproduce-table2: environment ## Table 2: PROFILE=quick (default), paper, toys-5core, or folder with DATA_DIR
 	$(REPRODUCE) --what=table2
 
 reproduce-table1: environment ## Table 1, statistics of the data; profiles as for Table 2

@@ -122,6 +122,18 @@ def test_the_tables_of_the_strong_recipe_are_those_of_the_passports(title, name)
     check_table2(text, f"{STORES[name]}-strong")
 
 
+def test_the_whole_catalogue_under_the_strong_recipe_is_that_of_the_passports():
+    text = section(ROOT / "docs/results/strong.md", "## The whole catalogue", "\n## ")
+    table = dict(rows(text))
+    order = ("toys", "sports", "kuairand", "instruments")
+    runs = [stored(f"{STORES[name]}-strong") for name in order]
+    assert {*table} == {model for one in runs for model in one}
+    for model, cells in table.items():
+        found = [one[model] for one in runs if model in one]
+        values = [test["full"]["instance"]["ndcg@10"] for (test,) in found]
+        assert cells == [f"{value:.4f}" for value in values], model
+
+
 def test_the_table_of_the_readme_is_that_of_the_passports():
     store = re.search(r"<!-- table: (\S+) -->", README.read_text(encoding="utf-8"))
     check_table2(section(README, store.group(), "## Which model"), store.group(1))
