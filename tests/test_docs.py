@@ -93,13 +93,13 @@ def section(page, start, end):
     return text.split(start, 1)[1].split(end, 1)[0]
 
 
-def check_table2(text, store):
+def check_table2(text, store, metrics=METRICS):
     runs = stored(store)
     table = list(rows(text))
     assert {model for model, _ in table} == set(runs)
     for model, cells in table:
         tests = [test["uni1000"]["instance"] for test in runs[model]]
-        assert cells == [spelled([test[m] for test in tests]) for m in METRICS], model
+        assert cells == [spelled([test[m] for test in tests]) for m in metrics], model
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -136,7 +136,8 @@ def test_the_whole_catalogue_under_the_strong_recipe_is_that_of_the_passports():
 
 def test_the_table_of_the_readme_is_that_of_the_passports():
     store = re.search(r"<!-- table: (\S+) -->", README.read_text(encoding="utf-8"))
-    check_table2(section(README, store.group(), "## Which model"), store.group(1))
+    text = section(README, store.group(), "## Which model")
+    check_table2(text, store.group(1), ("gauc", "ndcg@5"))
 
 
 @pytest.mark.parametrize("name", STORES)
