@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_a_cell_has_mean_sd_and_place(runs):
     assert (row["seeds"], row["place"]) == ("2", "3")
     assert f"{cell.mean:.4f} ± {cell.sd:.4f} (3)" in text
     assert "200 test instances with 500 candidates each" in text
+
+
+def test_where_a_user_has_one_instance_both_groupings_are_one(tmp_path):
+    write_protocols(tmp_path, "mgnm", 1, {"uni1000": 0, "full": 1})
+    path = tmp_path / "shop/global_time/mgnm/seed-1/passport.json"
+    passport = json.loads(path.read_text())
+    test = passport["metrics"]["test"]
+    test["uni1000"]["user"] = test["uni1000"]["instance"]
+    path.write_text(json.dumps(passport))
+    text = report_protocols.to_markdown([protocol_table.make_table(tmp_path, *SHOP)])
+    assert "Under uni1000 each user has one test instance" in text
+    assert "difference" not in text
 
 
 def test_groupings_stand_beside_each_other_with_their_difference(runs):

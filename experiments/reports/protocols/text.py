@@ -116,11 +116,28 @@ def _tau_lines(table: ProtocolTable) -> list[str]:
         f"Over {count} models, of means over seeds: 1 for one order, 0 for unrelated "
         "ones, -1 for its reverse. tau-b: a pair of models that is tied in either "
         "column counts neither for nor against, out of the geometric mean of how many "
-        "pairs each column agreement.",
+        "pairs each column orders.",
     ]
 
 
+def _are_one(table: ProtocolTable, protocol: str) -> bool:
+    """Whether to pool a user's instances changes nothing, as where each has one."""
+    pairs = [
+        (cells[protocol, "instance"][model][0], mean)
+        for cells in table.cells.values()
+        for model, (mean, _) in cells.get((protocol, "user"), {}).items()
+        if model in cells.get((protocol, "instance"), {})
+    ]
+    return bool(pairs) and all(abs(one - other) < 1e-9 for one, other in pairs)
+
+
 def _grouping_lines(table: ProtocolTable, protocol: str) -> list[str]:
+    if _are_one(table, protocol):
+        return [
+            f"Under {protocol} each user has one test instance: by instance and by "
+            "user are one.",
+            "",
+        ]
     heads = [f"{protocol}, by"]
     for metric in COMPARED_METRICS:
         heads += [f"{metric.upper()} instance", "user", "difference"]
