@@ -60,8 +60,7 @@ def test_what_is_not_recommended_again_is_no_hit(log, made):
 def test_the_model_that_recommends_knows_all_events(log, made, tmp_path):
     folder, report = made
     data = prepared.load(folder / "prepared", "kassa", "global_time")
-    every = sum(len(rows) for rows in data.instances.values())
-    assert f"trained again on all {every} training, validation and test" in report
+    assert f"is now made again from all {len(data.store.items)} events" in report
     (model,) = (folder / "all_events").iterdir()
     counts = pd.read_parquet(model / "items.parquet")["train_events"]
     assert counts.sum() == NUM_USERS * NUM_EVENTS

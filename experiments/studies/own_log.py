@@ -122,13 +122,13 @@ def _what_recommends(passport: Passport, data: PreparedData, refits: bool) -> st
             "The model knows the training events. Items that came later are new to it, "
             "and are seldom recommended until it is trained again on a longer log.\n"
         )
-    instances = sum(len(rows) for rows in data.instances.values())
     epochs = passport["training"]["best_epoch"]
     how = f", {counted(epochs, 'epoch')} as validation chose" if epochs else ""
+    model = NAMES.get(passport["model"], passport["model"])
     return (
-        f"It is now trained again on all {instances:,} training, validation and test "
-        f"events{how}: that model makes the recommendations, and nothing is left to "
-        "test it by. --norefit leaves this out.\n"
+        f"{model} is now made again from all {len(data.store.items):,} events{how}: "
+        "that model makes the recommendations, and nothing is left to test it by. "
+        "--norefit leaves this out.\n"
     )
 
 
