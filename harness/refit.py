@@ -92,7 +92,9 @@ def _check_origin(folder: Path, origin: dict[str, Any]) -> None:
 def _refit(run: Run, data: PreparedData, folder: Path, origin: dict[str, Any]) -> None:
     config = run_folder.read_config(run.folder)
     identity = run_folder.identity(config, run.seed, data.meta["sha256"])
-    with set_up_tensorflow(config, run.seed).scope():
+    # In this process alone, however many replicas or workers trained the run.
+    alone = dataclasses.replace(config, strategy="none")
+    with set_up_tensorflow(alone, run.seed).scope():
         model = build_model(config, data, run.seed)
         if config.init_from:
             warm_start.start_from(model, config, data, Path(config.init_from))
