@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.results import paper
+from experiments.results import paper, variants
 from experiments.results.model_names import ADDED_NAMES, MODEL_NAMES
 from harness.metrics import METRICS
 
@@ -163,6 +163,34 @@ def test_the_protocols_of_a_page_are_those_of_the_passports(name):
                 if column.split()[0] in runs[model][0]
             ]
             assert cells == expected, (metric, columns, model)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("## Measured: Musical Instruments 5-core", "instruments"),
+        ("## Measured: Toys and Games 5-core, Table 3", "toys"),
+    ],
+)
+def test_table_3_is_that_of_the_passports(title, name):
+    dataset = STORES[name].partition("-")[0]
+    log = ROOT / f"docs/passports/{STORES[name]}-table3.jsonl"
+    runs = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    text = section(ROOT / "docs/tables.md", title, "\n## ")
+    shown = 0
+    for row, variant in variants.table3(dataset).items():
+        (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.*)$", text, re.M) or [None]
+        if cells is None:  # Toys: "w/o UGCN" does not train.
+            continue
+        tests = [
+            run["metrics"]["test"]["uni1000"]["instance"]
+            for run in runs
+            if f"mgnm-{run['variant']}".removesuffix("-paper") == variant.folder
+        ]
+        values = [spelled([test[metric] for test in tests]) for metric in METRICS]
+        assert CELL.findall(cells) == values, row
+        shown += 1
+    assert shown >= 8
 
 
 def test_the_printed_table_2_is_that_of_the_paper():
