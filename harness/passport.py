@@ -246,6 +246,11 @@ def read(folder: Path) -> Run:
     return Run(folder, cast(Passport, passport))
 
 
+def is_refit(run: Run) -> bool:
+    """Whether a run's model was trained on the events that would test it."""
+    return "refit" in run.passport
+
+
 def write(run: Run, path: Path | None = None) -> None:
     """Writes the passport into the run's folder, or to `path`, whole or not at all."""
     atomic.write_json(path or run.folder / run_folder.PASSPORT, run.passport)

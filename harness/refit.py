@@ -14,7 +14,6 @@ from data.errors import UserError
 from data.manifest import file_hash
 from data.prepared import PreparedData
 from harness import (
-    ledger,
     passport,
     provenance,
     run_folder,
@@ -22,7 +21,6 @@ from harness import (
     runner,
     standalone,
     training,
-    vocabulary,
     warm_start,
 )
 from harness.build import build_model, set_up_tensorflow
@@ -53,7 +51,7 @@ def refit(run_dir: Path, data_dir: Path, folder: Path) -> None:
     """
     run = passport.read(run_dir)
     run_manifest.check(run_dir)
-    if is_refit(run):
+    if passport.is_refit(run):
         raise UserError(f"{run_dir} holds a model that knows all events already.")
     origin = {
         "of": file_hash(run_dir / run_folder.WEIGHTS),
@@ -65,11 +63,6 @@ def refit(run_dir: Path, data_dir: Path, folder: Path) -> None:
             logging.info("%s is finished already.", folder)
             return
         _refit(run, with_all_events(standalone.data_of(run, data_dir)), folder, origin)
-
-
-def is_refit(run: Run) -> bool:
-    """Whether a run's model was trained on the events that would test it."""
-    return "refit" in run.passport
 
 
 def with_all_events(data: PreparedData) -> PreparedData:
@@ -105,13 +98,9 @@ def _refit(run: Run, data: PreparedData, folder: Path, origin: dict[str, Any]) -
                 model, data, config, folder, run.seed, origin["epochs"]
             )
     atomic.write_json(folder / run_folder.CONFIG, identity)
-    with atomic.whole_file(folder / run_folder.WEIGHTS) as partial:
-        model.save_weights(partial)
-    vocabulary.write(folder, data, with_events=model.needs_events)
-    ledger.seal(folder / run_folder.CONFIG, folder / run_folder.WEIGHTS)
+    runner.write_model(folder, model, data)
     made: Any = {
         **run.passport,
-        "leaky": True,  # Of its own test instances, so that no table takes it.
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "machine": provenance.describe(),

@@ -70,7 +70,7 @@ def open_run(run_dir: Path, data_dir: Path) -> OpenedRun:
             ones prepared.
     """
     run = passport.read(run_dir)
-    if "refit" in run.passport:
+    if passport.is_refit(run):
         raise UserError(
             f"{run_dir} holds a model that was trained on the test instances too: it "
             "recommends, and cannot be ranked. The run that it was made of can."

@@ -100,10 +100,7 @@ def _run(
         trained = passport.untrained()
         valid = metrics.instance_metrics(ranker.rank("valid", "uni1000").ranks)
     if chief:
-        with atomic.whole_file(run_dir / run_folder.WEIGHTS) as partial:
-            model.save_weights(partial)
-        vocabulary.write(run_dir, data, with_events=model.needs_events)
-        ledger.seal(run_dir / run_folder.CONFIG, run_dir / run_folder.WEIGHTS)
+        write_model(run_dir, model, data)
         run_folder.record_look(run_dir, " ".join(PROTOCOLS), once=True)
     for protocol in SAMPLED_PROTOCOLS:  # Drawn once for all models: not timed.
         candidate_negatives(data, "test", protocol, config.candidate_seed)
@@ -120,6 +117,16 @@ def _run(
         run_folder.write_ranks(run_dir, pd.concat(tables, ignore_index=True))
         _finish(Run(run_dir, made), model, data, config)
     return made
+
+
+def write_model(
+    run_dir: Path, model: SequentialRecommender, data: PreparedData
+) -> None:
+    """Writes the weights and the raw ids, and seals them with the configuration."""
+    with atomic.whole_file(run_dir / run_folder.WEIGHTS) as partial:
+        model.save_weights(partial)
+    vocabulary.write(run_dir, data, with_events=model.needs_events)
+    ledger.seal(run_dir / run_folder.CONFIG, run_dir / run_folder.WEIGHTS)
 
 
 def _finish(

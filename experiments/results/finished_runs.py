@@ -36,7 +36,8 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
             )
         run_manifest.check(folder, run_manifest.OF_REPORTS)
         run = passport.read(folder)
-        if run.passport["status"] == "complete":
+        # Of a model that was trained on the test instances too there is no metric.
+        if run.passport["status"] == "complete" and not passport.is_refit(run):
             by_model[folder.parent.name].append(run)
     every = [run.passport for runs in by_model.values() for run in runs]
     differing: dict[str, set[Any]] = {

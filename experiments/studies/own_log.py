@@ -245,10 +245,11 @@ def _compared(
     """One sentence: by how much, and whether that may be chance."""
     gained = hits[best].astype(float) - hits[other]
     mine, theirs = NAMES.get(best, best), NAMES[other]
-    if len(np.unique(users)) < _FEW_USERS:
+    count = len(np.unique(users))
+    if count < _FEW_USERS:
         return (
             f"{mine} against {theirs}: {100 * gained.mean():+.2f} hits in 100 test "
-            f"events. {counted(len(np.unique(users)), 'test user')}: too few to tell "
+            f"events. {counted(count, 'test user')}: too few to tell "
             "whether that is chance."
         )
     (difference,) = significance.paired_bootstraps(gained[:, None], users)
