@@ -167,8 +167,8 @@ def load_weights(model: SequentialRecommender, path: Path) -> None:
     except (ValueError, OSError, KeyError) as error:
         raise UserError(
             f"{path} does not fit the run's configuration and vocabulary, or is "
-            f"damaged: {str(error).splitlines()[0]} Copy the run's folder again, or "
-            "train again."
+            f"damaged: {str(error).splitlines()[0]} Copy the run's folder again, take "
+            "the version that made it (its passport has the commit), or train again."
         ) from error
 
 

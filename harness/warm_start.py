@@ -25,7 +25,7 @@ def start_from(
     """Copies a run's weights into a model of other vocabularies.
 
     A row of a table goes to the user or the item of the same raw id; what is new keeps
-    its own initial row. All else is copied as it is.
+    its own initial row. What `adapt` counted stays; all else is copied as it is.
 
     Args:
         model: a new model, built for the vocabularies of `data`.
@@ -57,7 +57,10 @@ def start_from(
             "written in the same way?"
         )
     tables = standalone.tables(config)
+    counted = {weight.ref() for weight in model.counted_weights()}
     for number, (ours, theirs) in enumerate(zip(model.weights, run.model.weights)):
+        if ours.ref() in counted:
+            continue
         kind = tables.get(number)
         if (ours.shape[1:] if kind else ours.shape) != (
             theirs.shape[1:] if kind else theirs.shape

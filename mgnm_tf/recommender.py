@@ -116,6 +116,13 @@ class SequentialRecommender(keras.Model):
     def adapt(self, train: TrainEvents) -> None:
         """Learns what needs more than batches: counts, neighbours, graphs."""
 
+    def counted_weights(self) -> list[tf.Variable]:
+        """Weights that `adapt` counts and no step changes.
+
+        A model that starts from another's weights keeps its own of these.
+        """
+        return []
+
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
         """What the model makes of the histories, for people to look at.
 

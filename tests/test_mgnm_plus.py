@@ -19,6 +19,7 @@ PARTS = (
     "normalize",
     "cooccurrence_start",
     "item_bias",
+    "prior_shift",
 )
 READINGS = {
     "sequence_encoder": "none",

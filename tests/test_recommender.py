@@ -57,7 +57,7 @@ def opened(tiny_data, names, tmp_path_factory):
             for weight in model.trainable_variables:
                 drawn = tf.random.stateless_normal(weight.shape, [3, 4]) / 2
                 weight.assign(weight.constraint(drawn) if weight.constraint else drawn)
-            folder = Run(tmp_path_factory.getbasetemp(), {})
+            folder = Run(tmp_path_factory.getbasetemp(), {"seed": 1})
             run = StandaloneRun(folder, model, config, names)
             store = tiny_data.store
             histories = Histories(store.items, store.offsets, store.times)
@@ -359,6 +359,16 @@ def test_a_new_item_is_what_it_is_like(recommender):
     for item, score in expected.items():
         assert found[item] == pytest.approx(score, rel=1e-4)
     assert "twin" not in {*again["item"]}
+
+
+@pytest.mark.slow
+def test_a_new_item_is_as_popular_as_what_it_is_like(opened):
+    known = opened("mgnm_plus")[2]
+    longer = known.with_new_items({"twin": ["i5"], "new": ["i3", "i9"]})
+    shifts = longer.model.prior_shift.shifts.numpy()
+    assert shifts.any()
+    np.testing.assert_array_equal(shifts[31], shifts[5])
+    np.testing.assert_allclose(shifts[32], (shifts[3] + shifts[9]) / 2, atol=1e-3)
 
 
 @pytest.mark.parametrize(

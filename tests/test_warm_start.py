@@ -20,6 +20,7 @@ def small_config(model="mgnm", **changes):
     arguments = {
         "mgnm": {"embedding_dim": 4, "num_interests": 2, "num_layers": 1},
         "caser": {"embedding_dim": 4},
+        "mgnm_plus": {"embedding_dim": 4, "num_interests": 2},
     }.get(model, {})
     given = {"batch_size": 64, "max_epochs": 1, "max_history": 8, **changes}
     return Config(model=model, arguments=arguments, **given)
@@ -95,6 +96,21 @@ def test_rows_follow_their_raw_ids(first_run, tiny_data, later):
     assert not np.allclose(fresh.capsule.projection.numpy(), theirs)
     assert said["users"] == {"kept": NUM_USERS - 2, "new": 1}
     assert said["items"] == {"kept": NUM_ITEMS, "new": 1}
+
+
+@pytest.mark.slow
+def test_what_is_counted_is_of_the_new_log(tiny_data, later, tmp_path):
+    config = small_config("mgnm_plus", objective="sampled_softmax")
+    runner.run(config, tiny_data, tmp_path / "first", seed=1)
+    old = open_run(tmp_path / "first", tiny_data.folder.parent.parent).model
+    new = build_model(config, later, seed=2)
+    counted = [weight.numpy() for weight in new.counted_weights()]
+    warm_start.start_from(new, config, later, tmp_path / "first")
+    for weight, before in zip(new.counted_weights(), counted, strict=True):
+        np.testing.assert_array_equal(weight, before)
+    ours, theirs = new.prior_shift.span_ends, old.prior_shift.span_ends
+    assert not np.array_equal(ours, theirs)
+    np.testing.assert_array_equal(old.newest_kernel, new.newest_kernel)
 
 
 @pytest.mark.slow
