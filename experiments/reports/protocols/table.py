@@ -46,7 +46,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> ProtocolTable:
     """
     by_model = finished_runs.models_runs(runs_dir, dataset, split)
     by_model = {model: by_model[model] for model in ordered(by_model)}
-    cells = {metric: _cells(by_model, metric) for metric in COMPARED_METRICS}
+    cells = {metric: metric_cells(by_model, metric) for metric in COMPARED_METRICS}
     columns = cells[COMPARED_METRICS[0]]
     own = [key for key in columns if agreement.is_own(key)]
     pairs = [*itertools.combinations(own, 2)]
@@ -68,7 +68,8 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> ProtocolTable:
     return ProtocolTable(dataset, split, by_model, cells, taus, notes)
 
 
-def _cells(by_model: Runs, metric: str) -> dict[Column, dict[str, MeanAndSd]]:
+def metric_cells(by_model: Runs, metric: str) -> dict[Column, dict[str, MeanAndSd]]:
+    """Mean and deviation of each column and model, where all of a model's runs are."""
     columns = [(name, "instance") for name in PROTOCOLS]
     columns += [(name, "user") for name in PROTOCOLS]
     cells: dict[Column, dict[str, MeanAndSd]] = {}
