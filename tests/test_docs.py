@@ -233,6 +233,7 @@ def is_among(text, scores):
         ("mgnm_readings.md", "### What the readings are worth", "On Toys the or", 11),
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
         ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
+        ("recipe.md", "### How many negatives", "### The budget of MGNM+", 8),
         ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
     ],
 )
