@@ -306,3 +306,22 @@ def test_a_candidate_that_fills_memory_alone_is_a_chunk(monkeypatch):
 def test_a_wrong_argument_is_named(kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         kind(**arguments)
+
+
+def test_the_gradient_of_a_score_is_that_of_its_definition():
+    draw = tf.random.stateless_normal
+    interests = tf.Variable(draw([3, 2, 4, 6], [1, 2]) * 2)
+    items = tf.Variable(draw([7, 6], [1, 3]))
+    upstream = draw([3, 2, 7], [1, 4])
+    with tf.GradientTape() as ours:
+        found = LevelScorer()(interests, candidates=items)
+        loss = tf.reduce_sum(found * upstream)
+    with tf.GradientTape() as plain:
+        scores = tf.einsum("blkd,cd->blkc", interests, items)
+        expected = tf.reduce_sum(tf.nn.softmax(scores, axis=2) * scores, axis=2)
+        plain_loss = tf.reduce_sum(expected * upstream)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    variables = [interests, items]
+    pairs = zip(ours.gradient(loss, variables), plain.gradient(plain_loss, variables))
+    for own, other in pairs:
+        np.testing.assert_allclose(own, other, rtol=1e-3, atol=1e-4)

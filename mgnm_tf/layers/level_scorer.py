@@ -41,9 +41,25 @@ class LevelScorer(keras.layers.Layer):
         if mask is not None:
             weights = masked_softmax(scores, mask[:, :, None, None], axis=1)
             return tf.reduce_sum(weights * scores, axis=1)
-        weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
-        weighted = tf.reduce_sum(weights * scores, axis=1)
-        return weighted / tf.reduce_sum(weights, axis=1)
+        return _attended(scores)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config()
+
+
+@tf.custom_gradient
+def _attended(scores: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Attends: y = sum_k softmax(s)_k s_k over axis 1, [B, K, ...] -> [B, ...].
+
+    Its gradient is dy/ds_k = softmax(s)_k (1 + s_k - y). TensorFlow's own goes through
+    the maximum, the exponentials and both sums, tensors of the scores' size each.
+    """
+    weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
+    total = tf.reduce_sum(weights, axis=1)
+    attended = tf.reduce_sum(weights * scores, axis=1) / total
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        around = scores - (attended - 1.0)[:, None]
+        return weights * around * (upstream / total)[:, None]
+
+    return attended, gradient
