@@ -212,7 +212,7 @@ def on_validation():
     """Of trials, of searches and of stored runs: the scores on validation instances."""
     logs = [
         ROOT / "docs/validation_trials.jsonl",
-        *(ROOT / "harness/tuned").glob("*_5core*/mgnm.jsonl"),
+        *(ROOT / "harness/tuned").glob("*_5core*/*.jsonl"),
         *(ROOT / f"docs/passports/{store}-strong.jsonl" for store in STORES.values()),
     ]
     for log in logs:
@@ -233,6 +233,7 @@ def is_among(text, scores):
         ("mgnm_readings.md", "### What the readings are worth", "On Toys the or", 11),
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
         ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
+        ("recipe.md", "### What was tried on Toys", "### The search", 11),
         ("recipe.md", "### How many negatives", "### The budget of MGNM+", 8),
         ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
     ],
