@@ -137,7 +137,6 @@ class MGNMPlus(MGNM):
             if item_bias
             else None
         )
-
         self.prior_shift = PriorShift(num_items) if prior_shift else None
 
     def adapt(self, train: TrainEvents) -> None:

@@ -71,7 +71,7 @@ UNTRAINED = ("popularity", "item_knn")
 STRONG_SETTINGS: dict[str, Any] = {
     "embedding_dim": 64,
     "objective": "sampled_softmax",
-    # On validation better than 256 with every model that was tried (docs/recipe.md).
+    # On Toys' validation better than 256 with every model tried (docs/recipe.md).
     "num_negatives": 1_024,
     "max_history": 50,
     "learning_rate": 4e-3,
