@@ -100,7 +100,7 @@ STRONG_MODEL_SETTINGS: dict[str, dict[str, Any]] = {
     "comirec_sa": _AUTHORS_LOSS,
     "surge": _FEW_NEGATIVES,
     "mean_pooling": {"dropout": 0.2},
-    # One block and much dropout: two blocks need three times the steps to get as far.
+    # One block and much dropout: a second is no better on validation (docs/recipe.md).
     "sasrec": {"num_blocks": 1, "dropout": 0.5, "l2": _MUCH_L2},
     # Its loss is a sum over two levels. With twice the epochs it over-fits before the
     # rate falls where the split is by time, and gains nothing elsewhere

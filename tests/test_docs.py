@@ -275,6 +275,7 @@ def is_among(text, scores):
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
         ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
         ("recipe.md", "### What was tried on Toys", "### The search", 11),
+        ("recipe.md", "SASRec on Toys' 5,000", "### How many negatives", 4),
         ("recipe.md", "### How many negatives", "### The budget of MGNM+", 8),
         ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
     ],
