@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import re
 import statistics
@@ -172,6 +173,36 @@ def test_the_measured_forms_of_mgnm_plus_are_those_of_the_passports():
     assert len(table) > 8
     for row in table:
         assert tuple(re.findall(r"0\.\d{4}", row)) in found, row
+
+
+def test_the_levels_and_their_sum_are_those_of_the_log():
+    text = section(
+        ROOT / "docs/tables.md", "## Measured: which level wins", "no such heading"
+    )
+    log = (ROOT / "docs/passports/levels.jsonl").read_text(encoding="utf-8")
+    runs = collections.defaultdict(list)
+    for run in map(json.loads, log.splitlines()):
+        runs[run["dataset"].partition("_")[0].title()].append(run)
+
+    def shares(run):
+        wins = run["wins_of_50_users"]["negative"]
+        return [f"{count / sum(wins):.0%}" for count in wins]
+
+    for name, (first, second, *_) in runs.items():
+        row = re.search(rf"^\| {name} 5-core, negatives \| (.*) \|$", text, flags=re.M)
+        assert row.group(1).split(" | ") == shares(first)
+        assert f"{shares(second)[0]} on {name}" in text
+    means = [
+        statistics.mean(run[pooling]["ndcg@5"] for run in runs[name])
+        for name in ("Toys", "Instruments")
+        for pooling in ("max", "sum")
+    ]
+    gauc = [
+        statistics.mean(run[pooling]["gauc"] for run in runs["Toys"])
+        for pooling in ("max", "sum")
+    ]
+    told = [f"{value:.4f}" for value in (*means, *gauc)]
+    assert re.findall(r"0\.\d{4}", text) == told
 
 
 def test_the_table_of_the_readme_is_that_of_the_passports():
