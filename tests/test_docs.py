@@ -303,6 +303,7 @@ def is_among(text, scores):
     ("page", "start", "end", "rows"),
     [
         ("mgnm_readings.md", "### What the readings are worth", "On Toys the or", 11),
+        ("mgnm_readings.md", "### What times are worth", "## MGNM+\n", 10),
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
         ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
         ("recipe.md", "### What was tried on Toys", "### The search", 11),
