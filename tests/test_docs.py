@@ -62,12 +62,19 @@ def test_every_page_is_in_the_site():
     assert [page for page in pages if f": {page}\n" not in listed] == []
 
 
+def lines_of(log):
+    """What the lines of a JSONL file hold."""
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def passports(store):
+    return lines_of(ROOT / f"docs/passports/{store}.jsonl")
+
+
 def stored(store):
     """Of each whole model its passports' test metrics, by protocol and grouping."""
-    lines = (ROOT / f"docs/passports/{store}.jsonl").read_text().splitlines()
-    runs = [json.loads(line) for line in lines]
     found = {}
-    for run in runs:
+    for run in passports(store):
         if run["variant"] == "paper":
             found.setdefault(run["model"], []).append(run["metrics"]["test"])
     return found
@@ -135,6 +142,17 @@ def test_the_whole_catalogue_under_the_strong_recipe_is_that_of_the_passports():
         assert cells == [f"{value:.4f}" for value in values], model
 
 
+def test_the_table_of_256_negatives_is_that_of_the_passports():
+    page = ROOT / "docs/results/strong.md"
+    text = section(page, "## With 256 negatives and no shift", "no such heading")
+    table = re.findall(r"^\| (\w+) \| ([\w+]+) \| (.*) \|$", text, flags=re.M)[1:]
+    assert len(table) == 8
+    for name, model, cells in table:
+        (test,) = stored(f"{STORES[name.lower()]}-strong-earlier")[NAMES[model]]
+        drawn = test["uni1000"]["instance"]
+        assert cells == f"{drawn['gauc']:.4f} | {drawn['ndcg@5']:.4f}", (name, model)
+
+
 def test_our_numbers_beside_the_fields_are_those_of_the_passports():
     page = ROOT / "docs/field.md"
     text = section(page, "| model | ours, `paper`", "- **Ours, `paper`**")
@@ -159,8 +177,7 @@ def test_the_measured_forms_of_mgnm_plus_are_those_of_the_passports():
     stores += [p.stem for p in (ROOT / "docs/passports").glob("toys*mgnm_plus*.jsonl")]
     found = set()
     for store in stores:
-        lines = (ROOT / f"docs/passports/{store}.jsonl").read_text().splitlines()
-        for run in map(json.loads, lines):
+        for run in passports(store):
             test = run["metrics"]["test"]
             drawn = test["uni1000"]["instance"]
             valid = run["metrics"]["valid"]
@@ -179,9 +196,8 @@ def test_the_levels_and_their_sum_are_those_of_the_log():
     text = section(
         ROOT / "docs/tables.md", "## Measured: which level wins", "no such heading"
     )
-    log = (ROOT / "docs/passports/levels.jsonl").read_text(encoding="utf-8")
     runs = collections.defaultdict(list)
-    for run in map(json.loads, log.splitlines()):
+    for run in passports("levels"):
         runs[run["dataset"].partition("_")[0].title()].append(run)
 
     def shares(run):
@@ -203,6 +219,18 @@ def test_the_levels_and_their_sum_are_those_of_the_log():
     ]
     told = [f"{value:.4f}" for value in (*means, *gauc)]
     assert re.findall(r"0\.\d{4}", text) == told
+
+
+def test_numbers_are_of_clean_commits_but_where_the_pages_say_so():
+    logs = [*ROOT.glob("docs/passports/*.jsonl"), ROOT / "docs/validation_trials.jsonl"]
+    dirty = {
+        log.stem
+        for log in logs
+        for run in lines_of(log)
+        if run["commit"].endswith("-dirty")
+    }
+    instruments = STORES["instruments"]
+    assert dirty == {instruments, f"{instruments}-earlier"}
 
 
 def test_the_table_of_the_readme_is_that_of_the_passports():
@@ -245,8 +273,7 @@ def test_the_protocols_of_a_page_are_those_of_the_passports(name):
 )
 def test_table_3_is_that_of_the_passports(title, name):
     dataset = STORES[name].partition("-")[0]
-    log = ROOT / f"docs/passports/{STORES[name]}-table3.jsonl"
-    runs = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    runs = passports(f"{STORES[name]}-table3")
     text = section(ROOT / "docs/tables.md", title, "\n## ")
     shown = 0
     for row, variant in variants.table3(dataset).items():
@@ -288,8 +315,7 @@ def on_validation():
         *(ROOT / "docs/passports").glob("*-strong-earlier.jsonl"),
     ]
     for log in logs:
-        for line in log.read_text(encoding="utf-8").splitlines():
-            run = json.loads(line)
+        for run in lines_of(log):
             valid = run["metrics"]["valid"] if "metrics" in run else run
             numbers = {**valid, **valid.get("valid", {})}.values()
             yield [number for number in numbers if isinstance(number, float)]
@@ -307,8 +333,8 @@ def is_among(text, scores):
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
         ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
         ("recipe.md", "### What was tried on Toys", "### The search", 11),
-        ("recipe.md", "SASRec on Toys' 5,000", "### How many negatives", 4),
-        ("recipe.md", "### How many negatives", "### The budget of MGNM+", 8),
+        ("recipe.md", "SASRec on Toys' 5,000", "### How many negatives", 8),
+        ("recipe.md", "### How many negatives", "### The budget of MGNM+", 20),
         ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
     ],
 )
@@ -327,15 +353,8 @@ def test_scores_on_validation_are_those_of_the_logs(page, start, end, rows):
 
 
 def test_the_readings_of_mgnm_on_test_are_those_of_the_passports():
-    runs = {
-        end: [
-            json.loads(line)
-            for line in (ROOT / f"docs/passports/{STORES['toys']}{end}.jsonl")
-            .read_text()
-            .splitlines()
-        ]
-        for end in ("-earlier", "-readings")
-    }
+    ends = ("-earlier", "-readings")
+    runs = {end: passports(STORES["toys"] + end) for end in ends}
     shown = section(ROOT / "docs/mgnm_readings.md", "### On test", "## MGNM in time")
     readings = re.findall(r"^\| `(\w+)` \| (.*) \|$", shown, flags=re.M)
     assert len(readings) > 1
