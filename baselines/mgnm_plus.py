@@ -12,21 +12,19 @@ takes out (docs/mgnm_readings.md):
 - interests are normalised (layer normalisation, in the place of the last squash), so
   that logits are large while L2 keeps the items small;
 - the item table starts from a truncated SVD of who had what;
-- a bias for each item, and dropout of embedded histories;
-- in data with times, logits are corrected for what has become more or less popular.
+- a bias for each item, and dropout of embedded histories.
 
 It is no part of `mgnm_tf`, which is the paper alone.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from baselines.prior_shift import PriorShift
 from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents
 from mgnm_tf.keras2 import keras
 from mgnm_tf.model import MGNM, History
@@ -38,14 +36,6 @@ from mgnm_tf.sequence_encoders import TransformerEncoder
 _FIRST_SCALE = 1e-2
 # Keras's 1e-3 is no longer small beside embeddings that L2 shrinks.
 _EPSILON = 1e-8
-
-
-class DatedInterests(NamedTuple):
-    """`Interests`, and when they are asked for."""
-
-    vectors: tf.Tensor  # [B, L, K, D]
-    real: tf.Tensor  # bool [B, K]
-    spans: tf.Tensor  # int32 [B], of `PriorShift`
 
 
 class MGNMPlus(MGNM):
@@ -67,8 +57,6 @@ class MGNMPlus(MGNM):
         normalize: the interests, by a layer normalisation.
         cooccurrence_start: `adapt` starts the item table from the SVD.
         item_bias: a number for each item is added to its logits.
-        prior_shift: `PriorShift` is added to the logits that rank; without times it
-            changes nothing.
         embedding_stddev: of the tables' entries at the start, by either start.
         seed: of dropout and of the SVD.
         **kwargs: of `MGNM`.
@@ -88,7 +76,6 @@ class MGNMPlus(MGNM):
         normalize: bool = True,
         cooccurrence_start: bool = True,
         item_bias: bool = True,
-        prior_shift: bool = True,
         embedding_stddev: float = 0.1,
         seed: int = 0,
         **kwargs: Any,
@@ -137,12 +124,9 @@ class MGNMPlus(MGNM):
             if item_bias
             else None
         )
-        self.prior_shift = PriorShift(num_items) if prior_shift else None
 
     def adapt(self, train: TrainEvents) -> None:
-        """Starts the item table from who had what in training, and counts items."""
-        if self.prior_shift is not None:
-            self.prior_shift.adapt(train)
+        """Starts the item table from who had what in training."""
         if not self.cooccurrence_start:
             return
         table = self.item_embedding
@@ -154,15 +138,6 @@ class MGNMPlus(MGNM):
         had = factors.any(axis=1, keepdims=True)
         drawn = table.embeddings.numpy()
         table.embeddings.assign(factors + np.where(had, 0.1 * drawn, drawn))
-
-    def counted_weights(self) -> list[tf.Variable]:
-        return [] if self.prior_shift is None else self.prior_shift.weights
-
-    def encode(self, batch: Batch, training: bool | None = None) -> Any:
-        state = super().encode(batch, training=training)
-        if self.prior_shift is None or training:
-            return state
-        return DatedInterests(*state, self.prior_shift.spans(batch))
 
     def _embed(self, batch: Batch, training: bool | None) -> tf.Tensor:
         items = super()._embed(batch, training)  # [B, T, D]
@@ -193,8 +168,6 @@ class MGNMPlus(MGNM):
         if self.item_bias is not None:
             bias = tf.cast(self.item_bias(candidates)[..., 0], tf.float32)
             logits += bias[:, None] if bias.shape.rank == 2 else bias  # or [C]
-        if self.prior_shift is not None and isinstance(state, DatedInterests):
-            logits += self.prior_shift(candidates, spans=state.spans)[:, None]
         return logits
 
     def embedding_rows(self, batch: Batch) -> list[tuple[tf.Variable, tf.Tensor]]:

@@ -95,6 +95,9 @@ _NUM_NEGATIVES = flags.DEFINE_integer(
 _CALIBRATION = flags.DEFINE_float(
     "calibration", None, "t of the objective gbce.", lower_bound=0.0, upper_bound=1.0
 )
+_PRIOR_SHIFT = flags.DEFINE_bool(
+    "prior_shift", None, "Rank with what has been popular lately, if there are times."
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Positives a batch.", 1)
 _MAX_HISTORY = flags.DEFINE_integer(
     "max_history", None, "Newest events that a model is shown.", lower_bound=1
@@ -158,6 +161,7 @@ def main() -> None:
         "objective": _OBJECTIVE.value,
         "num_negatives": _NUM_NEGATIVES.value,
         "calibration": _CALIBRATION.value,
+        "prior_shift": _PRIOR_SHIFT.value,
         "batch_size": _BATCH_SIZE.value,
         "max_history": _MAX_HISTORY.value,
         "valid_instances": _VALID_INSTANCES.value,

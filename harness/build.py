@@ -77,7 +77,10 @@ def build_model(
         scores = model.score(model.encode(tensors), tensors["candidates"])
         own_model.check_scores(config.model, scores)
     _make_slots(model)
-    model.adapt(data.train_events())
+    events = data.train_events()
+    model.adapt(events)
+    if model.prior_shift is not None:
+        model.prior_shift.adapt(events)
     return model
 
 

@@ -52,6 +52,8 @@ class Config:
             "cross_entropy", shared by the positives of a batch under the others.
         objective: the loss that training minimises: a name of `OBJECTIVES`.
         calibration: t of the objective "gbce".
+        prior_shift: whether ranking adds what `harness.prior_shift` knows of recent
+            popularity; without times it changes nothing.
         learning_rate: the learning rate of LazyAdam at the first step.
         schedule: of the learning rate; "cosine" takes it to zero along half a cosine
             over the budget, "constant" keeps it.
@@ -83,6 +85,7 @@ class Config:
     num_negatives: int = 5
     objective: str = "cross_entropy"
     calibration: float = 0.75
+    prior_shift: bool = False
     learning_rate: float = 2e-2
     schedule: str = "cosine"
     l2: float = 2e-2

@@ -10,6 +10,7 @@ from data.errors import UserError
 from harness import own_model
 from harness.config import Config, is_own
 from harness.defaults import RELEASED
+from harness.prior_shift import PriorShift
 from mgnm_tf.model import MGNM
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -54,7 +55,7 @@ def construct(
     if "seed" in names:
         arguments["seed"] = seed
     try:
-        return kind(
+        model = kind(
             num_users=num_users,
             num_items=num_items,
             max_history=config.max_history,
@@ -67,6 +68,9 @@ def construct(
         raise UserError(
             f"{config.model} does not take {config.arguments}: {error}"
         ) from error
+    if config.prior_shift:
+        model.prior_shift = PriorShift(num_items)
+    return model
 
 
 def _check_names(model: str, names: set[str], arguments: dict[str, Any]) -> None:

@@ -195,7 +195,7 @@ def make(
         ),
         "config": {**dataclasses.asdict(config), **rule},
         "candidates": {"seed": config.candidate_seed},
-        "training": {**trained, "parameters": int(model.count_params())},
+        "training": {**trained, "parameters": model.num_parameters()},
         "evaluation": {**evaluation["uni1000"], "protocols": evaluation},
         "peak_memory_mb": round(provenance.peak_memory_mb(), 1),
         "metrics": {"valid": valid, "test": test},

@@ -215,7 +215,7 @@ class Scoring:
                 pass
 
     def _score_candidates(self, batch: Any) -> tf.Tensor:
-        return self._model(batch, training=False)
+        return self._model.rank_batch(batch)
 
     def _count_above(
         self, batch: Any, past: tf.Tensor, num_items: tf.Tensor
@@ -225,9 +225,9 @@ class Scoring:
         The past (distinct items, then zeros) is counted out. -1 marks scores that are
         not finite.
         """
-        state = self._model.encode(batch, training=False)
+        request = self._model.request(batch)
         target = batch["candidates"]  # [B, 1]
-        bar = self._model.score(state, target)
+        bar = self._model.rank(request, target)
 
         def above(scores: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
             tied = tf.math.count_nonzero(real & (scores >= bar), axis=1)
@@ -244,7 +244,7 @@ class Scoring:
             )
             last = tf.minimum(first + _CATALOGUE_CHUNK, num_items)
             chunk = tf.range(first, last)
-            scores = self._model.score_items(state, chunk)  # [B, N]
+            scores = self._model.rank_items(request, chunk)  # [B, N]
             # The past is counted out by the same scores: others may round otherwise.
             seen = others & (past >= first) & (past < last)
             places = tf.where(seen, past - first, 0)

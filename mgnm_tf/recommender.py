@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -23,6 +23,13 @@ class _RunningMean(keras.metrics.Mean):
         del store
 
 
+class Request(NamedTuple):
+    """What `SequentialRecommender.rank` reads."""
+
+    state: Any  # of `encode`
+    spans: tf.Tensor  # int32 [B], when in the log; zeros without `prior_shift`
+
+
 class SequentialRecommender(keras.Model):
     """Encodes a history once, then scores any number of candidates against it.
 
@@ -30,6 +37,8 @@ class SequentialRecommender(keras.Model):
     `batch["candidates"]`, and `score(state, candidates) -> logits [B, C]`. `state` is
     a tensor or a nest of tensors whose first dimension is B. A model that learns from
     more than batches (counts, graphs) implements `adapt`.
+
+    Callers that rank take `request` and `rank`, which add what `prior_shift` knows.
 
     The loss is one for all models, Eq. 16-17 as a mean over its terms:
 
@@ -64,6 +73,8 @@ class SequentialRecommender(keras.Model):
             looked up in, or None for a model without one.
         user_embedding: the table [num_users, D] of a model that reads the user, or
             None.
+        prior_shift: a layer `(items, spans) -> [B, C]`, whose `spans(batch)` are int32
+            [B], that is added to the scores that rank and to none that train; or None.
     """
 
     objective: Objective = CrossEntropy()
@@ -88,6 +99,7 @@ class SequentialRecommender(keras.Model):
         # Not on the class: Keras tracks no attribute whose name the class has.
         self.item_embedding: keras.layers.Embedding = None
         self.user_embedding: keras.layers.Embedding = None
+        self.prior_shift: Any = None
 
     def encode(self, batch: Batch, training: bool | None = None) -> Any:
         """Reads the histories [B, T]; everything that no candidate changes."""
@@ -104,6 +116,37 @@ class SequentialRecommender(keras.Model):
         rows = tf.shape(tf.nest.flatten(state)[0])[0]
         return self.score(state, tf.broadcast_to(items, [rows, tf.size(items)]))
 
+    def request(self, batch: Batch) -> Request:
+        """Reads the histories as `rank` and `rank_items` want them."""
+        return Request(self.encode(batch, training=False), self._spans(batch))
+
+    def rank(self, request: Request, candidates: tf.Tensor) -> tf.Tensor:
+        """What ranks the candidate ids [B, C], or [N] if `shares_items`: float32."""
+        scores = self.score(request.state, candidates)
+        return self._shifted(scores, candidates, request.spans)
+
+    def rank_items(self, request: Request, items: tf.Tensor) -> tf.Tensor:
+        """What ranks the ids [N], which all rows share: [B, N] float32."""
+        scores = self.score_items(request.state, items)
+        return self._shifted(scores, items, request.spans)
+
+    def rank_batch(self, batch: Batch) -> tf.Tensor:
+        """What ranks the batch's own candidates: [B, C] float32."""
+        scores = self(batch, training=False)
+        return self._shifted(scores, batch["candidates"], self._spans(batch))
+
+    def _spans(self, batch: Batch) -> tf.Tensor:
+        if self.prior_shift is None:
+            return tf.zeros_like(batch["user"])
+        return self.prior_shift.spans(batch)
+
+    def _shifted(
+        self, scores: tf.Tensor, items: tf.Tensor, spans: tf.Tensor
+    ) -> tf.Tensor:
+        if self.prior_shift is None:
+            return scores
+        return scores + self.prior_shift(items, spans=spans)
+
     def call(self, batch: Batch, training: bool | None = None) -> tf.Tensor:
         """Logits [B, C] of the batch's own candidates, then any shared ones [B, N]."""
         state = self.encode(batch, training=training)
@@ -117,11 +160,17 @@ class SequentialRecommender(keras.Model):
         """Learns what needs more than batches: counts, neighbours, graphs."""
 
     def counted_weights(self) -> list[tf.Variable]:
-        """Weights that `adapt` counts and no step changes.
+        """Weights that are counted and that no step changes.
 
         A model that starts from another's weights keeps its own of these.
         """
-        return []
+        return [] if self.prior_shift is None else self.prior_shift.weights
+
+    def num_parameters(self) -> int:
+        """How many numbers its weights have, without those that are counted apart."""
+        counted = {weight.ref() for weight in self.counted_weights()}
+        own = [weight for weight in self.weights if weight.ref() not in counted]
+        return sum(weight.shape.num_elements() for weight in own)
 
     def explain(self, batch: Batch) -> dict[str, tf.Tensor]:
         """What the model makes of the histories, for people to look at.

@@ -65,14 +65,16 @@ class Index:
             )
         self._model = model
         self._faiss = _faiss()
-        # Traced once, whatever the lengths: the second knows the state by the first.
+        # Traced once, whatever the lengths: the second knows what the first returns.
         encode = tf.function(self._queries, input_signature=[search.signature(model)])
-        state, _ = encode.get_concrete_function().structured_outputs
+        request, _ = encode.get_concrete_function().structured_outputs
         self._encode = encode
         self._rerank = tf.function(
             self._best,
             input_signature=[
-                tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
+                tf.nest.map_structure(
+                    lambda t: tf.TensorSpec(t.shape, t.dtype), request
+                ),
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([], tf.int32),
@@ -108,7 +110,7 @@ class Index:
             seen: ids to leave out of each row [B, P], 0 at padding.
             k: how many.
         """
-        state, interests = self._encode(batch)
+        request, interests = self._encode(batch)
         rows, levels, count, size = interests.shape
         queries = interests.numpy().reshape(-1, size)
         asked = levels * count  # Q
@@ -126,7 +128,7 @@ class Index:
             ends = np.maximum(ends, left[:, 0])
             places = np.take_along_axis(places, order[:, :width], axis=1)
         candidates = tf.constant(_distinct(places.astype(np.int32) + 1))
-        best = self._rerank(state, candidates, tf.constant(seen), tf.constant(k))
+        best = self._rerank(request, candidates, tf.constant(seen), tf.constant(k))
         lengths = np.sqrt(np.square(queries).sum(axis=1).reshape(rows, asked).max(1))
         slack = short_list.rounding(size) * lengths * self._longest
         whole = best.ids.numpy().all(axis=1) & (best.ids.shape[1] == k)
@@ -147,9 +149,9 @@ class Index:
         return self.kind == "flat"
 
     def _queries(self, batch: Any) -> tuple[Any, tf.Tensor]:
-        """The state of a batch, and its interests [B, L, K, D]."""
-        state = self._model.encode(batch, training=False)
-        return state, vectors.interest_vectors(self._model, state)
+        """A batch as `rank` reads it, and its interests [B, L, K, D]."""
+        request = self._model.request(batch)
+        return request, vectors.interest_vectors(self._model, request.state)
 
     def _build(self, kind: str, depth: int, cells: int | None, probes: int) -> None:
         table = vectors.item_vectors(self._model).numpy()[1:]
@@ -225,11 +227,11 @@ class Index:
         return inner, places
 
     def _best(
-        self, state: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor
+        self, request: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor
     ) -> search.Best:
-        best = search.best_of(self._model, state, candidates, seen, k)
+        best = search.best_of(self._model, request, candidates, seen, k)
         nobody = tf.zeros([tf.shape(candidates)[0]], tf.bool)
-        return search.finished(self._model, state, best, nobody)
+        return search.finished(self._model, request, best, nobody)
 
 
 @tf.function(

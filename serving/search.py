@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mgnm_tf.batch import PADDING_ID, Batch
-from mgnm_tf.recommender import SequentialRecommender
+from mgnm_tf.recommender import Request, SequentialRecommender
 from serving import short_list, vectors
 
 # Scores in memory at a time where every item is scored, and the fewest and the most
@@ -74,28 +74,27 @@ def best_items(
         popularity: training events by item id, float32 [num_items].
         k: how many, int32; of fewer than k items all are kept.
     """
-    state = model.encode(batch, training=False)
+    request = model.request(batch)
     empty = ~tf.reduce_any(tf.not_equal(batch["history"], PADDING_ID), axis=1)  # [B]
     k = tf.minimum(k, tf.size(items))
 
     def whole(rows: tf.Tensor) -> TopK:
-        own_state, own_seen, counted = tf.nest.map_structure(
-            lambda part: tf.gather(part, rows), (state, seen, empty)
+        own, own_seen, counted = tf.nest.map_structure(
+            lambda part: tf.gather(part, rows), (request, seen, empty)
         )
-        counts = popularity
-        return _of_all(model, own_state, items, own_seen, counted, counts, k)
+        return _of_all(model, own, items, own_seen, counted, popularity, k)
 
-    top = _of_short_list_or_all(model, state, items, seen, empty, k, whole)
-    return finished(model, state, top, empty)
+    top = _of_short_list_or_all(model, request, items, seen, empty, k, whole)
+    return finished(model, request, top, empty)
 
 
 def finished(
-    model: SequentialRecommender, state: Any, top: TopK, empty: tf.Tensor
+    model: SequentialRecommender, request: Request, top: TopK, empty: tf.Tensor
 ) -> Best:
     """What was found, with levels; rows that are `empty` [B] are the popular items'."""
     left = top.scores > top.scores.dtype.min
     ids = tf.where(left, top.ids, PADDING_ID)
-    levels = best_levels(model, state, ids)
+    levels = best_levels(model, request.state, ids)
     return Best(
         ids=ids,
         scores=tf.where(left, top.scores, -float("inf")),
@@ -107,7 +106,7 @@ def finished(
 
 def _of_short_list_or_all(
     model: SequentialRecommender,
-    state: Any,
+    request: Request,
     items: tf.Tensor,
     seen: tf.Tensor,
     empty: tf.Tensor,
@@ -120,7 +119,7 @@ def _of_short_list_or_all(
         return whole(tf.range(rows))
 
     def short() -> tuple[TopK, tf.Tensor]:
-        return of_short_list(model, state, items, seen, groups, k)
+        return of_short_list(model, request, items, seen, groups, k)
 
     def nothing() -> tuple[TopK, tf.Tensor]:
         none = TopK(tf.zeros([rows, k], tf.int32), tf.zeros([rows, k]), True)
@@ -140,7 +139,7 @@ def groups_for(k: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
 
 def of_short_list(
     model: SequentialRecommender,
-    state: Any,
+    request: Request,
     items: tf.Tensor,
     seen: tf.Tensor,
     groups: tf.Tensor,
@@ -151,22 +150,22 @@ def of_short_list(
     An item outside of the list scores at most what the list ended at: a k-th score
     above that is a proof.
     """
-    interests = vectors.interest_vectors(model, state)  # [B, L, K, D]
+    interests = vectors.interest_vectors(model, request.state)  # [B, L, K, D]
     some = short_list.make(model, interests, items, groups)
-    best = best_of(model, state, some.ids, seen, k)
+    best = best_of(model, request, some.ids, seen, k)
     proven = best.scores[:, -1] > some.ends + some.slack
     return best._replace(finite=best.finite & some.finite), proven
 
 
 def best_of(
     model: SequentialRecommender,
-    state: Any,
+    request: Request,
     ids: tf.Tensor,
     seen: tf.Tensor,
     k: tf.Tensor,
 ) -> TopK:
     """The best k of each row's own items [B, S], of which 0 and seen ones are none."""
-    scores = model.score(state, ids)  # [B, S]
+    scores = model.rank(request, ids)  # [B, S]
     finite = tf.reduce_all(tf.math.is_finite(scores))
     choosable = tf.not_equal(ids, PADDING_ID) & ~_among(ids, seen)
     scores = tf.where(choosable, scores, scores.dtype.min)
@@ -190,7 +189,7 @@ def _replaced(top: TopK, rows: tf.Tensor, whole: Callable[[tf.Tensor], TopK]) ->
 
 def _of_all(
     model: SequentialRecommender,
-    state: Any,
+    request: Request,
     items: tf.Tensor,
     seen: tf.Tensor,
     empty: tf.Tensor,
@@ -212,7 +211,7 @@ def _of_all(
             ]
         )
         chunk = items[first : first + width]
-        of_chunk = model.score_items(state, chunk)  # [B, C]
+        of_chunk = model.rank_items(request, chunk)  # [B, C]
         finite &= tf.reduce_all(tf.math.is_finite(of_chunk))
         of_chunk = tf.where(empty[:, None], tf.gather(popularity, chunk), of_chunk)
         inside = (places >= first) & (places < first + width)

@@ -22,9 +22,12 @@ def has_vectors(model: SequentialRecommender) -> bool:
     """Whether no score is above the largest inner product with a history's vectors.
 
     That is so for MGNM by Eq. 12-15: a softmax's mean of inner products, then the
-    largest over levels. A sum over levels can be larger than each. A bias of the item,
-    as MGNM+ has one, is the same for all interests of a level.
+    largest over levels. A sum over levels can be larger than each. What is added for
+    the item alone, as a bias or a prior shift, is the same for all interests; but a
+    shift is another for each request where requests have times.
     """
+    if model.prior_shift is not None and model.needs_times:
+        return False
     if isinstance(model, MGNM):
         several = model.interest_extractor == "self_attention"
         return not several and model.level_pooling == "max"
@@ -35,8 +38,8 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
     """What meets the items: [B, L, K, D] float32.
 
     A model without levels has L = 1, one without interests K = 1. An interest that a
-    history does not use is a copy of its first. Where items have a bias, the vectors
-    are longer by a one that meets it.
+    history does not use is a copy of its first. Where something is added for the item
+    alone, the vectors are longer by a one that meets it.
     """
     if isinstance(model, MGNM):
         interests = state.vectors
@@ -48,7 +51,7 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
     else:
         interests = state[:, None]
     interests = tf.cast(interests, tf.float32)
-    if _bias(model) is None:
+    if not _adds(model):
         return interests
     return tf.concat([interests, tf.ones_like(interests[..., :1])], axis=-1)
 
@@ -56,17 +59,25 @@ def interest_vectors(model: SequentialRecommender, state: Any) -> tf.Tensor:
 def item_vectors(
     model: SequentialRecommender, ids: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Rows [N, D] float32 by item id, or of the ids [N]; a bias stands last."""
+    """Rows [N, D] float32 by item id, or of the ids [N]; what is added stands last."""
+    if ids is None:
+        ids = tf.range(tf.shape(model.item_embedding.embeddings)[0])
 
     def rows(table: tf.Variable) -> tf.Tensor:
-        wanted = tf.convert_to_tensor(table) if ids is None else tf.gather(table, ids)
-        return tf.cast(wanted, tf.float32)
+        return tf.cast(tf.gather(table, ids), tf.float32)
 
-    table, bias = rows(model.item_embedding.embeddings), _bias(model)
-    return table if bias is None else tf.concat([table, rows(bias)], axis=1)
+    table = rows(model.item_embedding.embeddings)
+    if not _adds(model):
+        return table
+    added = tf.zeros_like(table[:, :1])
+    if (bias := getattr(model, "item_bias", None)) is not None:
+        added += rows(bias.embeddings)
+    if model.prior_shift is not None:
+        added += model.prior_shift.latest(ids)[:, None]
+    return tf.concat([table, added], axis=1)
 
 
-def _bias(model: Any) -> tf.Variable | None:
-    """The number that a model adds to each item's score [num_items, 1], if any."""
-    layer = getattr(model, "item_bias", None)
-    return None if layer is None else layer.embeddings
+def _adds(model: Any) -> bool:
+    """Whether scores have a part that is the item's alone."""
+    has_bias = getattr(model, "item_bias", None) is not None
+    return has_bias or model.prior_shift is not None

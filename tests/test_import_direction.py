@@ -72,7 +72,7 @@ def allowed(module, target):
         return other not in ("serving", "experiments", "benchmarks")
     if package == "baselines":
         # The package gathers its models, which know nothing of each other.
-        shared = target in ("baselines.layers", "baselines.prior_shift")
+        shared = target == "baselines.layers"
         whole = module == "baselines" == other
         released = module.startswith("baselines.released")
         inner = released and target.startswith("baselines.released")

@@ -19,7 +19,6 @@ PARTS = (
     "normalize",
     "cooccurrence_start",
     "item_bias",
-    "prior_shift",
 )
 READINGS = {
     "sequence_encoder": "none",

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from baselines.mean_pooling import MeanPooling
 from baselines.mgnm_plus import MGNMPlus
-from baselines.prior_shift import _SMOOTHING, _SPANS, PriorShift
+from harness.build import build_model, make_ranker
+from harness.config import RECIPES, STRONG
+from harness.defaults import get_config
+from harness.models import MODELS, construct
+from harness.prior_shift import _SMOOTHING, _SPANS, PriorShift
 from mgnm_tf.batch import TrainEvents
 
 N, E = 9, 640
@@ -143,14 +148,59 @@ def batch():
     }
 
 
-def test_rankings_are_shifted_at_every_level_and_training_is_not(batch):
-    model = MGNMPlus(3, N, max_history=4, embedding_dim=6, dropout=0.0)
-    model.adapt(make_events())
-    ranking = model.training_logits(batch, training=False)
+@pytest.mark.parametrize("kind", [MGNMPlus, MeanPooling])
+def test_rankings_are_shifted_and_training_is_not(batch, kind):
+    model = kind(3, N, max_history=4, embedding_dim=6, dropout=0.0)
     training = model.training_logits(batch, training=True)
-    items = tf.constant([[5, 1, 7, 8], [6, 1, 7, 8]])
-    expected = model.prior_shift(items, spans=model.prior_shift.spans(batch))
-    for level in range(2):
-        found = (ranking - training)[:, level]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    evaluated = model.training_logits(batch, training=False)
+    lists = {key: value for key, value in batch.items() if key != "shared_negatives"}
+    plain = model.rank_batch(lists)
+    model.prior_shift = adapted(make_events())
+    np.testing.assert_array_equal(model.training_logits(batch), training)
+    again = model.training_logits(batch, training=False)
+    np.testing.assert_array_equal(again, evaluated)
+    expected = shifts(model.prior_shift, [5_000, 20_000])
+    found = model.rank_batch(lists) - plain
+    own = np.take_along_axis(expected, np.array([[5], [6]]), axis=1)
+    np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-5)
+    shared = tf.constant([1, 7, 8])
+    request = model.request(batch)
+    found = model.rank_items(request, shared) - model.score_items(request.state, shared)
+    np.testing.assert_allclose(found, expected[:, [1, 7, 8]], rtol=1e-4, atol=1e-5)
+    rows = tf.tile(shared[None], [2, 1])
+    np.testing.assert_allclose(
+        model.rank(request, rows), model.rank_items(request, shared), rtol=1e-5
+    )
     assert not any("shift" in weight.name for weight in model.trainable_variables)
+
+
+def test_a_table_of_shifts_is_no_parameter():
+    model = MeanPooling(3, N, max_history=4, embedding_dim=6)
+    model.item_embedding(tf.constant([0]))
+    before, weights = model.num_parameters(), len(model.weights)
+    model.prior_shift = PriorShift(N)
+    assert model.num_parameters() == before
+    assert len(model.weights) == weights + len(model.counted_weights()) == weights + 2
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("model", ["sasrec", "mgnm_plus", "popularity"])
+def test_the_strong_recipe_shifts_every_model_that_trains(model, recipe):
+    config = get_config(model, "toys", recipe=recipe)
+    assert config.prior_shift == (recipe == STRONG and model != "popularity")
+    built = construct(MODELS[model], config, 3, N, seed=0)
+    assert (built.prior_shift is not None) == config.prior_shift
+
+
+def test_a_built_model_has_counted_what_it_ranks_with(tiny_data):
+    config = get_config("mean_pooling", "tiny", prior_shift=True)
+    model = build_model(config, tiny_data, seed=1)
+    assert model.prior_shift.shifts.numpy().any()
+    plain = build_model(get_config("mean_pooling", "tiny"), tiny_data, seed=1)
+    instances = tiny_data.instances["test"][:8]
+    candidates = np.tile(np.arange(1, 6, dtype=np.int32), (8, 1))
+    found, before = (
+        make_ranker(m, tiny_data, config)._scoring.score_lists(instances, candidates)
+        for m in (model, plain)
+    )
+    assert np.abs(found - before).max() > 1e-2

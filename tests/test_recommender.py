@@ -33,7 +33,7 @@ AGREEING = ["mgnm", "sasrec", "comirec_sa", "item_knn", "popularity", "mimn", "s
 
 
 def small_config(name):
-    config = get_config(name, "tiny", **SIZES)
+    config = get_config(name, "tiny", **SIZES, prior_shift=name == "mgnm_plus")
     arguments = {**config.arguments, **SMALL.get(name, {})}
     return dataclasses.replace(config, arguments=arguments)
 
@@ -359,6 +359,23 @@ def test_a_new_item_is_what_it_is_like(recommender):
     for item, score in expected.items():
         assert found[item] == pytest.approx(score, rel=1e-4)
     assert "twin" not in {*again["item"]}
+
+
+@pytest.mark.slow
+def test_people_are_asked_for_after_all_events(opened):
+    _, model, recommender = opened("mgnm_plus")
+    history = np.array([[1, 2, 5]], np.int32)
+    every = tf.range(1, NUM_ITEMS + 1)
+    batch = {"user": tf.constant([0]), "history": tf.constant(history)}
+    scores = model.score_items(model.encode(batch), every)[0].numpy()
+    latest = model.prior_shift.latest(every).numpy()
+    assert latest.std() > 0.01
+    found = recommender.recommend(history=["i1", "i2", "i5"], k=NUM_ITEMS - 3)
+    expected = {
+        f"i{item}": scores[item - 1] + latest[item - 1] for item in every.numpy()
+    }
+    for item, score in zip(found["item"], found["score"]):
+        assert score == pytest.approx(expected[item], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.slow

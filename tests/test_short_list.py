@@ -12,6 +12,7 @@ from baselines.mean_pooling import MeanPooling
 from baselines.mgnm_plus import MGNMPlus
 from baselines.mind import MIND
 from baselines.sasrec import SASRec
+from harness.prior_shift import PriorShift
 from mgnm_tf.model import MGNM
 from serving import search, short_list, vectors
 from tests.slow import slow_but
@@ -28,6 +29,8 @@ MODELS = {
     "comirec_sa": lambda: ComiRecSA(**SIZES, embedding_dim=8),
     "mind": lambda: MIND(**SIZES, embedding_dim=8),
 }
+# A popularity of its own, that no vector of the model's knows.
+SHIFTED = ("mgnm_plus", "mean_pooling")
 
 
 def histories():
@@ -57,6 +60,10 @@ def drawn():
             for number, weight in enumerate(model.trainable_variables):
                 numbers = tf.random.stateless_normal(weight.shape, [number, 7])
                 weight.assign(numbers * 0.7)
+            if name in SHIFTED:
+                shift = model.prior_shift = PriorShift(NUM_ITEMS)
+                numbers = tf.random.stateless_normal(shift.shifts.shape, [1, 9])
+                shift.shifts.assign(tf.cast(numbers, shift.shifts.dtype))
             made[name] = model
         return made[name]
 
@@ -88,10 +95,10 @@ def assert_same(found, expected):
 
 def proven(model, k=K):
     items = tf.range(1, NUM_ITEMS)
-    state = model.encode(BATCH, training=False)
+    request = model.request(BATCH)
     seen = tf.constant(HISTORIES)
     groups = tf.constant(40)
-    found = search.of_short_list(model, state, items, seen, groups, tf.constant(k))
+    found = search.of_short_list(model, request, items, seen, groups, tf.constant(k))
     return found[1].numpy()[HISTORIES.any(axis=1)]
 
 
@@ -155,13 +162,14 @@ def test_one_item_that_is_no_number_is_found_wherever_it_ranks(drawn):
         table.assign(before)
 
 
-def test_an_item_outside_of_the_list_is_at_most_at_its_end(drawn):
-    model = drawn("mgnm")
-    state = model.encode(BATCH, training=False)
-    interests = vectors.interest_vectors(model, state)
+@pytest.mark.parametrize("name", ["mgnm", "mean_pooling"])
+def test_an_item_outside_of_the_list_is_at_most_at_its_end(drawn, name):
+    model = drawn(name)
+    request = model.request(BATCH)
+    interests = vectors.interest_vectors(model, request.state)
     items = tf.range(1, NUM_ITEMS)
     found = short_list.make(model, interests, items, tf.constant(20))
-    scores = model.score_items(state, items).numpy()
+    scores = model.rank_items(request, items).numpy()
     for row, ids in enumerate(found.ids.numpy()):
         assert (np.diff(ids[ids > 0]) > 0).all()
         others = np.setdiff1d(items, ids) - 1

@@ -100,7 +100,7 @@ def test_rows_follow_their_raw_ids(first_run, tiny_data, later):
 
 @pytest.mark.slow
 def test_what_is_counted_is_of_the_new_log(tiny_data, later, tmp_path):
-    config = small_config("mgnm_plus", objective="sampled_softmax")
+    config = small_config("mgnm_plus", objective="sampled_softmax", prior_shift=True)
     runner.run(config, tiny_data, tmp_path / "first", seed=1)
     old = open_run(tmp_path / "first", tiny_data.folder.parent.parent).model
     new = build_model(config, later, seed=2)

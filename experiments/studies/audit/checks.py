@@ -74,8 +74,7 @@ def score_encoded(model: SequentialRecommender, batch: NumpyBatch) -> np.ndarray
     """Scores by way of `encode`, which is shown no candidates."""
     given: Any = {key: tf.convert_to_tensor(value) for key, value in batch.items()}
     candidates = given.pop("candidates")
-    state = model.encode(given, training=False)
-    return model.score(state, candidates).numpy()
+    return model.rank(model.request(given), candidates).numpy()
 
 
 def take(batch: NumpyBatch, rows: Any) -> NumpyBatch:

@@ -98,7 +98,7 @@ def run_step(
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "machine": provenance.describe(),
-        "training": {**trained, "parameters": int(model.count_params())},
+        "training": {**trained, "parameters": model.num_parameters()},
         "evaluation": {
             "seconds": round(time.perf_counter() - started, 1),
             "instances": len(test.instances),

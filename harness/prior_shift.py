@@ -102,6 +102,10 @@ class PriorShift(keras.layers.Layer):
             return tf.fill([tf.shape(batch["user"])[0]], _SPANS)
         return tf.searchsorted(self.span_ends, batch["target_time"], side="right")
 
+    def latest(self, items: tf.Tensor) -> tf.Tensor:
+        """The shifts [N] of items [N] after all events of the training."""
+        return self(items, spans=tf.constant([_SPANS]))[0]
+
     def call(self, items: tf.Tensor, spans: tf.Tensor) -> tf.Tensor:
         places = items * (_SPANS + 1) + spans[:, None]  # [B, C]
         shifts = tf.gather(tf.reshape(self.shifts, [-1]), places)
