@@ -50,9 +50,11 @@ def construct(
         UserError: if the class does not take the configuration.
     """
     arguments = {**config.arguments}
-    names = own_model.argument_names(kind)
-    _check_names(config.model, names, arguments)
-    if "seed" in names:
+    known = own_model.arguments(kind)
+    _check_names(config.model, {*known}, arguments)
+    for name, value in arguments.items():
+        _check_value(config.model, name, value, known.get(name))
+    if "seed" in known:
         arguments["seed"] = seed
     try:
         model = kind(
@@ -87,3 +89,34 @@ def _check_names(model: str, names: set[str], arguments: dict[str, Any]) -> None
             f"{model} has no setting {', '.join(unknown)} (`--set`). It has "
             f"{', '.join(sorted(known))}."
         )
+
+
+# Types by the names that annotations have, and what to call them.
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a word"),
+}
+
+
+def _check_value(model: str, name: str, value: Any, annotation: Any) -> None:
+    """Refuses a value of another type than the argument's annotation, if it is simple.
+
+    Raises:
+        UserError: if it is.
+    """
+    text = annotation if isinstance(annotation, str) else str(annotation)
+    text = getattr(annotation, "__name__", text)
+    wanted = {part.strip() for part in text.split("|")}
+    named = sorted(wanted - {"None"})
+    if not _TYPES.keys() >= {*named} or (value is None and "None" in wanted):
+        return
+    for part in named:
+        # To Python true and false are numbers.
+        if isinstance(value, _TYPES[part][0]) and (
+            part == "bool" or not isinstance(value, bool)
+        ):
+            return
+    said = " or ".join(_TYPES[part][1] for part in named)
+    raise UserError(f"{model}: {name} must be {said} (`--set`). Received: {value}")

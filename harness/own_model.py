@@ -115,7 +115,7 @@ def takes(path: str, argument: str) -> bool:
     Raises:
         UserError: if there is no such class.
     """
-    return argument in argument_names(find(path))
+    return argument in arguments(find(path))
 
 
 def source_sha256(path: str) -> str:
@@ -139,23 +139,25 @@ _POSITIONAL, _KEYWORD = (
 )
 
 
-def argument_names(kind: type[Any]) -> set[str]:
-    """Names of a constructor's arguments, and of those that it passes to its bases.
+def arguments(kind: type[Any]) -> dict[str, Any]:
+    """Annotations of a constructor's arguments, and of those that it passes to bases.
 
     The bases up to Keras's own count, which have none that configures a model.
     """
-    names = set()
+    found: dict[str, Any] = {}
     for base in inspect.getmro(written_class(kind)):
         if base in (keras.Model, keras.layers.Layer):
             break
         parameters = inspect.signature(base).parameters.values()
-        kinds = {p.name: p.kind for p in parameters}
-        names |= {
-            name for name, of in kinds.items() if of not in (_POSITIONAL, _KEYWORD)
+        own = {
+            p.name: p.annotation
+            for p in parameters
+            if p.kind not in (_POSITIONAL, _KEYWORD)
         }
-        if _KEYWORD not in kinds.values():
+        found = {**own, **found}
+        if _KEYWORD not in [p.kind for p in parameters]:
             break
-    return names
+    return found
 
 
 def _imported(module_name: str) -> Any:

@@ -11,6 +11,7 @@ from data.errors import UserError
 from harness import passport, provenance, reopen, run_folder, run_manifest, runner
 from harness.build import build_model
 from harness.config import Config, with_arguments, with_settings
+from harness.models import construct, model_class
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,31 @@ def test_a_mistyped_setting_is_named_with_those_that_there_are(tiny_data, name):
     config = with_settings(Config(model="mgnm", arguments={}), {name: 2})
     with pytest.raises(UserError, match=rf"mgnm has no setting {name} .*num_interests"):
         build_model(config, tiny_data, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value", "wanted"),
+    [
+        ("popularity", "half_life", "fast", "a number"),
+        ("popularity", "half_life", True, "a number"),
+        ("mgnm", "num_layers", "two", "a whole number"),
+        ("mgnm", "num_layers", 2.0, "a whole number"),
+        ("mgnm", "num_layers", None, "a whole number"),
+        ("mgnm", "squash_last", 7, "true or false"),
+        ("mgnm_plus", "newest_item", "yes", "true or false"),
+        ("mind", "readout", 3, "a word"),
+    ],
+)
+def test_a_value_of_another_type_is_said(model, name, value, wanted):
+    config = Config(model=model, arguments={name: value})
+    said = f"{model}: {name} must be {wanted} .* Received: {value}"
+    with pytest.raises(UserError, match=said):
+        construct(model_class(model, "paper"), config, 9, 9, seed=1)
+
+
+def test_a_value_that_may_be_none_is_taken():
+    config = Config(model="popularity", arguments={"half_life": None})
+    assert construct(model_class("popularity", "paper"), config, 9, 9, seed=1)
 
 
 def test_a_value_that_the_model_does_not_take_is_said(tiny_data):
