@@ -1,6 +1,6 @@
 """Draws NDCG@10 of all models under both recipes: docs/images/headline.png and .svg.
 
-Reads the stored passports of docs/passports and docs/results; runs no model.
+Reads the stored passports of docs/passports; runs no model.
 
 Command: python docs/figures/headline.py
 """
@@ -8,7 +8,6 @@ Command: python docs/figures/headline.py
 from __future__ import annotations
 
 import collections
-import json
 import math
 import statistics
 import sys
@@ -23,35 +22,28 @@ from matplotlib import pyplot as plt
 DOCS = Path(__file__).parent.parent
 sys.path.insert(0, str(DOCS.parent))
 
+import stored  # noqa: E402
+
 from experiments.results.model_names import marked_name, ordered  # noqa: E402
 from experiments.results.paper import ADDED_NAMES, MODEL_NAMES  # noqa: E402
 
 NAMES = {model: marked_name(model) for model in ordered([*MODEL_NAMES, *ADDED_NAMES])}
-DATASETS = {
-    "toys_5core_order": "Toys",
-    "sports_5core": "Sports",
-    "instruments_5core": "Instruments",
-    "kuairand_likes_hates": "KuaiRand's likes",
-}
 PROTOCOLS = {"uni1000": "1,000 drawn items (uni1000)", "full": "whole catalogue (full)"}
-RECIPES = {"paper": ("#0072b2", "o", 0.16), "strong": ("#d55e00", "s", -0.16)}
+# By recipe: how the names of its stores end, and how its marks look.
+RECIPES = {
+    "paper": ("", "#0072b2", "o", 0.16),
+    "strong": ("-strong", "#d55e00", "s", -0.16),
+}
 METRIC = "ndcg@10"
 
 
-def passports() -> list[dict[str, Any]]:
-    """Stored runs of whole models, each once; studies and other trainings stay out."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    files = [*DOCS.glob("passports/*.jsonl"), *DOCS.glob("results/**/*.jsonl")]
-    for file in sorted(files):
-        if file.stem.endswith(("-earlier", "-table3", "-readings")):
-            continue
-        for line in file.read_text().splitlines():
-            run = json.loads(line)
-            if "metrics" not in run or run["variant"] not in ("paper", "no_times"):
-                continue
-            recipe = run["config"].get("recipe", "paper")
-            found[run["dataset"], recipe, run["model"], run["seed"]] = run
-    return list(found.values())
+def runs_of(store: str) -> dict[str, list[dict[str, Any]]]:
+    """Of each whole model its stored runs."""
+    found = collections.defaultdict(list)
+    for run in stored.passports(store):
+        if run["variant"] in ("paper", "no_times"):
+            found[run["model"]].append(run)
+    return found
 
 
 def interval(values: list[float], instances: int) -> float:
@@ -65,29 +57,21 @@ def interval(values: list[float], instances: int) -> float:
 
 def main() -> None:
     plt.rcParams["svg.hashsalt"] = "mgnm"
-    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = collections.defaultdict(
-        list
-    )
-    for run in passports():
-        cells[run["dataset"], run["config"].get("recipe", "paper"), run["model"]] += [
-            run
-        ]
     figure, rows = plt.subplots(
-        len(PROTOCOLS), len(DATASETS), figsize=(15, 10), sharey=True
+        len(PROTOCOLS), len(stored.DATASETS), figsize=(15, 10), sharey=True
     )
     places = {model: len(NAMES) - i for i, model in enumerate(NAMES)}
     for axes_row, (protocol, words) in zip(rows, PROTOCOLS.items()):
-        for axes, (dataset, title) in zip(axes_row, DATASETS.items()):
-            for (run_dataset, recipe, model), runs in cells.items():
-                if run_dataset != dataset or recipe not in RECIPES:
-                    continue
-                runs = [r for r in runs if protocol in r["metrics"]["test"]]
-                if not runs:
-                    continue
+        for axes, (store, title) in zip(axes_row, stored.DATASETS.values()):
+            every = [
+                (model, runs, look)
+                for end, *look in RECIPES.values()
+                for model, runs in runs_of(store + end).items()
+            ]
+            for model, runs, (colour, mark, shift) in every:
                 tests = [r["metrics"]["test"][protocol]["instance"] for r in runs]
                 values = [test[METRIC] for test in tests]
                 evaluation = runs[0]["evaluation"]["protocols"][protocol]
-                colour, mark, shift = RECIPES[recipe]
                 axes.errorbar(
                     statistics.mean(values),
                     places[model] + shift,
@@ -107,7 +91,7 @@ def main() -> None:
             axes.set_xlabel(f"NDCG@10, {words}")
     handles = [
         plt.Line2D([], [], color=colour, marker=mark, label=f"recipe {recipe}")
-        for recipe, (colour, mark, _) in RECIPES.items()
+        for recipe, (_, colour, mark, _) in RECIPES.items()
     ]
     figure.legend(handles=handles, loc="lower center", ncol=2)
     figure.suptitle(

@@ -8,7 +8,6 @@ Command: python docs/figures/protocols.py
 from __future__ import annotations
 
 import collections
-import json
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent.parent
 sys.path.insert(0, str(DOCS.parent))
+
+import stored  # noqa: E402
 
 from experiments.reports.protocols import figure  # noqa: E402
 from experiments.reports.protocols.agreement import COMPARED_METRICS  # noqa: E402
@@ -27,27 +28,18 @@ from experiments.results.model_names import ordered  # noqa: E402
 from harness.passport import Run, Runs  # noqa: E402
 from harness.run_folder import run_folder  # noqa: E402
 
-# By the page that shows the picture.
-DATASETS = {
-    "toys": ("toys_5core_order-leave_one_out", "Toys and Games"),
-    "sports": ("sports_5core-global_time", "Sports and Outdoors"),
-    "instruments": ("instruments_5core-global_time", "Musical Instruments"),
-    "kuairand": ("kuairand_likes_hates-by_date", "KuaiRand's likes"),
-}
-
 
 def stored_runs(store: str) -> Runs:
     """The runs of a stored Table 2, by model."""
     by_model = collections.defaultdict(list)
-    for line in (DOCS / f"passports/{store}.jsonl").read_text().splitlines():
-        passport = json.loads(line)
+    for passport in stored.passports(store):
         name = run_folder(passport["model"], passport["variant"])
         by_model[name].append(Run(Path(), passport))
     return {name: by_model[name] for name in ordered(by_model)}
 
 
 def main() -> None:
-    for page, (store, title) in DATASETS.items():
+    for page, (store, title) in stored.DATASETS.items():
         runs = stored_runs(store)
         cells = {metric: metric_cells(runs, metric) for metric in COMPARED_METRICS}
         table = ProtocolTable(title, "", runs, cells, {}, [])
