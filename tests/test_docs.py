@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from experiments.results import paper, variants
-from experiments.results.model_names import ADDED_NAMES, MODEL_NAMES
+from experiments.results.model_names import ADDED_NAMES, MODEL_NAMES, display_name
+from harness import run_folder
 from harness.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -153,6 +154,28 @@ def test_the_table_of_256_negatives_is_that_of_the_passports():
         assert cells == f"{drawn['gauc']:.4f} | {drawn['ndcg@5']:.4f}", (name, model)
 
 
+def test_what_the_shift_changes_is_that_of_the_passports():
+    page = ROOT / "docs/results/strong.md"
+    text = section(page, "## What the shift changes", "\n## ")
+    table = re.findall(r"^\| (\w+) \| ([\w -]+) \| (0\..*) \|$", text, flags=re.M)
+    names = {name.lower(): model for name, model in NAMES.items()}
+    every = 0
+    for name, model, cells in table:
+        expected = [[], [], []]
+        for end in ("-no_shift", ""):
+            (test,) = stored(f"{STORES[name.lower()]}-strong{end}")[
+                names[model.lower()]
+            ]
+            drawn = test["uni1000"]["instance"]
+            full = test["full"]["instance"]["ndcg@10"]
+            for pair, value in zip(expected, (drawn["gauc"], drawn["ndcg@5"], full)):
+                pair.append(f"{value:.4f}")
+        assert cells == " | ".join(" → ".join(pair) for pair in expected), (name, model)
+    for name in ("sports", "kuairand", "instruments"):
+        every += len(stored(f"{STORES[name]}-strong-no_shift"))
+    assert len(table) == every == 15
+
+
 def test_our_numbers_beside_the_fields_are_those_of_the_passports():
     page = ROOT / "docs/field.md"
     text = section(page, "| model | ours, `paper`", "- **Ours, `paper`**")
@@ -230,7 +253,8 @@ def test_numbers_are_of_clean_commits_but_where_the_pages_say_so():
         if run["commit"].endswith("-dirty")
     }
     instruments = STORES["instruments"]
-    assert dirty == {instruments, f"{instruments}-earlier"}
+    # Runs of before; no table shows them.
+    assert dirty == {f"{instruments}-drawn", f"{instruments}-earlier"}
 
 
 def test_the_table_of_the_readme_is_that_of_the_passports():
@@ -262,6 +286,44 @@ def test_the_protocols_of_a_page_are_those_of_the_passports(name):
                 if column.split()[0] in runs[model][0]
             ]
             assert cells == expected, (metric, columns, model)
+
+
+ORDERS = {
+    "stored": "stored",
+    "redrawn": "redrawn",
+    "history shuffled": "shuffled",
+    "another user's history": "another_user",
+}
+
+
+@pytest.mark.parametrize("name", ["toys", "instruments"])  # KuaiRand has no log.
+def test_the_fragility_of_a_page_is_that_of_the_log(name):
+    page = ROOT / f"docs/results/{name}.md"
+    text = section(page, "## Fragility", "Kendall's tau")
+    runs = collections.defaultdict(list)
+    for run in passports(f"{STORES[name]}-fragility"):
+        runs[run_folder.run_folder(run["model"], run["variant"])].append(run)
+    folders = {display_name(model): model for model in runs}
+    shown, model = set(), None
+    for line in re.findall(r"^\|.*\|$", text, flags=re.M):
+        first, order, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if order not in ORDERS:
+            continue
+        if first:
+            model = folders[first.replace("‡", "").strip()]
+        seeds = [run["fragility"]["orders"][ORDERS[order]] for run in runs[model]]
+        for metric, cell in zip(METRICS, cells, strict=True):
+            values = [
+                statistics.mean(draw["metrics"]["instance"][metric] for draw in draws)
+                for draws in zip(*seeds, strict=True)
+            ]
+            expected = spelled(values)
+            if order == "redrawn":
+                expected += f" [{min(values):.4f}, {max(values):.4f}]"
+            assert re.sub(r" [†§]$", "", cell) == expected, (model, order, metric)
+        shown.add((model, order))
+    orders = {order for run in runs.values() for order in run[0]["fragility"]["orders"]}
+    assert len(shown) == len(runs) * len(orders)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +373,7 @@ def on_validation():
     logs = [
         ROOT / "docs/validation_trials.jsonl",
         *(ROOT / "harness/tuned").glob("*_5core*/*.jsonl"),
-        *(ROOT / "docs/passports").glob("*-strong.jsonl"),
-        *(ROOT / "docs/passports").glob("*-strong-earlier.jsonl"),
+        *(ROOT / "docs/passports").glob("*-strong*.jsonl"),
     ]
     for log in logs:
         for run in lines_of(log):
@@ -331,10 +392,10 @@ def is_among(text, scores):
         ("mgnm_readings.md", "### What the readings are worth", "On Toys the or", 11),
         ("mgnm_readings.md", "### What times are worth", "## MGNM+\n", 10),
         ("mgnm_readings.md", "What parts are worth", "In so short a budget", 6),
-        ("mgnm_readings.md", "### Prior shift", "### Speed", 26),
+        ("recipe.md", "### Prior shift", "### The budget of MGNM+", 26),
         ("recipe.md", "### What was tried on Toys", "### The search", 11),
         ("recipe.md", "SASRec on Toys' 5,000", "### How many negatives", 8),
-        ("recipe.md", "### How many negatives", "### The budget of MGNM+", 20),
+        ("recipe.md", "### How many negatives", "### Prior shift", 20),
         ("recipe.md", "### The budget of MGNM+", "### What it costs", 5),
     ],
 )

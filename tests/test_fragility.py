@@ -279,6 +279,13 @@ def test_a_row_is_the_mean_sd_and_range_of_its_draws(shop):
     assert found == pytest.approx([0.3, 0.4 / np.sqrt(2), 0.1, 0.5], abs=1e-6)
     assert "| 0.3000 ± 0.2828 [0.1000, 0.5000] |" in text
     assert "training saw the stored order" in text
+    lines = (shop / "out/fragility.jsonl").read_text().splitlines()
+    runs = {run["model"]: run for run in map(json.loads, lines)}
+    assert {(run["dataset"], run["split"], run["seed"]) for run in runs.values()} == {
+        (*SHOP, 1)
+    }
+    draws = runs["gru4rec"]["fragility"]["orders"]["redrawn"]
+    assert [d["metrics"]["instance"]["ndcg@5"] for d in draws] == [0.1, 0.5]
 
 
 def test_a_stored_value_beyond_all_draws_is_marked(shop):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from experiments.studies.fragility.measure import (
 from experiments.studies.fragility.table import (
     ALTERED,
     FragilityTable,
+    LookedInto,
     make_table,
     outside,
     taus,
@@ -42,14 +45,22 @@ def write(
     datasets: list[tuple[str, str]],
     about: str = "",
 ) -> str:
-    """Writes fragility.md and .csv; returns the Markdown, which begins with `about`.
+    """Writes fragility.md, .csv and .jsonl; returns the Markdown.
+
+    The Markdown begins with `about`. A line of the .jsonl is one run: who it is, and
+    what was measured of it.
 
     Raises:
         ValueError: if a data set has no run that was looked into.
     """
     tables = [make_table(runs_dir, *pair) for pair in datasets]
     text = completed(to_markdown(tables), about, output_dir)
-    write_files(output_dir, {"fragility.md": text, "fragility.csv": to_csv(tables)})
+    files = {
+        "fragility.md": text,
+        "fragility.csv": to_csv(tables),
+        "fragility.jsonl": to_jsonl(tables),
+    }
+    write_files(output_dir, files)
     return text
 
 
@@ -130,6 +141,21 @@ def to_csv(tables: list[FragilityTable]) -> str:
                             )
                         )
     return csv_text(heads, rows)
+
+
+def to_jsonl(tables: list[FragilityTable]) -> str:
+    names = ("dataset", "split", "recipe", "model", "variant", "seed", "commit")
+
+    def identity(run: LookedInto) -> dict[str, Any]:
+        return {name: run.passport.get(name) for name in names}
+
+    lines = [
+        json.dumps({**identity(run), "fragility": run.fragility})
+        for table in tables
+        for runs in table.by_model.values()
+        for run in runs
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _model_lines(table: FragilityTable, model: str) -> list[str]:
