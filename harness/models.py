@@ -106,8 +106,8 @@ def _check_value(model: str, name: str, value: Any, annotation: Any) -> None:
     Raises:
         UserError: if it is.
     """
-    text = annotation if isinstance(annotation, str) else str(annotation)
-    text = getattr(annotation, "__name__", text)
+    # Text where annotations are postponed, else a type.
+    text = getattr(annotation, "__name__", str(annotation))
     wanted = {part.strip() for part in text.split("|")}
     named = sorted(wanted - {"None"})
     if not _TYPES.keys() >= {*named} or (value is None and "None" in wanted):

@@ -159,7 +159,6 @@ def test_what_the_shift_changes_is_that_of_the_passports():
     text = section(page, "## What the shift changes", "\n## ")
     table = re.findall(r"^\| (\w+) \| ([\w -]+) \| (0\..*) \|$", text, flags=re.M)
     names = {name.lower(): model for name, model in NAMES.items()}
-    every = 0
     for name, model, cells in table:
         expected = [[], [], []]
         for end in ("-no_shift", ""):
@@ -171,8 +170,8 @@ def test_what_the_shift_changes_is_that_of_the_passports():
             for pair, value in zip(expected, (drawn["gauc"], drawn["ndcg@5"], full)):
                 pair.append(f"{value:.4f}")
         assert cells == " | ".join(" → ".join(pair) for pair in expected), (name, model)
-    for name in ("sports", "kuairand", "instruments"):
-        every += len(stored(f"{STORES[name]}-strong-no_shift"))
+    dated = ("sports", "kuairand", "instruments")
+    every = sum(len(stored(f"{STORES[name]}-strong-no_shift")) for name in dated)
     assert len(table) == every == 15
 
 

@@ -60,15 +60,18 @@ def main() -> None:
     figure, rows = plt.subplots(
         len(PROTOCOLS), len(stored.DATASETS), figsize=(15, 10), sharey=True
     )
+    every = {
+        store: [
+            (model, runs, look)
+            for end, *look in RECIPES.values()
+            for model, runs in runs_of(store + end).items()
+        ]
+        for store, _ in stored.DATASETS.values()
+    }
     places = {model: len(NAMES) - i for i, model in enumerate(NAMES)}
     for axes_row, (protocol, words) in zip(rows, PROTOCOLS.items()):
         for axes, (store, title) in zip(axes_row, stored.DATASETS.values()):
-            every = [
-                (model, runs, look)
-                for end, *look in RECIPES.values()
-                for model, runs in runs_of(store + end).items()
-            ]
-            for model, runs, (colour, mark, shift) in every:
+            for model, runs, (colour, mark, shift) in every[store]:
                 tests = [r["metrics"]["test"][protocol]["instance"] for r in runs]
                 values = [test[METRIC] for test in tests]
                 evaluation = runs[0]["evaluation"]["protocols"][protocol]
