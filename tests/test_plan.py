@@ -42,7 +42,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """Modules that can be run: one ends well, one badly, one waits for Ctrl-C."""
+    """Modules that can be run: one ends well, one badly, one waits for a signal."""
     program = (
         "from experiments.reproduction import forks; import sys; "
         "forks._IMPORTED_BEFORE = (); forks.main(int(sys.argv[2]))"
@@ -56,8 +56,9 @@ def commands(tmp_path, monkeypatch):
     )
     (tmp_path / "fails.py").write_text("import sys\nsys.exit('error: no')\n")
     (tmp_path / "waits.py").write_text(
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from pathlib import Path\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "try:\n"
         "    Path(sys.argv[1]).touch()\n"
         "    time.sleep(60)\n"
@@ -104,18 +105,23 @@ def test_the_next_command_starts_anew_where_the_origin_was_killed(commands):
         assert run(running, ["writes", str(commands / "1")]) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_after_ctrl_c_the_commands_have_had_the_time_to_save(commands, at_once):
+def test_after_a_signal_the_commands_have_had_the_time_to_save(
+    commands, at_once, number
+):
+    before = signal.getsignal(signal.SIGTERM)
     marks = [commands / f"mark-{number}" for number in range(at_once)]
 
     def interrupt():
         while not all(mark.exists() for mark in marks):
             time.sleep(0.01)
-        # As a terminal does: all processes of the group, this one first, so that it
-        # still waits for the others.
-        os.kill(os.getpid(), signal.SIGINT)
-        for process in descendants(os.getpid()):
-            os.kill(process, signal.SIGINT)
+        os.kill(os.getpid(), number)
+        if number == signal.SIGINT:
+            # As a terminal does: all processes of the group, this one first, so that
+            # it still waits for the others.
+            for process in descendants(os.getpid()):
+                os.kill(process, number)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -128,6 +134,7 @@ def test_after_ctrl_c_the_commands_have_had_the_time_to_save(commands, at_once):
         )
     thread.join()
     assert [mark.read_text() for mark in marks] == ["saved"] * at_once
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def descendants(process):

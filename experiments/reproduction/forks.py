@@ -18,8 +18,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType, TracebackType
 
 from harness import environment
 
@@ -67,6 +67,11 @@ class Forks:
         with contextlib.suppress(BrokenPipeError):
             origin.stdin.write(json.dumps(command) + "\n")
             origin.stdin.flush()
+
+    def stop(self) -> None:
+        """Hands SIGTERM to the command that runs."""
+        if self._origin is not None:
+            self._origin.terminate()
 
     def fileno(self) -> int:
         """Of what can be read once the command has ended: `select` takes this."""
@@ -132,14 +137,16 @@ def run_all(
         ended: is told the name of one that has ended, and its exit code.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, which reaches the commands too. They have ended
-            then, and have had the time to save: an origin ends after its command.
+        KeyboardInterrupt: on Ctrl-C, which reaches the commands too, and on SIGTERM,
+            which is handed to them. They have ended then, and have had the time to
+            save: an origin ends after its command.
     """
     left = [*commands]
     at_once = min(at_once, len(left))
     running: dict[Forks, str] = {}
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(Forks(at_once)) for _ in range(at_once)]
+        stack.enter_context(_stopped_together(idle))
         while left or running:
             while left and idle:
                 running[idle[0]] = left.pop(0)
@@ -150,6 +157,23 @@ def run_all(
                 code = one.end()
                 idle.append(one)
                 ended(running.pop(one), code)
+
+
+@contextlib.contextmanager
+def _stopped_together(origins: Iterable[Forks]) -> Iterator[None]:
+    """SIGTERM, which reaches this process alone, stops the commands as Ctrl-C does."""
+    origins = [*origins]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for origin in origins:
+            origin.stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def serve(answers: int) -> list[str] | None:
@@ -165,17 +189,34 @@ def serve(answers: int) -> list[str] | None:
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _IMPORTED_BEFORE:
         importlib.import_module(name)
+    process = 0
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if not process:
+            sys.exit(128 + number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+    ended = signal.signal(signal.SIGTERM, hand_on)
     for line in sys.stdin:
+        # One that comes before `process` is known waits until it is.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         process = os.fork()
         if process == 0:
             signal.signal(signal.SIGINT, heard)
+            signal.signal(signal.SIGTERM, ended)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        if process == 0:
             os.close(answers)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, sys.stdin.fileno())
             os.close(nothing)
             return json.loads(line)
         _, status = os.waitpid(process, 0)
-        os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(status))
+        process = 0
+        # Who asked may have been killed meanwhile: the input is at its end then.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(status))
     return None
 
 
