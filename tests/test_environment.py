@@ -55,8 +55,8 @@ def test_large_blocks_that_were_freed_are_taken_again_and_not_from_the_kernel():
 
 @glibc
 def test_who_chose_an_allocation_of_his_own_keeps_it():
-    # The threshold is glibc's default, and so changes nothing but that it is named.
-    told, faults = run(MALLOC_MMAP_THRESHOLD_=str(128 << 10))
+    # This one has glibc's default, and so changes nothing but that it is named.
+    told, faults = run(MALLOC_ARENA_TEST="8")
     assert not told
     # Every page of every block is made anew; a huge page, where there are, has 2 MB.
     assert faults >= 10 * 32
