@@ -222,14 +222,22 @@ def test_the_levels_and_their_sum_are_those_of_the_log():
     for run in passports("levels"):
         runs[run["dataset"].partition("_")[0].title()].append(run)
 
-    def shares(run):
-        wins = run["wins_of_50_users"]["negative"]
+    def shares(run, kind="negative"):
+        wins = run["wins_of_50_users"][kind]
         return [f"{count / sum(wins):.0%}" for count in wins]
 
-    for name, (first, second, *_) in runs.items():
-        row = re.search(rf"^\| {name} 5-core, negatives \| (.*) \|$", text, flags=re.M)
-        assert row.group(1).split(" | ") == shares(first)
+    def row(label):
+        return re.search(rf"^\| {label} \| (.*) \|$", text, flags=re.M)[1].split(" | ")
+
+    for name in ("Toys", "Instruments"):
+        first, second, *_ = runs[name]
+        assert row(f"{name} 5-core, negatives") == shares(first)
         assert f"{shares(second)[0]} on {name}" in text
+    (video,) = runs["Kuairand"]
+    assert row("KuaiRand, negatives") == shares(video)
+    items = sum(video["wins_of_50_users"]["positive"])
+    label = f"KuaiRand, the {items} test items of Figure 5's users"
+    assert row(label) == shares(video, "positive")
     means = [
         statistics.mean(run[pooling]["ndcg@5"] for run in runs[name])
         for name in ("Toys", "Instruments")

@@ -25,15 +25,3 @@ def write(
         *wins(folder, "fig6", {p: f for p, f in runs.items() if not is_video(p[0])}),
         *poolings(folder, runs),
     ]
-
-
-# Figures 3 and 4
-
-
-# Figures 5 and 6
-
-
-# Figure 7
-
-
-# All of them
