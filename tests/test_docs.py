@@ -303,7 +303,7 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["toys", "instruments"])  # KuaiRand has no log.
+@pytest.mark.parametrize("name", ["toys", "instruments", "kuairand"])
 def test_the_fragility_of_a_page_is_that_of_the_log(name):
     page = ROOT / f"docs/results/{name}.md"
     text = section(page, "## Fragility", "Kendall's tau")

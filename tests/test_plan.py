@@ -375,7 +375,7 @@ HISTORIES = {  # Mean history of the training instances, of at most 100 events.
     "toys_5core_order-leave_one_out": 8.8,
     "sports_5core-global_time": 5.8,
     "instruments_5core-global_time-drawn": 4.1,
-    "kuairand_likes_hates-by_date": 39.0,
+    "kuairand_likes_hates-by_date-drawn": 39.0,
 }
 
 

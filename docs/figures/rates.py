@@ -30,7 +30,7 @@ SHORT = (
     # Of processes of their own; in later ones TensorFlow came with the fork.
     "instruments_5core-global_time-drawn",
 )
-LONG = ("kuairand_likes_hates-by_date",)
+LONG = ("kuairand_likes_hates-by_date-drawn",)
 
 
 def rates(bench: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from experiments.reports.text import (
     UNMARKED,
     CsvValue,
     completed,
+    counted,
     csv_text,
     latex_row,
     latex_table,
@@ -132,7 +133,7 @@ def caption(table: AblationTable) -> str:
         "MGNM has L = 3 and K = 4, as in Section 4.3; every other row is that model "
         f"with one switch set otherwise. {marks if table.is_comparison else UNMARKED} "
         f"Commit {provenance.short(first['commit'])}, {machine['cpu']}, "
-        f"{machine['cores']} cores."
+        f"{counted(machine['cores'], 'core')}."
     )
     if _TABLE2_ROW in table.by_model:
         arguments = table.by_model[_TABLE2_ROW][0].passport["config"]["arguments"]

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.reports.text import (
     CsvValue,
     completed,
+    counted,
     csv_text,
     markdown_head,
     markdown_row,
@@ -77,16 +78,16 @@ def to_markdown(tables: Tables) -> str:
     for (dataset, split), by_model in tables.items():
         lines += [f"## {markdown_text(f'{dataset}, {split}')}", ""]
         lines += markdown_head(heads)
-        counted = []
+        without_training = []
         for model in ordered(by_model):
             means = _means(by_model[model])
             name = display_name(model)
             if means is None:
-                counted.append(name)
+                without_training.append(name)
                 continue
             cells = [_cell(key, means[key]) for key in _COLUMNS]
             lines.append(markdown_row([markdown_text(name), *cells]))
-        lines += ["", markdown_text(_caption(by_model, counted)), ""]
+        lines += ["", markdown_text(_caption(by_model, without_training)), ""]
     lines += [
         "## The paper's Table 4, MGNM on one GPU",
         "",
@@ -134,13 +135,14 @@ def _cell(key: str, value: float) -> str:
     return f"{value:.3g}" if "minutes" in key else f"{value:,.0f}"
 
 
-def _caption(by_model: Runs, counted: list[str]) -> str:
+def _caption(by_model: Runs, without_training: list[str]) -> str:
     every = [run for runs in by_model.values() for run in runs]
     sizes = sorted({run.passport["config"]["batch_size"] for run in every})
     negatives = sorted({run.passport["config"]["num_negatives"] for run in every})
     machines = sorted(
         {
-            f"{one['cpu']}, {one['cores']} cores, GPU: {one['gpu'] or 'none'}"
+            f"{one['cpu']}, {counted(one['cores'], 'core')}, "
+            f"GPU: {one['gpu'] or 'none'}"
             for one in (run.passport["machine"] for run in every)
         }
     )
@@ -157,6 +159,6 @@ def _caption(by_model: Runs, counted: list[str]) -> str:
             f" Up to {at_once} runs were made at a time, and took of each other's "
             "speed: --at_once=1 makes one after the other."
         )
-    if counted:
-        text += f" {', '.join(counted)}: counted once, nothing to train."
+    if without_training:
+        text += f" {', '.join(without_training)}: counted once, nothing to train."
     return text

@@ -146,22 +146,31 @@ def run_all(
     running: dict[Forks, str] = {}
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(Forks(at_once)) for _ in range(at_once)]
-        stack.enter_context(_stopped_together(idle))
+        signals = stack.enter_context(_stopped_together(idle))
         while left or running:
             while left and idle:
                 running[idle[0]] = left.pop(0)
                 started(running[idle[0]])
                 idle[0].start(commands[running[idle.pop(0)]])
-            ready, _, _ = select.select([*running], [], [])
-            for one in ready:
+            by_descriptor = {one.fileno(): one for one in running}
+            ready, _, _ = select.select([*by_descriptor, signals], [], [])
+            if signals in ready:
+                os.read(signals, 64)  # Its handler has been called, and did not raise.
+                ready.remove(signals)
+            for one in map(by_descriptor.__getitem__, ready):
                 code = one.end()
                 idle.append(one)
                 ended(running.pop(one), code)
 
 
 @contextlib.contextmanager
-def _stopped_together(origins: Iterable[Forks]) -> Iterator[None]:
-    """SIGTERM, which reaches this process alone, stops the commands as Ctrl-C does."""
+def _stopped_together(origins: Iterable[Forks]) -> Iterator[int]:
+    """SIGTERM, which reaches this process alone, stops the commands as Ctrl-C does.
+
+    Yields:
+        What can be read once a signal has come. Who waits for this beside other things
+        does not miss one that comes just before the waiting begins.
+    """
     origins = [*origins]
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -169,11 +178,17 @@ def _stopped_together(origins: Iterable[Forks]) -> Iterator[None]:
             origin.stop()
         raise KeyboardInterrupt
 
+    arrived, noted = os.pipe()
+    os.set_blocking(noted, False)
     before = signal.signal(signal.SIGTERM, stop)
+    waker = signal.set_wakeup_fd(noted, warn_on_full_buffer=False)
     try:
-        yield
+        yield arrived
     finally:
+        signal.set_wakeup_fd(waker)
         signal.signal(signal.SIGTERM, before)
+        os.close(arrived)
+        os.close(noted)
 
 
 def serve(answers: int) -> list[str] | None:

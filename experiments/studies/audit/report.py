@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from experiments.reports.text import counted
 from experiments.studies.audit.findings import (
     CHECKS,
     LEAK,
@@ -101,7 +102,7 @@ def _notes(audits: list[Audit], seed: int) -> list[str]:
         _learned(audits),
         f"Seed {seed}. Commit {provenance.short(provenance.commit())}, "
         f"{described['cpu']}, "
-        f"{described['cores']} cores.",
+        f"{counted(described['cores'], 'core')}.",
     ]
     reasons: dict[str, list[str]] = {}
     for audit in audits:

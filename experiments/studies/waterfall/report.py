@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.reports.text import (
     CsvValue,
+    counted,
     csv_text,
     markdown_head,
     markdown_row,
@@ -146,7 +147,7 @@ def caption(runs: list[dict[str, Any]]) -> str:
         "over seeds. Ties count against the positive. Over so many lists chance "
         f"alone has a standard deviation of {chance_deviation(runs):.3f} in GAUC, the "
         f"same lists for all lines and seeds. Commit {', '.join(commits)}, "
-        f"{first['machine']['cpu']}, {first['machine']['cores']} cores."
+        f"{first['machine']['cpu']}, {counted(first['machine']['cores'], 'core')}."
     )
 
 
