@@ -29,11 +29,12 @@ def second(user, step):
     return START + 86_400 * step + 1_000 * user + 37 * step
 
 
-def sequences(name_user=str, name_item=str):
-    """The items and seconds of each user, in order."""
+def sequences(name_user=str, name_item=str, source=None):
+    """The items and seconds of each user, in order; with the times of that file."""
     found = {}
     for user, item, time, _ in events():
-        found.setdefault(name_user(user), []).append((name_item(item), time))
+        event = (name_item(item), time - EARLIER.get(source, 0))
+        found.setdefault(name_user(user), []).append(event)
     return found
 
 

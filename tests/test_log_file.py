@@ -40,7 +40,7 @@ def test_every_form_gives_the_same_sequences(tmp_path, name):
     wanted = UNDERSTOOD[name]
     path = write(tmp_path, name, logs.FILES[name])
     log = log_file.load(path, wanted.get("options"))
-    expected = logs.sequences(wanted.get("user", str), wanted.get("item", str))
+    expected = logs.sequences(wanted.get("user", str), wanted.get("item", str), name)
     assert sequences(log.table) == expected
     assert log.read["time_unit"] == wanted.get("unit", "s")
     assert log.read["rows"] == len(log.table) == len(logs.events())
