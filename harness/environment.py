@@ -34,8 +34,8 @@ def keep_freed_memory() -> bool:
 
     By default it takes a block above 32 MB from the kernel and gives it back at once,
     so that a step of a model with large tensors has every page of them cleared anew:
-    half the time of MGNM's training on long histories (docs/performance.md). The most
-    memory that a process holds is the same. Another C library is left alone, and so is
+    half the time of MGNM's training on long histories (docs/performance.md). A process
+    holds a tenth more memory at its peak. Another C library is left alone, and so is
     glibc where a variable `MALLOC_...` or `LD_PRELOAD` says that the user chose.
 
     Returns:
