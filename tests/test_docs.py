@@ -175,6 +175,11 @@ def test_what_the_shift_changes_is_that_of_the_passports():
     assert len(table) == every == 15
 
 
+def test_the_output_that_the_readme_shows_is_that_of_the_passports():
+    text = section(README, "```console", "```")
+    check_table2(text, "ml-100k-global_time-quick")
+
+
 def test_our_numbers_beside_the_fields_are_those_of_the_passports():
     page = ROOT / "docs/field.md"
     text = section(page, "| model | ours, `paper`", "- **Ours, `paper`**")
