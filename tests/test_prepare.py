@@ -382,6 +382,24 @@ def test_a_split_log_must_not_show_the_future(given, tmp_path):
         prepare("csv", tmp_path / "p", source=given)
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint32", "uint64"])
+def test_times_without_a_sign_do_not_hide_that_a_split_log_shows_the_future(
+    tmp_path, kind
+):
+    for part, first in zip(PARTS, (100, 50, 10)):
+        events = [
+            (user, f"{part}{step}", logs.START + first + step)
+            for user in "uv"
+            for step in range(4)
+        ]
+        table = pd.DataFrame(events, columns=["user", "item", "timestamp"])
+        path = tmp_path / f"given/shop.{part}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        table.astype({"timestamp": kind}).to_parquet(path)
+    with pytest.raises(UserError, match=r"events of a later part.*as u:"):
+        prepare("csv", tmp_path / "p", source=tmp_path / "given")
+
+
 def test_a_folder_that_is_not_ours_stays(plain, tmp_path):
     run_dir = tmp_path / "runs/shop/leave_one_out/mgnm/seed-1"
     run_dir.mkdir(parents=True)
