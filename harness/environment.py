@@ -21,7 +21,7 @@ def set_defaults() -> None:
     that two operations stand side by side. A step's products are small, and shared by
     all cores each they wait more than they gain (docs/performance.md).
 
-    And `keep_freed_memory`.
+    It also calls `keep_freed_memory`.
     """
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,9 +34,10 @@ def keep_freed_memory() -> bool:
 
     By default it takes a block above 32 MB from the kernel and gives it back at once,
     so that a step of a model with large tensors has every page of them cleared anew:
-    half the time of MGNM's training on long histories (docs/performance.md). A process
-    holds a tenth more memory at its peak. Another C library is left alone, and so is
-    glibc where a variable `MALLOC_...` or `LD_PRELOAD` says that the user chose.
+    almost two fifths of the time of MGNM's training on long histories. A process holds
+    a tenth more memory at its peak (docs/performance.md). Another C library is left
+    alone, and so is glibc where a variable `MALLOC_...` or `LD_PRELOAD` says that the
+    user chose.
 
     Returns:
         Whether it was told so.

@@ -111,7 +111,7 @@ def test_after_a_signal_the_commands_have_had_the_time_to_save(
     commands, at_once, number
 ):
     before = signal.getsignal(signal.SIGTERM)
-    marks = [commands / f"mark-{number}" for number in range(at_once)]
+    marks = [commands / f"mark-{place}" for place in range(at_once)]
 
     def interrupt():
         while not all(mark.exists() for mark in marks):
