@@ -56,7 +56,7 @@ def answer(
             append(recommender.table(asked, answers, explain, at))
             certified += int(answers.certified.sum())
             bar.update(len(answers.rows))
-    if index is not None:
+    if index is not None and len(asked):
         sample = Sample(recommender, asked, k, exclude_seen)
         logging.info(
             "%.1f%% of %d answers are proven to be exact. Recall@%d on %d of them: "

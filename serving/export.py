@@ -217,7 +217,9 @@ class _Served:
         batch = {"user": users, "history": past[:, -self._max_history :]}
         if self._reads_times:
             times = kept(history_times)[:, -self._max_history :]
-            latest = tf.maximum(tf.reduce_max(times, axis=1), self._last_time)
+            # The newest stands last; where nothing is known a zero does, no time.
+            own = tf.where(past[:, -1] != PADDING_ID, times[:, -1], self._last_time)
+            latest = tf.maximum(own, self._last_time)
             batch["history_times"] = times
             batch["target_time"] = tf.where(at > 0, at, latest)
         return batch, past

@@ -204,7 +204,7 @@ class Recommender:
             if index is not None:
                 raise UserError("Candidates are searched exactly: leave out the index.")
             items = requests.candidates(candidates, self.ids)
-        when = None if at is None else int(requests.seconds_of([at], "at")[0])
+        when = _whole(at)
         if when is not None and not self._reads_times:
             logging.info("`at` is not read: %s reads no times.", self.config.model)
         if exclude_seen is None:
@@ -221,6 +221,9 @@ class Recommender:
         index: Index | None,
     ) -> Iterator[Answers]:
         chosen, most = tf.constant(items), tf.constant(k)
+        width = min(k, len(items))
+        if not len(asked):  # A table of nobody has its columns, too.
+            yield gathered(np.arange(0), width, ())
 
         def answer(rows: np.ndarray) -> Answers:
             past = asked.histories.take(rows)
@@ -249,7 +252,6 @@ class Recommender:
                 share = -(-len(slab) // provenance.SIDE_BY_SIDE)
                 size = min(self._rows if index is None else _ROWS, share)
                 batches = [slab[r] for r in like_lengths(lengths[slab], size)]
-                width = min(k, len(items))
                 answers = gathered(slab, width, pool.imap_unordered(answer, batches))
                 yield complete(answers)
 
@@ -285,7 +287,7 @@ class Recommender:
                 lambda places: self.batch(
                     asked.users[answers.rows[places]],
                     asked.histories.take(answers.rows[places]),
-                    None if at is None else int(at),
+                    _whole(at),
                 ),
             )
             columns["interest"] = interests[there]
@@ -298,3 +300,7 @@ class Recommender:
 
     def _best_items(self, batch: Any, items: Any, seen: Any, k: Any) -> search.Best:
         return search.best_items(self.model, batch, items, seen, self.popularity, k)
+
+
+def _whole(at: float | None) -> int | None:
+    return None if at is None else int(requests.seconds_of([at], "at")[0])

@@ -11,8 +11,11 @@ import pandas as pd
 from absl import logging
 
 from data.errors import UserError
+from data.times import LATEST
 from harness.vocabulary import Vocabulary
-from serving.histories import Histories, in_order
+from serving.histories import Histories
+
+_SECONDS = "seconds since the epoch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,20 +61,24 @@ class Ids:
 def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
     """One person, whom nobody named, by what he or she has had, oldest first."""
     raw = raw_ids(history, "history")
-    seconds = None if times is None else seconds_of(times, "times")
-    if seconds is not None and len(seconds) != len(raw):
+    when = None if times is None else numbers_of(times, "times", _SECONDS)
+    if when is not None and len(when) != len(raw):
         raise UserError(
-            f"`times` has {len(seconds)} entries and `history` {len(raw)}: each item "
+            f"`times` has {len(when)} entries and `history` {len(raw)}: each item "
             "needs the time at which it was had."
+        )
+    if when is not None and (when[1:] < when[:-1]).any():
+        raise UserError(
+            "`times` must not fall: a history is given oldest first, in seconds since "
+            "the epoch."
         )
     items = ids.items(raw)
     known = items > 0
     histories = Histories(
         items[known],
         np.array([0, known.sum()], np.int64),
-        None if seconds is None else seconds[known],
+        None if when is None else seconds_of(when[known], "times"),
     )
-    in_order(histories)
     return Requests(
         None,
         np.zeros(1, np.int32),
@@ -84,8 +91,9 @@ def of_history(history: Iterable[Any], times: Any, ids: Ids) -> Requests:
 def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
     """Many people: a row an event, `user,item[,timestamp]`, each one's oldest first.
 
-    People come in the order of their first rows. With timestamps, or an order, the
-    events of each are put in that; equal ones keep the order of the table.
+    People come in the order of their first rows. The events of each are put in the
+    order of `data.prepare`: by timestamp, fractions of a second too, then by `order`;
+    what neither tells apart keeps the order of the table.
     """
     for name in ("user", "item"):
         if name not in table:
@@ -96,13 +104,15 @@ def of_table(table: pd.DataFrame, ids: Ids) -> Requests:
     owners, names = pd.factorize(pd.Series(raw_ids(table["user"], "user"), dtype=str))
     raw = raw_ids(table["item"], "item")
     items = ids.items(raw)
+    given = {
+        name: numbers_of(table[name], name, wanted)
+        for name, wanted in (("order", "numbers"), ("timestamp", _SECONDS))
+        if name in table
+    }
     times = None
-    if "timestamp" in table:
-        times = seconds_of(table["timestamp"], "timestamp")
-    places = times
-    if times is None and "order" in table:
-        places = seconds_of(table["order"], "order")
-    order = np.lexsort((owners,) if places is None else (places, owners))
+    if "timestamp" in given:
+        times = seconds_of(given["timestamp"], "timestamp")
+    order = np.lexsort((*given.values(), owners))
     known = items[order] > 0
     lengths = np.bincount(owners[order][known], minlength=len(names))
     users = ids.users(names)
@@ -213,21 +223,38 @@ def _raw_id(value: Any, name: str) -> str:
     )
 
 
-def seconds_of(values: Any, name: str) -> np.ndarray:
-    """Whole seconds since the epoch, int64.
+def numbers_of(values: Any, name: str, wanted: str) -> np.ndarray:
+    """Numbers as they are, whole ones as int64; `wanted` says what they should be.
 
     Raises:
         UserError: if one is not a finite number.
     """
     try:
-        seconds = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"`{name}` must be seconds since the epoch. Received: {values!r}"
-        ) from error
-    if not np.isfinite(seconds).all():
+        numbers = np.asarray(values)
+        if numbers.dtype.kind in "iu":
+            return numbers.astype(np.int64)  # Large ones are no float.
+        numbers = numbers.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"`{name}` must be {wanted}. Received: {values!r}") from error
+    if not np.isfinite(numbers).all():
         raise UserError(f"`{name}` must be finite numbers: NaN or infinity is there.")
-    return np.floor(seconds).astype(np.int64)
+    return numbers
+
+
+def seconds_of(values: Any, name: str) -> np.ndarray:
+    """Whole seconds since the epoch, int64, as training reads them.
+
+    Raises:
+        UserError: if one is not a finite number, or lies after the year 2100.
+    """
+    numbers = numbers_of(values, name, _SECONDS)
+    late = np.abs(numbers) >= LATEST
+    if late.any():
+        raise UserError(
+            f"`{name}` must be {_SECONDS}, and {numbers[late][0]:g} lies after the year "
+            "2100 or as far before 1970. Are these milliseconds? Divide them by 1,000."
+        )
+    return np.floor(numbers).astype(np.int64)
 
 
 def slabs(count: int, size: int) -> Iterator[np.ndarray]:

@@ -82,6 +82,7 @@ def _jsonl(path: Path) -> Iterator[Write]:
     with path.open("w", encoding="utf-8") as file:
 
         def write(table: pd.DataFrame) -> None:
-            table.to_json(file, orient="records", lines=True, force_ascii=False)
+            if len(table):  # pandas writes an empty one as a blank line.
+                table.to_json(file, orient="records", lines=True, force_ascii=False)
 
         yield write

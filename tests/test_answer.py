@@ -11,7 +11,7 @@ from absl import logging as absl_logging
 
 from harness import runner
 from harness.config import Config
-from serving import files, recommender
+from serving import files, recommender, writers
 from serving.answer import answer
 from serving.index import Index
 from serving.recommender import Recommender
@@ -54,6 +54,18 @@ def test_a_file_streamed_in_slabs_holds_what_one_call_returns(
     assert found["user"].nunique() == NUM_USERS
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_a_slab_without_a_row_leaves_no_line(suffix, tmp_path):
+    table = pd.DataFrame({"user": ["a"], "rank": 1, "item": "i", "score": 0.5})
+    path = tmp_path / f"answers{suffix}"
+    with writers.writing(path) as append:
+        for part in (table[:0], table, table[:0]):
+            append(part)
+    pd.testing.assert_frame_equal(read(path), table, check_dtype=False)
+    if suffix != ".parquet":
+        assert "\n\n" not in f"\n{path.read_text()}"
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)

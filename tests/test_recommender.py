@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from absl import logging as absl_logging
 
+from data import build
 from data.manifest import file_hash
 from data.pipeline import targets
 from harness import run_manifest, standalone, vocabulary
@@ -19,8 +20,8 @@ from harness.build import build_model, make_ranker
 from harness.defaults import get_config
 from harness.passport import Run
 from harness.standalone import StandaloneRun
-from serving import search
-from serving.histories import Histories, padded
+from serving import requests, search
+from serving.histories import Histories, batch_of, padded
 from serving.recommender import Recommender
 from tests.datasets import NUM_ITEMS, NUM_USERS
 from tests.slow import slow_but
@@ -255,6 +256,70 @@ def test_a_table_is_put_in_the_order_of_its_times(opened):
     listed = recommender.recommend(history=["i1", "i2", "i3"], times=[10, 30, 40], k=4)
     found = recommender.recommend(history=table, k=4).drop(columns="user")
     pd.testing.assert_frame_equal(found, listed)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"timestamp": [10.9, 10.2, 10.5]}, [1, 2, 0]),
+        ({"timestamp": [10, 10, 9], "order": [1.7, 1.2, 5]}, [2, 1, 0]),
+        ({"timestamp": [10.5, 10, 10], "order": [0, 2, 1]}, [2, 1, 0]),
+        ({"order": [2**60 + 1, 2**60 + 2, 2**60]}, [2, 0, 1]),
+        ({"order": [0.9, 0.2, 0.5]}, [1, 2, 0]),
+    ],
+)
+def test_a_history_is_sorted_as_training_sorts_it(columns, expected, names, tmp_path):
+    # A last event, so that there is one to train on.
+    columns = {name: [*values, values[0] + 20] for name, values in columns.items()}
+    table = pd.DataFrame({"user": "x", "item": ["i1", "i2", "i3", "i4"], **columns})
+    expected = [*expected, 3]
+    ids = requests.Ids(names)
+    found = requests.of_table(table, ids).histories
+    assert found.items.tolist() == [place + 1 for place in expected]
+    log = pd.concat([table, table.assign(user="y")])
+    if "timestamp" in log:
+        log["timestamp"] += 10**9  # Small ones would be steps.
+    log.to_csv(tmp_path / "log.csv", index=False)
+    request = build.Request(
+        "csv",
+        tmp_path / "data",
+        source=tmp_path / "log.csv",
+        name="log",
+        split="leave_one_out",
+        keeps_past=True,
+    )
+    data = build.write(request)
+    own = data.store.items[data.store.offsets[1] : data.store.offsets[2]]
+    assert [data.keys("items")[i - 1] for i in own] == [f"i{p + 1}" for p in expected]
+
+
+def test_times_of_a_fraction_must_not_fall_either(recommender):
+    with pytest.raises(ValueError, match="`times` must not fall"):
+        recommender.recommend(history=["i1", "i2"], times=[10.9, 10.2])
+
+
+@pytest.mark.parametrize("late", [1.6e12, -1e13, 1e300])
+def test_times_that_no_log_has_are_refused(recommender, late):
+    with pytest.raises(ValueError, match="Are these milliseconds"):
+        recommender.recommend(history=["i1"], times=[late])
+
+
+def test_before_1970_the_time_of_asking_does_not_depend_on_the_batch():
+    times = np.array([-900, -800, -700], np.int64)
+    past = Histories(np.array([1, 2, 3], np.int32), np.array([0, 1, 3, 3]), times)
+    batch = batch_of(np.zeros(3, np.int32), past, 5, last_time=-750, when=None)
+    assert batch["target_time"].tolist() == [-750, -700, -750]
+
+
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize(
+    "nobody", [{"users": []}, {"history": pd.DataFrame({"user": [], "item": []})}]
+)
+def test_nobody_gets_a_table_without_rows(nobody, explain, recommender):
+    found = recommender.recommend(**nobody, explain=explain)
+    assert found.empty
+    some = recommender.recommend(users=["u1"], explain=explain)
+    assert found.columns.tolist() == some.columns.tolist()
 
 
 def test_the_time_of_asking_is_the_newest_of_the_log_unless_given(opened, names):
