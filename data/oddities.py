@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data.errors import UserError
+from data.prepared import PARTS
 from data.store import SequenceStore
 
 # A share of repeated targets from which a scorer that knows only what a user had
@@ -19,8 +20,9 @@ def with_negatives(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Leaves out instances against which no item can stand.
 
-    These are of users who, with the target, have had every item. With `keeps_past`
-    every item but the target can stand against it.
+    These are of users who, with the target, have had every item. What validates and
+    tests is also ranked against items drawn from the training events, so one of these
+    must be left. With `keeps_past` all but the target can stand against it.
 
     Returns:
         The instances; and how many were left out.
@@ -28,20 +30,22 @@ def with_negatives(
     Raises:
         UserError: if nothing is left of a part.
     """
-    catalogue = store.num_items - 1
-    if keeps_past and catalogue > 1:
-        return parts, 0
-    had = _distinct_up_to(store)
-    kept = {}
-    for name, rows in parts.items():
-        at = store.offsets[rows[:, 0]] + rows[:, 1]
-        kept[name] = rows[had[at] < catalogue]
+    kept: dict[str, np.ndarray] = {}
+    among = np.arange(store.num_items) > 0
+    for name in PARTS:
+        rows = parts[name]
+        others = _others(store, rows, among, keeps_past)
+        kept[name] = rows[others > 0]
         if not len(kept[name]):
+            what = "items" if name == "train" else "items that train"
             raise UserError(
                 f"All {len(rows)} {name} instances are of users who have had every one "
-                f"of the {catalogue} items, so that nothing can be ranked against "
+                f"of the {among.sum()} {what}, so that nothing can be ranked against "
                 "their targets. More items are needed, or --keep_past."
             )
+        if name == "train":
+            _, trained = store.events_up_to(kept[name])
+            among = np.isin(np.arange(store.num_items), store.items[trained])
     without = sum(len(rows) - len(kept[name]) for name, rows in parts.items())
     return kept, without
 
@@ -78,8 +82,8 @@ def of_instances(
     if without:
         sentences.append(
             f"{without:,} {_are(without, 'instance')} left out: with the target, the "
-            f"user has had all {catalogue:,} items, and nothing can be ranked against "
-            "it. --keep_past keeps them."
+            "user has had all items, or all that train, and nothing can be ranked "
+            "against it. --keep_past keeps such instances."
         )
     small = [k for k in _CUTOFFS if catalogue < 10 * k]
     if small:
@@ -105,14 +109,18 @@ def of_instances(
     return sentences
 
 
-def _distinct_up_to(store: SequenceStore) -> np.ndarray:
-    """How many items a user has had up to each event, it included: int64 [E]."""
-    owners = store.seen_keys // store.num_items
-    first = np.zeros(len(store.items), np.int64)
-    first[store.offsets[owners] + store.seen_first] = 1
-    total = np.cumsum(first)
-    before = np.concatenate([[0], total])[store.offsets[:-1]]  # Of earlier users.
-    return total - np.repeat(before, np.diff(store.offsets))
+def _others(
+    store: SequenceStore, instances: np.ndarray, among: np.ndarray, keeps_past: bool
+) -> np.ndarray:
+    """How many of some items [num_items] can stand against each target: int64 [n]."""
+    at = store.offsets[instances[:, 0]] + instances[:, 1]
+    if keeps_past:
+        return among.sum() - among[store.items[at]]
+    owners, items = np.divmod(store.seen_keys, store.num_items)
+    first = np.zeros(len(store.items) + 1, np.int64)
+    first[store.offsets[owners] + store.seen_first + 1] = among[items]
+    total = np.cumsum(first)  # Of the events before each, of earlier users too.
+    return among.sum() - (total[at + 1] - total[store.offsets[instances[:, 0]]])
 
 
 def _are(count: int, what: str) -> str:

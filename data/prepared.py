@@ -59,15 +59,10 @@ class PreparedData:
 
     def train_events(self) -> TrainEvents:
         """Targets and histories of the training instances, nothing later."""
-        users, ends = self.instances["train"].T
-        last = np.full(self.num_users, -1, dtype=np.int64)
-        np.maximum.at(last, users, ends)
-        owners = np.repeat(np.arange(self.num_users), np.diff(self.store.offsets))
-        positions = np.arange(len(owners)) - self.store.offsets[owners]
-        rows = np.flatnonzero(positions <= last[owners])
+        owners, rows = self.store.events_up_to(self.instances["train"])
         times = self.store.times
         return TrainEvents(
-            users=owners[rows].astype(np.int32),
+            users=owners.astype(np.int32),
             items=self.store.items[rows],
             times=None if times is None else times[rows],
         )

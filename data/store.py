@@ -64,6 +64,15 @@ class SequenceStore:
         """Size of the user vocabulary, the unknown user included (N + 1)."""
         return len(self.offsets) - 1
 
+    def events_up_to(self, instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Users and rows, int64 [n] each, of events up to a user's last instance."""
+        last = np.full(self.num_users, -1, dtype=np.int64)
+        np.maximum.at(last, instances[:, 0], instances[:, 1])
+        owners = np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+        positions = np.arange(len(owners)) - self.offsets[owners]
+        rows = np.flatnonzero(positions <= last[owners])
+        return owners[rows], rows
+
     def seen_before(self, user: int, end: int) -> np.ndarray:
         """Items, each once, among the first `end` events of a user, int64."""
         first, stop = user * self.num_items, (user + 1) * self.num_items

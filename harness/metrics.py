@@ -101,6 +101,8 @@ def pool_user(
 ) -> tuple[int, int, float, int]:
     """One user's pooled list: pessimistic and optimistic rank, AUC, size.
 
+    A list without negatives has no size, and so no weight in GAUC.
+
     Shapes:
         positives [p], negatives [p, C], valid [p, C] bool
     """
@@ -108,16 +110,18 @@ def pool_user(
     below = np.searchsorted(others, positives, side="left")
     not_above = np.searchsorted(others, positives, side="right")
     best = int(np.argmax(positives))
-    pairs = len(positives) * len(others)
+    pairs = max(1, len(positives) * len(others))
     auc = float((below + not_above).sum() / 2 / pairs)
     pessimistic = int(len(others) - below[best])
     optimistic = int(len(others) - not_above[best])
-    return pessimistic, optimistic, auc, len(positives) + len(others)
+    size = len(positives) + len(others) if len(others) else 0
+    return pessimistic, optimistic, auc, size
 
 
 def instance_metrics(ranks: Ranks, ks: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """Means over instances, by name; GAUC weighs a list by its size, ties half."""
-    gauc = float(np.average(auc_of(ranks), weights=ranks.negatives + 1))
+    sizes = np.where(ranks.negatives > 0, ranks.negatives + 1, 0)
+    gauc = float(np.average(auc_of(ranks), weights=sizes))
     return {"gauc": gauc, **_at_cutoffs(ranks.pessimistic, ks)}
 
 

@@ -138,6 +138,16 @@ def test_only_the_best_positive_of_a_user_counts():
     assert found == (0, 0, 0.5, 6)
 
 
+def test_a_list_without_negatives_has_no_weight_in_gauc():
+    users, positives = np.array([1, 2]), np.array([1.0, 1.0])
+    negatives, valid = np.array([[2.0], [0.0]]), np.array([[True], [False]])
+    alone = metrics.instance_metrics(metrics.rank_scores(positives, negatives, valid))
+    pooled = metrics.user_metrics(
+        metrics.pool_users(users, positives, negatives, valid)
+    )
+    assert (alone["gauc"], pooled["gauc"]) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("pessimistic", "optimistic"), [([5], [6]), ([-1], [-1]), ([11], [0])]
 )

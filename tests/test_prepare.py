@@ -15,6 +15,7 @@ import pytest
 
 from data import locks, prepared
 from data.build import prepare
+from data.candidates import candidate_negatives
 from data.describe import describe
 from data.errors import UserError
 from data.filters import Filters
@@ -330,6 +331,23 @@ def test_instances_that_nothing_can_be_ranked_against_are_left_out(tmp_path, cap
     assert whole.keeps_past
     assert not data.keeps_past
     assert whole.meta["sha256"] != data.meta["sha256"]
+
+
+def test_popular_candidates_are_left_for_every_instance(tmp_path):
+    # u and v have had all that trains (a to d) when they are tested; x to z never train.
+    items = {"u": "abcdxy", "v": "dcbayx", "w": "abxz", "t": "cdzy"}
+    rows = [(user, item) for user, row in items.items() for item in row]
+    path = tmp_path / "log.csv"
+    table = pd.DataFrame(rows, columns=["user", "item"])
+    table.assign(order=np.arange(len(rows))).to_csv(path, index=False)
+    data = run(path, tmp_path, rating_above=None, split="leave_one_out")
+    assert {*data.keys("items")[data.train_events().items - 1]} == {*"abcd"}
+    assert data.meta["log"]["without_negatives"] == 4
+    for part in ("valid", "test"):
+        assert data.instances[part][:, 0].tolist() == [3, 4]
+        for protocol in ("uni1000", "pop1000"):
+            drawn = candidate_negatives(data, part, protocol, seed=1)
+            assert (drawn[:, 0] > 0).all()
 
 
 def test_repeats_that_decide_and_small_catalogues_are_said(tmp_path, caplog):
