@@ -40,7 +40,7 @@ def _evaluate(opened: reopen.OpenedRun, protocol: str) -> dict[str, dict[str, fl
         "test",
         protocol,
         group_users=protocol != "full",
-        rows=opened.test_rows,
+        rows=opened.test_rows(protocol),
     )
     counts = not opened.model.trainable_variables  # Counts may tie.
     metrics_by_grouping = rankings.summarise(ranking, may_tie=counts)

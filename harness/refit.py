@@ -82,6 +82,14 @@ def _check_origin(folder: Path, origin: dict[str, Any]) -> None:
         )
 
 
+def _check_start(run: Run, taken: dict[str, Any]) -> None:
+    if taken["weights_sha256"] != run.passport["init_from"]["weights_sha256"]:
+        raise UserError(
+            f"{taken['run']} holds other weights than those that {run.folder} started "
+            "from. Bring the old ones back, or train that run again."
+        )
+
+
 def _refit(run: Run, data: PreparedData, folder: Path, origin: dict[str, Any]) -> None:
     config = run_folder.read_config(run.folder)
     identity = run_folder.identity(config, run.seed, data.meta["sha256"])
@@ -90,7 +98,8 @@ def _refit(run: Run, data: PreparedData, folder: Path, origin: dict[str, Any]) -
     with set_up_tensorflow(alone, run.seed).scope():
         model = build_model(config, data, run.seed)
         if config.init_from:
-            warm_start.start_from(model, config, data, Path(config.init_from))
+            taken = warm_start.start_from(model, config, data, Path(config.init_from))
+            _check_start(run, taken)
         atomic.write_json(folder / _ORIGIN, origin)
         trained = passport.untrained()
         if model.trainable_variables:

@@ -16,8 +16,7 @@ from harness import passport, run_folder, run_manifest
 from harness.build import build_model, make_ranker, set_up_tensorflow
 from harness.config import Config
 from harness.passport import Run
-from harness.ranker import Ranker
-from harness.sampling import TEST_SEED, sample_rows
+from harness.ranker import Ranker, protocol_rows
 from harness.standalone import data_of, load_weights
 from mgnm_tf.recommender import SequentialRecommender
 
@@ -40,11 +39,9 @@ class OpenedRun:
     data: PreparedData
     ranker: Ranker
 
-    @property
-    def test_rows(self) -> np.ndarray:
-        """Which test instances rank the run: all, or its sample (`test_instances`)."""
-        count = len(self.data.instances["test"])
-        return sample_rows(count, self.config.test_instances, TEST_SEED)
+    def test_rows(self, protocol: str) -> np.ndarray:
+        """Which test instances ranked the run under a protocol: all, or a sample."""
+        return protocol_rows(self.data, "test", protocol, self.config.test_instances)
 
     def record_look(self, what: str) -> None:
         """Notes in the ledger what test instances are to be ranked for.

@@ -12,6 +12,7 @@ from absl import logging
 
 from data import atomic
 from data.errors import UserError
+from data.manifest import file_hash
 from harness import ledger, provenance
 from harness.config import Config, file_name, is_own
 
@@ -25,6 +26,7 @@ TENSORBOARD, CHECKPOINT = "tensorboard", "checkpoint"
 # Of `config.json`, beside the fields of `Config`.
 SEED, DATA = "seed", "data"
 SOURCE = "class_source"  # SHA-256 of the file of a class of one's own
+INIT_WEIGHTS = "init_weights"  # SHA-256 of the weights that training starts from
 
 
 def run_dir(
@@ -52,9 +54,12 @@ def all_epoch_weights(folder: Path) -> list[Path]:
 def identity(config: Config, seed: int, data_sha256: str) -> dict[str, Any]:
     """What makes a run another run: its configuration, seed and data.
 
-    Of a class of one's own its text too: no commit may hold it.
+    Of a class of one's own its text too: no commit may hold it. Of `init_from` what
+    the folder holds, while it is there: another run may have taken its place.
     """
     fields = {**dataclasses.asdict(config), SEED: seed, DATA: data_sha256}
+    if config.init_from and (Path(config.init_from) / WEIGHTS).exists():
+        fields[INIT_WEIGHTS] = file_hash(Path(config.init_from) / WEIGHTS)
     if is_own(config.model):
         from harness import own_model
 
@@ -77,9 +82,10 @@ def differences(run_dir: Path, wanted: dict[str, Any]) -> list[str]:
     }
     stored = {**defaults, **read_json(path)}  # Of fields that came later.
     wanted = json.loads(json.dumps(wanted))
-    return sorted(
-        key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)
-    )
+    keys = {*stored, *wanted}
+    if not (INIT_WEIGHTS in stored and INIT_WEIGHTS in wanted):
+        keys.discard(INIT_WEIGHTS)  # Not known of one of them.
+    return sorted(key for key in keys if stored.get(key) != wanted.get(key))
 
 
 def record_look(run_dir: Path, what: str, once: bool = False) -> None:
@@ -185,7 +191,7 @@ def read_config(run_dir: Path) -> Config:
     path = run_dir / CONFIG
     stored = read_json(path)
     names = {field.name for field in dataclasses.fields(Config)}
-    unknown = sorted(stored.keys() - names - {SEED, DATA, SOURCE})
+    unknown = sorted(stored.keys() - names - {SEED, DATA, SOURCE, INIT_WEIGHTS})
     if unknown:
         raise UserError(
             f"{path} sets {', '.join(unknown)}, which this version does not know. Use "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from data.errors import UserError
 from data.manifest import file_hash
@@ -57,25 +58,27 @@ def start_from(
             "written in the same way?"
         )
     tables = standalone.tables(config)
-    counted = {weight.ref() for weight in model.counted_weights()}
-    for number, (ours, theirs) in enumerate(zip(model.weights, run.model.weights)):
-        if ours.ref() in counted:
-            continue
+    taken, theirs = _taken(model), _taken(run.model)
+    if len(taken) != len(theirs):
+        raise UserError(
+            f"--init_from={source} has {len(theirs)} arrays of weights, and this model "
+            f"{len(taken)}. {_same_settings(run.config, config)}"
+        )
+    for (number, ours), (_, given) in zip(taken, theirs):
         kind = tables.get(number)
         if (ours.shape[1:] if kind else ours.shape) != (
-            theirs.shape[1:] if kind else theirs.shape
+            given.shape[1:] if kind else given.shape
         ):
             raise UserError(
                 f"--init_from={source}: the weights {ours.name} are {ours.shape} here "
-                f"and {theirs.shape} there. Train with the settings of that run, "
-                "--max_history and --set among them."
+                f"and {given.shape} there. {_same_settings(run.config, config)}"
             )
         if kind is None:
-            ours.assign(theirs)
+            ours.assign(given)
             continue
         values = ours.numpy()
         to, from_ = rows[kind]
-        values[to] = theirs.numpy()[from_]
+        values[to] = given.numpy()[from_]
         ours.assign(values)
     return {
         "run": str(source),
@@ -84,6 +87,30 @@ def start_from(
         "commit": run.run.passport["commit"],
         **counts,
     }
+
+
+def _taken(model: SequentialRecommender) -> list[tuple[int, tf.Variable]]:
+    """The weights that are taken over, with their numbers among all."""
+    counted = {weight.ref() for weight in model.counted_weights()}
+    return [
+        (number, weight)
+        for number, weight in enumerate(model.weights)
+        if weight.ref() not in counted
+    ]
+
+
+def _same_settings(theirs: Config, ours: Config) -> str:
+    """What to do where weights do not fit, and the settings that differ."""
+    before = {**theirs.arguments, "max_history": theirs.max_history}
+    now = {**ours.arguments, "max_history": ours.max_history}
+    differing = ", ".join(
+        f"{name} is {now.get(name, 'not set')} here and "
+        f"{before.get(name, 'not set')} there"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+    shown = f": {differing}" if differing else ""
+    return f"Train with the settings of that run, --max_history and --set{shown}."
 
 
 def _shared_rows(

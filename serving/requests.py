@@ -251,8 +251,8 @@ def seconds_of(values: Any, name: str) -> np.ndarray:
     late = np.abs(numbers) >= LATEST
     if late.any():
         raise UserError(
-            f"`{name}` must be {_SECONDS}, and {numbers[late][0]:g} lies after the year "
-            "2100 or as far before 1970. Are these milliseconds? Divide them by 1,000."
+            f"`{name}` must be {_SECONDS}, and {numbers[late][0]:g} is in no year that "
+            "a log has. Are these milliseconds? Divide them by 1,000."
         )
     return np.floor(numbers).astype(np.int64)
 

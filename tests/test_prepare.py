@@ -334,7 +334,7 @@ def test_instances_that_nothing_can_be_ranked_against_are_left_out(tmp_path, cap
 
 
 def test_popular_candidates_are_left_for_every_instance(tmp_path):
-    # u and v have had all that trains (a to d) when they are tested; x to z never train.
+    # u and v have had all that trains, a to d, when they are tested.
     items = {"u": "abcdxy", "v": "dcbayx", "w": "abxz", "t": "cdzy"}
     rows = [(user, item) for user, row in items.items() for item in row]
     path = tmp_path / "log.csv"

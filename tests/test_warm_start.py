@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
 from data import prepared
 from data.store import SequenceStore
-from harness import runner, standalone, warm_start
+from harness import refit, runner, standalone, warm_start
 from harness.build import build_model
 from harness.config import Config
 from harness.reopen import open_run
@@ -145,6 +146,45 @@ def test_what_does_not_fit_is_refused(config, message, first_run, later, tmp_pat
     with pytest.raises(ValueError, match=message):
         runner.run(config, later, tmp_path / "run", seed=1)
     assert not (tmp_path / "run").exists()
+
+
+def small_sasrec(blocks, **changes):
+    arguments = {"embedding_dim": 4, "num_blocks": blocks, "num_heads": 1}
+    return dataclasses.replace(small_config("sasrec", **changes), arguments=arguments)
+
+
+@pytest.mark.slow
+def test_a_model_of_more_or_fewer_layers_is_refused(tiny_data, later, tmp_path):
+    first = tmp_path / "first"
+    runner.run(small_sasrec(1), tiny_data, first, seed=1)
+    config = small_sasrec(2, init_from=str(first))
+    wanted = "arrays of weights, and this .* num_blocks is 2 here and 1 there"
+    with pytest.raises(ValueError, match=wanted):
+        runner.run(config, later, tmp_path / "run", seed=1)
+    second = tmp_path / "second"
+    runner.run(small_sasrec(2), tiny_data, second, seed=1)
+    config = small_sasrec(1, init_from=str(second))
+    with pytest.raises(ValueError, match="num_blocks is 1 here and 2 there"):
+        runner.run(config, later, tmp_path / "run", seed=1)
+
+
+@pytest.mark.slow
+def test_other_weights_in_the_place_of_the_first_are_another_run(
+    first_run, tiny_data, later, tmp_path
+):
+    start, folder = tmp_path / "start", tmp_path / "run"
+    shutil.copytree(first_run, start)
+    config = small_config(init_from=str(start))
+    runner.run(config, later, folder, seed=1)
+    later_dir = later.folder.parent.parent
+    refit.refit(folder, later_dir, tmp_path / "refit")
+    shutil.rmtree(start)
+    runner.run(config, later, folder, seed=1)  # Finished: nothing is needed any more.
+    runner.run(small_config(), tiny_data, start, seed=9)
+    with pytest.raises(ValueError, match="another init_weights"):
+        runner.run(config, later, folder, seed=1)
+    with pytest.raises(ValueError, match="holds other weights than those"):
+        refit.refit(folder, later_dir, tmp_path / "again")
 
 
 def test_a_folder_without_a_run_is_refused(later, tmp_path):

@@ -90,7 +90,7 @@ def _measure(run_dir: Path, data_dir: Path) -> Path:
             table = rankings.ranks_table(seen, ranking, PROTOCOL)
             tables.append(table.assign(order=order, draw=number))
             logging.info("%s: %s order, %d of %d", run_dir, order, number + 1, count)
-    instances = data.instances["test"][opened.test_rows]
+    instances = data.instances["test"][opened.test_rows(PROTOCOL)]
     simultaneous = None
     if data.has_times:
         simultaneous = int(has_simultaneous(data.store, instances).sum())
@@ -119,7 +119,7 @@ def draw(opened: OpenedRun, order: str) -> Iterator[Draw]:
     )
 
     gathers = {SHUFFLED: gather_shuffled, ANOTHER_USER: gather_of_others}
-    data, rows = opened.data, opened.test_rows
+    data, rows = opened.data, opened.test_rows(PROTOCOL)
     for number in range(DRAWS[order]):
         kept: dict[str, Any] = {}
         seen, reader = data, opened.ranker

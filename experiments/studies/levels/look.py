@@ -65,7 +65,7 @@ def _look(run_dir: Path, data_dir: Path) -> Path:
     wins = count_wins(model, opened.data, config.max_history, config.candidate_seed)
     model.level_pooling = "sum"
     ranking = opened.ranker.rank(
-        "test", "uni1000", group_users=True, rows=opened.test_rows
+        "test", "uni1000", group_users=True, rows=opened.test_rows("uni1000")
     )
     of_sum = {
         "level_pooling": "sum",
