@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import numpy as np
@@ -10,8 +11,8 @@ import tensorflow as tf
 
 from data.candidates import PROTOCOLS, candidate_negatives
 from data.pipeline import gather_histories, targets
+from harness import evaluation, run_folder, sampling
 from harness import ranker as ranking
-from harness import sampling
 from harness.ranker import Ranker
 from harness.scoring import like_lengths
 from mgnm_tf.recommender import SequentialRecommender
@@ -143,6 +144,20 @@ def test_a_catalogue_too_large_for_all_is_ranked_for_a_fixed_sample(
     sample = found["full"].instances
     assert len({*map(tuple, sample)}) == 7
     np.testing.assert_array_equal(sample, again["full"].instances)
+
+
+def test_evaluating_again_ranks_the_sample_that_the_run_ranked(
+    mgnm_run, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ranking, "_SMALL_CATALOGUE", 0)
+    monkeypatch.setattr(ranking, "_FULL_SCORES", 7 * tiny_data.num_items)
+    shutil.copytree(mgnm_run[0], tmp_path / "run")
+    evaluation.evaluate(tmp_path / "run", tiny_data.folder.parent.parent, "full")
+    table = run_folder.read_ranks(tmp_path / "run")
+    rows = ranking.protocol_rows(tiny_data, "test", "full")
+    ranked = table[table["protocol"] == "full"]["user"].tolist()
+    assert ranked == tiny_data.instances["test"][rows, 0].tolist()
+    assert len(ranked) == 7
 
 
 @pytest.mark.parametrize("small", [0, 2_000])
