@@ -324,10 +324,12 @@ def test_the_fragility_of_a_page_is_that_of_the_log(name):
         if first:
             model = folders[first.replace("‡", "").strip()]
         seeds = [run["fragility"]["orders"][ORDERS[order]] for run in runs[model]]
-        for metric, cell in zip(METRICS, cells, strict=True):
+        assert len({len(draws) for draws in seeds}) == 1
+        assert len(cells) == len(METRICS)
+        for metric, cell in zip(METRICS, cells):
             values = [
                 statistics.mean(draw["metrics"]["instance"][metric] for draw in draws)
-                for draws in zip(*seeds, strict=True)
+                for draws in zip(*seeds)
             ]
             expected = spelled(values)
             if order == "redrawn":
