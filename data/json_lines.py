@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 17
 _SAMPLE = 100
-# Numbers are kept as text: an id 007 or 1e400 stays what it is.
+# Numbers are kept as text: an id 007 or 1e400 stays what it is. NaN and Infinity are
+# no JSON, but what Python writes for numbers that are missing: they stay numbers.
 _AS_WRITTEN: dict[str, Any] = {
     "parse_int": str,
     "parse_float": str,
-    "parse_constant": str,
+    "parse_constant": float,
 }
 
 
@@ -149,12 +151,15 @@ def _text(row: dict[str, Any], name: str, optional: bool) -> str | None:
     value = row.get(name)
     if isinstance(value, str):
         return value
-    if value is None and optional:
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if optional and (value is None or not is_finite):
         return None
     if value is None:
         problem = "is null" if name in row else "is missing"
     elif isinstance(value, bool):
         problem = "is true or false, not a text or a number"
+    elif not is_finite:
+        problem = "is NaN or infinite, which counts as missing"
     elif isinstance(value, (int, float)):  # Of Python's own form.
         return str(value)
     else:

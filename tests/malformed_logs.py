@@ -152,6 +152,9 @@ def _json_rows() -> Iterator[tuple[str, bytes, int | None]]:
         "a dictionary": '{"a": 1}',
         "a list": '["u5"]',
         "null": "null",
+        "NaN": "NaN",
+        "Infinity": "Infinity",
+        "-Infinity": "-Infinity",
         "true": "true",
         "empty": '""',
         "blanks": '"  "',
@@ -185,7 +188,7 @@ def _json_rows() -> Iterator[tuple[str, bytes, int | None]]:
     yield "a user of 400 digits", _json_value("user", "9" * 400), EVENTS - 1
     yield "an id of 400 digits", _json_value("item", "9" * 400), EVENTS
     yield "an id of 1e999", _json_value("item", "1e999"), EVENTS
-    yield "an id of NaN", _json_value("item", "NaN"), EVENTS
+    yield "an id of NaN in quotes", _json_value("item", '"NaN"'), EVENTS
     yield (
         "a nested value that nothing reads",
         _json_with(

@@ -213,6 +213,15 @@ def test_ratings_are_read_only_where_they_are_used(tmp_path):
         log_file.load(path, with_rating=True)
 
 
+@pytest.mark.parametrize("value", ["null", "NaN", "Infinity", "-Infinity"])
+def test_a_rating_of_json_that_is_no_number_is_missing(tmp_path, value):
+    text = f'{{"user": "u", "item": "a", "rating": {value}, "timestamp": {STAMP}}}\n'
+    path = write(tmp_path, "log.jsonl", text)
+    assert log_file.load(path).table["user"].tolist() == ["u"]
+    with pytest.raises(UserError, match="row 1: `rating` is missing"):
+        log_file.load(path, with_rating=True)
+
+
 def refused(name, content, message, **told):
     return pytest.param(name, content, told, message, id=f"{name}: {message}")
 
@@ -315,7 +324,14 @@ ROW = f"u,a,{STAMP}\n"
         refused("log.jsonl", '{"user": 1, "item": 2, "timestamp": 3}\n{"user": 1}\n',
                 r"row 2: `item` is missing"),
         refused("log.jsonl", '{"user": 1, "item": 2, "timestamp": NaN}\n',
-                r"row 1: `timestamp` is no time"),
+                r"row 1: `timestamp` is NaN or infinite, which counts as missing"),
+        refused("log.jsonl", '{"user": NaN, "item": 2, "timestamp": 3}\n',
+                r"row 1: `user` is NaN or infinite, which counts as missing"),
+        refused("log.jsonl", '{"user": 1, "item": -Infinity, "timestamp": 3}\n',
+                r"row 1: `item` is NaN or infinite, which counts as missing"),
+        # Python's own form reads a number that is too large as infinite.
+        refused("log.jsonl", "{'user': 1e999, 'item': 2, 'timestamp': 3}\n",
+                r"row 1: `user` is NaN or infinite, which counts as missing"),
         refused("log.jsonl", '{"user": 1, "item": 2, "timestamp": 1' + "0" * 400 + "}",
                 r"row 1: `timestamp` is no time"),
         refused("log.jsonl", b'{"user": "\xff"}\n', r"not UTF-8 text: row 1"),
