@@ -52,7 +52,7 @@ def read(raw: RawFile, options: LogOptions) -> Columns:
                 f"{raw.path}: the column `{name}` holds {kind}, not texts or numbers."
             )
         columns.values[name] = (
-            _texts(columns, name) if name in ids else _plain(table.column(name))
+            _texts(columns, name) if name in ids else _numbers(table.column(name))
         )
     return columns
 
@@ -94,13 +94,18 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         values = values.cast(values.type.value_type)
     if pa.types.is_large_string(values.type):
         return values.cast(pa.string())
-    if pa.types.is_decimal(values.type):
-        return values.cast(pa.float64())
     return values
 
 
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    values = _plain(values)
+    return values.cast(pa.float64()) if pa.types.is_decimal(values.type) else values
+
+
 def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
-    """Ids as text; whole numbers of a float column, which only misses some, as such."""
+    """Ids as text; whole numbers of floats and decimals have no point."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -108,7 +113,11 @@ def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
     missing = f"`{name}` is missing"
     if values.null_count:
         columns.note(np.flatnonzero(values.is_null().to_numpy()), missing)
-    if pa.types.is_floating(values.type):
+    if pa.types.is_decimal(values.type):
+        values = _decimals(values)
+    elif pa.types.is_floating(values.type):
+        if pa.types.is_float16(values.type):  # Arrow has no floor of these.
+            values = values.cast(pa.float32())
         bad = ~np.isfinite(values.fill_null(0.0).to_numpy())
         if bad.any():
             columns.note(np.flatnonzero(bad), f"{missing} or infinite")
@@ -130,3 +139,13 @@ def _texts(columns: Columns, name: str) -> pa.ChunkedArray:
     texts = texts.fill_null("")  # As in text; the rows are noted.
     table = pa.table({name: texts.dictionary_encode()})
     return table.unify_dictionaries().column(0)
+
+
+def _decimals(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decimals as text: all digits, but no zeros at the end of a fraction."""
+    import pyarrow as pa
+
+    coded = values.combine_chunks().dictionary_encode()
+    known = [f"{number:f}" for number in coded.dictionary.to_pylist()]
+    texts = [text.rstrip("0").rstrip(".") if "." in text else text for text in known]
+    return pa.chunked_array([pa.array(texts, pa.string()).take(coded.indices)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import gzip
 import io
 import re
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from data import log_file, log_forms
 from data.errors import UserError
@@ -383,6 +386,31 @@ def test_the_columns_of_parquet_are_judged_too(tmp_path, column, values, message
     table.to_parquet(path)
     with pytest.raises(UserError, match=message):
         log_file.load(path)
+
+
+NANOSECONDS = [STAMP * 10**9 + 1, STAMP * 10**9 + 2]
+
+
+def decimals(*texts, scale=0):
+    return pa.array([*map(decimal.Decimal, texts)], pa.decimal128(38, scale))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array(np.array([1, 2], np.float16)), ["1", "2"]),
+        (pa.array([0.1, 2], pa.float32()), ["0.1", "2"]),
+        # A float would hold both as 1.52e+18.
+        (decimals(*NANOSECONDS), ["1520000000000000001", "1520000000000000002"]),
+        (decimals(70, 0, scale=18), ["70", "0"]),
+        (decimals("70", "8.5", scale=2), ["70", "8.5"]),
+    ],
+)
+def test_ids_of_parquet_that_are_numbers_stay_as_many(tmp_path, values, expected):
+    path = tmp_path / "log.parquet"
+    columns = {"user": ["a", "a"], "item": values, "timestamp": [STAMP, STAMP + 1]}
+    parquet.write_table(pa.table(columns), path)
+    assert log_file.load(path).table["item"].tolist() == expected
 
 
 def test_all_bad_rows_of_a_text_are_said_at_once(tmp_path):
