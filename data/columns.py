@@ -70,6 +70,15 @@ class BadRows:
         raise UserError(f"{self._file}:{lead} {' '.join(texts)}")
 
 
+def _text(value: pa.Scalar) -> str:
+    """A value as it is shown; empty where it is missing."""
+    try:
+        known = value.as_py()
+    except (OverflowError, ValueError):  # A date that Python does not know.
+        known = value.value
+    return "" if known is None else str(known).strip()
+
+
 def _sentence(what: str, lines: dict[int, str]) -> str:
     numbers = ", ".join(map(str, sorted(lines)))
     if what.startswith("`"):
@@ -123,8 +132,7 @@ class Columns:
             return
         shown: dict[str, dict[int, str]] = {what: {}}
         for row, line in zip(first, self.lines(first)):
-            value = self.values[column][row].as_py() if column else None
-            text = "" if value is None else str(value).strip()
+            text = _text(self.values[column][row]) if column else ""
             missing = column and not text
             whose = f"`{column}` is missing" if missing else what
             shown.setdefault(whose, {})[line] = text

@@ -161,7 +161,8 @@ def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             return np.zeros(len(values)), np.arange(len(values))
         if values.null_count:
-            values = values.cast(pa.float64())
+            # Not safe: a whole number that a float cannot hold would raise.
+            values = values.cast(pa.float64(), safe=False)
         numbers = values.to_numpy()  # NaN for null.
     else:
         # Arrow would take 0x10 for 16, and skip blanks.
@@ -239,7 +240,7 @@ def _dates(values: pa.ChunkedArray, column: str, refuse: Refuse) -> np.ndarray:
     texts = values.cast(pa.string()).to_pandas()
     dates = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     # pandas would take "now" and "today" for times, too.
-    bad = (dates.isna() | ~texts.str.match(r"\s*\d")).to_numpy()
+    bad = (dates.isna() | ~texts.str.match(r"\s*\d", na=False)).to_numpy()
     if bad.any():
         refuse(np.flatnonzero(bad), f"`{column}` is {_NO_DATE}")
     counts = dates.astype("int64").to_numpy()

@@ -391,6 +391,57 @@ def test_the_columns_of_parquet_are_judged_too(tmp_path, column, values, message
 NANOSECONDS = [STAMP * 10**9 + 1, STAMP * 10**9 + 2]
 
 
+@pytest.mark.parametrize("column", ["user", "timestamp", "order", "rating"])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        *((NANOSECONDS, kind) for kind in ("int64", "uint64", "timestamp[ns]")),
+        ([2**63 - 1, STAMP], "int64"),
+        ([2**64 - 1, STAMP], "uint64"),
+        (np.array([1, 2], np.float16), "halffloat"),
+        ([1.52e18, 1.53e18], "double"),
+        (["1520000000000000001", "1520000000000000002"], "string"),
+        (["2018-03-02", "2018-03-03"], "string"),
+        ([17_600, 17_601], "date32"),
+        ([STAMP, STAMP + 1], "timestamp[s]"),
+    ],
+)
+def test_a_value_that_is_missing_is_said_in_every_type(tmp_path, column, values, kind):
+    chunks = [pa.array([value], pa.type_for_alias(kind)) for value in values]
+    chunks.insert(1, pa.nulls(1, chunks[0].type))
+    columns = {
+        "user": ["a", "b", "c"],
+        "item": ["x", "y", "z"],
+        "timestamp": [STAMP] * 3,
+        column: pa.chunked_array(chunks),
+    }
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pa.table(columns), path)
+    said = options(columns=",".join(f"{role}={role}" for role in columns))
+    with pytest.raises(UserError, match=rf"rows? .*2.*: `{column}` is missing"):
+        log_file.load(path, said, with_rating=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (2**31 - 1, pa.date32(), r"row 2: .* after the year 2100.*: 2147483647\."),
+        (-(2**31), pa.date32(), r"row 2: .* before the year 1900.*: -2147483648\."),
+        (2**62, pa.timestamp("ms"), r"row 2: .* after the year 2100.*: 4611686018"),
+        (-(2**62), pa.timestamp("us", "UTC"), r"row 2: .* before the year 1900"),
+    ],
+)
+def test_a_date_of_parquet_that_python_does_not_know_is_shown(
+    tmp_path, value, kind, message
+):
+    times = pa.array([17_600, value], kind)
+    columns = {"user": ["a", "b"], "item": ["x", "y"], "timestamp": times}
+    path = tmp_path / "log.parquet"
+    parquet.write_table(pa.table(columns), path)
+    with pytest.raises(UserError, match=message):
+        log_file.load(path)
+
+
 def decimals(*texts, scale=0):
     return pa.array([*map(decimal.Decimal, texts)], pa.decimal128(38, scale))
 
