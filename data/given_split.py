@@ -72,6 +72,10 @@ def load(files: dict[str, Path], options: LogOptions | None, with_rating: bool) 
     )
     table["part"] = np.repeat(np.arange(len(PARTS)), [len(part) for part in tables])
     first = logs["train"].read
+    # Where steps have ties, log_file has ranked them: within each file alone.
+    is_ranked = first["time_unit"] == times.STEPS and "order" in first["columns"]
+    if "order" in table and (is_ranked or _restarts(table)):
+        table["order"] = _continued(table)
     read: dict[str, Any] = {
         **first,
         "file": [log.read["file"] for log in logs.values()],
@@ -89,32 +93,68 @@ def load(files: dict[str, Path], options: LogOptions | None, with_rating: bool) 
     )
 
 
+def _restarts(table: pd.DataFrame) -> bool:
+    """Whether the order is counted anew in each file, and so tells nothing across them.
+
+    It is where it numbers the rows of each file, or those of a user in each file: from
+    the same number on. An order that goes on has a number in one file only, or gives a
+    user a number in one file only.
+    """
+    first_of_file = table.groupby("part")["order"].min()
+    if first_of_file.nunique() > 1:
+        return False
+    first_of_user = table.groupby(["part", "user"], observed=True)["order"].min()
+    numbers_rows = not table.duplicated(["part", "order"]).any()
+    return numbers_rows or first_of_user.nunique() == 1
+
+
+def _continued(table: pd.DataFrame) -> np.ndarray:
+    """The order within each file, file after file: int64 [n]."""
+    values, ranks = np.unique(table["order"], return_inverse=True)
+    return ranks + len(values) * table["part"].to_numpy()
+
+
 def check_order(table: pd.DataFrame, keys: np.ndarray) -> None:
-    """Refuses parts that are not one after the other in a user's time.
+    """Refuses parts that are not one after the other in a user's time, or order.
 
     Args:
-        table: columns user, timestamp and part, sorted by user, part and time.
+        table: columns user, part and timestamp or order or both, sorted by user, part,
+            timestamp and order.
         keys: int [n], numbers of the users, in the same order.
 
     Raises:
         UserError: naming a user whose later part holds an earlier event.
     """
-    if "timestamp" not in table:
-        return
-    when = table["timestamp"].to_numpy()
-    # Compared, not subtracted: differences of unsigned numbers are never below zero.
-    early = (when[1:] < when[:-1]) & (keys[1:] == keys[:-1])
-    if early.any():
-        row = int(early.argmax())
-        parts = table["part"].to_numpy()
-        raise UserError(
-            f"{len(np.unique(keys[1:][early])):,} users have events of a later part "
-            f"before those of an earlier one, such as {table['user'].iloc[row]}: "
-            f"{PARTS[parts[row + 1]]} {times.date(when[row + 1])} is before "
-            f"{PARTS[parts[row]]} {times.date(when[row])}. Histories would hold the "
-            "future. Split by time, or leave the column of times out to take the "
-            "order of the files: training, validation, test."
-        )
+    tied = keys[1:] == keys[:-1]
+    for name in ("timestamp", "order"):
+        if name in table:
+            values = table[name].to_numpy()
+            # Compared, not subtracted: differences of unsigned numbers are never below
+            # zero.
+            early = tied & (values[1:] < values[:-1])
+            if early.any():
+                raise _shows_the_future(table, keys, early, name)
+            tied &= values[1:] == values[:-1]
+
+
+def _shows_the_future(
+    table: pd.DataFrame, keys: np.ndarray, early: np.ndarray, name: str
+) -> UserError:
+    row = int(early.argmax())
+    before, after = (PARTS[part] for part in table["part"].iloc[row : row + 2])
+    high, low = table[name].iloc[row : row + 2]
+    if name == "timestamp":
+        shown = f"{after} {times.date(low)} is before {before} {times.date(high)}"
+        remedy = "Split by time, or replace the times by a column `order` that numbers"
+    else:
+        shown = f"the order is {low} in {after} and {high} in {before}"
+        remedy = "Split by this order, or number"
+    return UserError(
+        f"{len(np.unique(keys[1:][early])):,} users have events of a later part before "
+        f"those of an earlier one, such as {table['user'].iloc[row]}: {shown}. "
+        f"Histories would hold the future. {remedy} the rows of each file from 1 on: "
+        "then the order of the files counts, training, validation, test."
+    )
 
 
 def instances(

@@ -418,6 +418,91 @@ def test_times_without_a_sign_do_not_hide_that_a_split_log_shows_the_future(
         prepare("csv", tmp_path / "p", source=tmp_path / "given")
 
 
+def write_orders(folder, orders, **more):
+    """Three files of events that are named by their place, the last ones first."""
+    folder.mkdir()
+    for part, rows in zip(PARTS, orders):
+        table = pd.DataFrame(rows, columns=["user", "order"]).assign(**more)
+        table["item"] = [f"{part}{n}" for n in range(len(table))]
+        table[::-1].to_csv(folder / f"shop.{part}.csv", index=False)
+
+
+def columns_of(*roles):
+    return LogOptions(columns={role: role for role in roles})
+
+
+def positions(**of_users):
+    return [(user, place) for user, places in of_users.items() for place in places]
+
+
+# Each has an event of u in a later part that comes before one of an earlier part.
+FUTURE = {
+    "numbers of rows": [
+        [("u", 0), ("u", 1), ("u", 8), ("v", 2), ("v", 3)],
+        [("u", 4), ("v", 5)],
+        [("u", 6), ("v", 7)],
+    ],
+    # All three files have a 0.
+    "positions of a user": [
+        positions(v=(1, 2), w=(1, 2, 3), u=(0, 1, 4)),
+        positions(u=(2,), v=(0, 3)),
+        positions(u=(3,), v=(4,), w=(0,)),
+    ],
+    "parts that were mixed up": [
+        positions(v=(8, 9), u=(8, 9)),
+        positions(u=(3,), v=(3,)),
+        positions(u=(2,), v=(2,)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FUTURE)
+@pytest.mark.parametrize("more", [{}, {"timestamp": logs.START}])
+def test_an_order_must_not_show_the_future_either(tmp_path, name, more):
+    write_orders(tmp_path / "given", FUTURE[name], **more)
+    options = columns_of("user", "item", "order", *more)
+    found = r"events of a later part.*as u: the order is \d in \w+ and \d in train"
+    with pytest.raises(UserError, match=found):
+        prepare("csv", tmp_path / "p", source=tmp_path / "given", options=options)
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        # Of rows, by file; the users' rows stand apart.
+        [
+            [("u", 1), ("v", 2), ("u", 3), ("v", 4), ("u", 5)],
+            [("v", 1), ("u", 2)],
+            [("u", 1), ("v", 2)],
+        ],
+        # Of a user's rows, by file.
+        [
+            positions(u=(0, 1, 2), v=(0, 1)),
+            positions(u=(0,), v=(0,)),
+            positions(u=(0,), v=(0,)),
+        ],
+        # Of a user's rows in all files.
+        [
+            positions(u=(0, 1, 2), v=(0, 1)),
+            positions(u=(3,), v=(2,)),
+            positions(u=(4,), v=(3,)),
+        ],
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"timestamp": 5}])  # The latter are steps.
+def test_an_order_that_each_file_counts_anew_counts_within_it(tmp_path, orders, more):
+    write_orders(tmp_path / "given", orders, **more)
+    options = columns_of("user", "item", "order", *more)
+    data = prepare("csv", tmp_path / "p", source=tmp_path / "given", options=options)
+    store, items, users = data.store, data.keys("items"), data.keys("users")
+    expected = {"u": [], "v": []}
+    for part, rows in zip(PARTS, orders):
+        for number, (user, _) in enumerate(rows):
+            expected[user].append(f"{part}{number}")
+    taken = np.split(items[store.items - 1], store.offsets[2:-1])
+    assert {u: [*found] for u, found in zip(users, taken)} == expected
+
+
 def test_a_folder_that_is_not_ours_stays(plain, tmp_path):
     run_dir = tmp_path / "runs/shop/leave_one_out/mgnm/seed-1"
     run_dir.mkdir(parents=True)
