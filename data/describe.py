@@ -100,7 +100,7 @@ def _first_rows(table: pd.DataFrame) -> list[str]:
         if name in table:
             shown[name] = [f"{value:g}" for value in table[name].head()]
     text = shown.to_string(index=False, justify="left")
-    return [f"  {line}" for line in text.splitlines()]
+    return [f"  {line}" for line in text.split("\n")]
 
 
 def _counts(before: pd.DataFrame, table: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -120,9 +121,9 @@ class RawFile:
                         f"{self.path}: row {number} has more than {LONGEST_LINE:,} "
                         "characters, which no row of a log has. Is it a log?"
                     )
-                text = self._decoded(line, number).strip("\r\n")
-                if text.strip():
-                    lines += text.splitlines() if number == 1 else [text]
+                text = self._decoded(line, number)
+                # A file of an old Mac is a single line to `readline`.
+                lines += [part for part in split_lines(text) if part.strip()]
                 if len(lines) >= count:
                     break
         if not lines:
@@ -197,6 +198,11 @@ def recognise(path: Path) -> RawFile:
             RawFile(path, "zip", "", _suffix(member.lower()), member=member)
         )
     return _with_kind(RawFile(path, "", "", _suffix(name)))
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines as files have them; `splitlines` would also end them at U+2028."""
+    return re.split("\r\n|\r|\n", text)
 
 
 def not_utf8(path: Path, row: int) -> str:

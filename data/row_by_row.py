@@ -10,7 +10,7 @@ from absl import logging
 from data.columns import BadRows, Columns
 from data.errors import UserError
 from data.layout import Layout
-from data.raw_file import RawFile, Scan, not_utf8
+from data.raw_file import RawFile, Scan, not_utf8, split_lines
 
 
 def _records(raw: RawFile, layout: Layout) -> Iterator[tuple[int, int, list[str]]]:
@@ -100,7 +100,7 @@ def check_quotes(raw: RawFile, layout: Layout) -> int:
         if last == first:
             continue
         for text in fields:
-            inner = text.splitlines()[1:-1]
+            inner = split_lines(text)[1:-1]
             if any(line.count(layout.separator) == len(fields) - 1 for line in inner):
                 raise UserError(
                     f"{raw.path}: row {first} opens a quote that ends in row {last} "

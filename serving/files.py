@@ -29,17 +29,20 @@ def check_output(path: Path) -> None:
 
 
 def read_ids(path: str) -> list[str]:
-    """The lines of a text file, without empty ones.
+    """The lines of a text file as they are, without those that hold blanks alone.
+
+    Blanks at the ends belong to an id, as in a log.
 
     Raises:
         UserError: if it cannot be read, or has no line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read: {reason}.") from error
-    ids = [line.strip() for line in lines if line.strip()]
+    # Not by splitlines(), which also splits where Unicode has a separator.
+    ids = [line for line in text.split("\n") if line.strip()]
     if not ids:
         raise UserError(f"{path} has no line; it should have an id in each.")
     return ids

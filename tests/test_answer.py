@@ -201,9 +201,16 @@ def test_a_bad_file_of_ids_is_named(content, message, tmp_path):
         files.read_ids(str(tmp_path / "ids.txt"))
 
 
-def test_lines_are_ids(tmp_path):
-    (tmp_path / "ids.txt").write_text("a\n b c \n\n007\n")
-    assert files.read_ids(str(tmp_path / "ids.txt")) == ["a", "b c", "007"]
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_ids_as_a_log_has_them(tmp_path, end):
+    ids = ["a", " b c ", "007", "d\u2028e", "\u0085f", "g\x1c", "h\x0bi", "\tj"]
+    text = end.join(["\ufeffa", "", *ids[1:], "  ", ""])
+    (tmp_path / "ids.txt").write_bytes(text.encode())
+    assert files.read_ids(str(tmp_path / "ids.txt")) == ids
+    rows = [f"{name},x,{n}" for n, name in enumerate(ids)]
+    log = end.join(["user,item,order", *rows, ""])
+    (tmp_path / "log.csv").write_bytes(log.encode())
+    assert files.read_histories(str(tmp_path / "log.csv"))["user"].tolist() == ids
 
 
 @pytest.mark.parametrize(

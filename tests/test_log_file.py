@@ -628,6 +628,26 @@ def test_a_field_may_go_on_over_the_line_where_nothing_reads_it(tmp_path, caplog
     assert "1 of 4 lines continue a quoted field" in caplog.text
 
 
+# Python's `splitlines` ends lines here; files, CSV and JSON do not.
+SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_separator_of_unicode_ends_no_line(tmp_path, end, header):
+    ids = [f"{mark}a{mark}b" for mark in SEPARATORS]
+    rows = ["user,item,order"] * header + [f"u,{i},{n}" for n, i in enumerate(ids)]
+    path = write(tmp_path, "log.csv", end.join([*rows, ""]))
+    told = {} if header else {"columns": "user=1,item=2,order=3", "no_header": True}
+    assert log_file.load(path, options(**told)).table["item"].tolist() == ids
+
+
+def test_what_looks_like_a_row_within_a_line_is_swallowed_by_no_quote(tmp_path):
+    text = '"one\u2028a,b,c,d\u2028two\nthree"'
+    path = write(tmp_path, "log.csv", f"user,item,order,text\nu,a,1,{text}\n")
+    assert log_file.load(path).table["item"].tolist() == ["a"]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def write_projector(folder: Path, table: np.ndarray, data: PreparedData) -> None
     lines = ["item\ttraining events"]
     # A key with a tab or a new line in it would be two.
     lines += [
-        f"{' '.join(str(key).split())}\t{count}"
+        "{}\t{}".format(re.sub(r"[\t\r\n]", " ", str(key)), count)
         for key, count in zip(data.keys("items"), events)
     ]
     atomic.write_text(folder / "items.tsv", "\n".join(lines) + "\n")
