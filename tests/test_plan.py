@@ -463,3 +463,87 @@ def test_the_table_grows_and_says_that_it_does(options):
     stages._grow_table2(options, pairs, left=2)
     assert "GRU4Rec" in (options.reports_dir / "table2.md").read_text()
     assert (options.reports_dir / "table2.png").read_bytes() != picture
+
+
+@pytest.fixture
+def grown(options, monkeypatch):
+    """Writes the growing table, without its picture; gives its text or None."""
+    from experiments.reports import table2_page
+
+    monkeypatch.setattr(table2_page, "picture", lambda tables: b"")
+    monkeypatch.setattr(table2_page, "to_html", lambda *arguments: "")
+
+    def grow(pairs):
+        stages._grow_table2(options, pairs, left=3)
+        path = options.reports_dir / "table2.md"
+        return path.read_text() if path.exists() else None
+
+    return grow
+
+
+def being_finished(options, model):
+    """The folder of a run that has its passport, and waits for its manifest."""
+    from harness import ledger
+    from tests.runs import write_run
+
+    write_run(options.runs_dir, model, 1, shift=1)
+    folder = options.runs_dir / "shop/global_time" / model / "seed-1"
+    (folder / "config.json").write_text("{}")
+    (folder / "weights.h5").write_bytes(b"")
+    ledger.seal(folder / "config.json", folder / "weights.h5")
+    return folder
+
+
+SHOP = ("shop", "global_time")
+
+
+def test_a_run_that_is_being_finished_is_skipped_while_the_table_grows(options, grown):
+    from data import locks
+    from experiments.reports import table2
+    from tests.runs import write_run
+
+    folder = being_finished(options, "gru4rec")
+    assert grown([SHOP]) is None  # No run is finished yet.
+    write_run(options.runs_dir, "mgnm", 1, shift=0)
+    with locks.writing(folder, "trained"):
+        text = grown([SHOP])
+    assert "| MGNM |" in text
+    assert "| GRU4Rec |" not in text
+    assert "GRU4Rec, seed-1: still under way, and so not in this table." in text
+    with pytest.raises(UserError, match="has a passport, but no manifest"):
+        table2.make_table(options.runs_dir, *SHOP)
+
+
+def test_a_data_set_without_a_finished_run_waits_for_its_table(options, grown):
+    from tests.runs import write_run
+
+    write_run(options.runs_dir, "mgnm", 1, shift=0)
+    refit = options.runs_dir / "other/global_time/mgnm/seed-1"
+    refit.mkdir(parents=True)
+    (refit / "passport.json").write_text(
+        json.dumps({**write_run(options.runs_dir, "mind", 1, 0), "refit": {}})
+    )
+    text = grown([("other", "global_time"), SHOP])
+    assert "## shop" in text
+    assert "## other" not in text
+
+
+@pytest.mark.parametrize("fault", [None, UserError("no"), OSError("no"), KeyError(1)])
+def test_a_growing_table_that_fails_does_not_stop_the_runs(
+    options, grown, monkeypatch, caplog, fault
+):
+    from experiments.reports import table2_text
+    from tests.runs import write_run
+
+    def fails(*arguments, **options):
+        raise fault
+
+    write_run(options.runs_dir, "mgnm", 1, shift=0)
+    write_run(options.runs_dir, "mind", 1, shift=0, recipe="strong")
+    if fault is not None:
+        (options.runs_dir / "shop/global_time/mind/seed-1/passport.json").unlink()
+        monkeypatch.setattr(table2_text, "write", fails)
+    assert grown([SHOP]) is None
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "The table so far was not written, and the runs go on" in record.message
+    assert bool(record.exc_info) == isinstance(fault, KeyError)

@@ -61,13 +61,22 @@ class DatasetTable:
     warnings: list[str]
 
 
-def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
+def make_table(
+    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
+) -> DatasetTable:
     """Reads the finished runs of a data set under `uni1000`, by instance.
 
+    Args:
+        runs_dir: where the runs are.
+        dataset: the name of the data set.
+        split: its split.
+        skip_unfinished: as for `finished_runs.read_runs`.
+
     Raises:
-        ValueError: if there is none, or they were made from other data or candidates.
+        UserError: if there is none, or they were made from other data or candidates.
     """
-    by_model = finished_runs.models_runs(runs_dir, dataset, split)
+    place = (runs_dir, dataset, split, skip_unfinished)
+    by_model = finished_runs.models_runs(*place)
     every = [run for runs in by_model.values() for run in runs]
     is_comparison = comparison.is_comparison(by_model)
     return DatasetTable(
@@ -79,7 +88,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> DatasetTable:
         is_papers_data=every[0].passport["data"].get("matches_table1", False),
         warnings=[
             *finished_runs.run_warnings(by_model),
-            *finished_runs.left_out(runs_dir, dataset, split),
+            *finished_runs.left_out(*place),
         ],
     )
 

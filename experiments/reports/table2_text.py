@@ -29,6 +29,7 @@ def write(
     runs_dir: Path,
     datasets: list[tuple[str, str]],
     about: str = "",
+    skip_unfinished: bool = False,
 ) -> str:
     """Writes table2.md, .csv, .tex, .html and .png; returns the Markdown.
 
@@ -37,9 +38,11 @@ def write(
         runs_dir: where the finished runs are.
         datasets: (data set, split) of each table.
         about: what made the runs, and what their numbers are for; stands above.
+        skip_unfinished: as for `finished_runs.read_runs`.
     """
     tables = [
-        table2.make_table(runs_dir, dataset, split) for dataset, split in datasets
+        table2.make_table(runs_dir, dataset, split, skip_unfinished)
+        for dataset, split in datasets
     ]
     markdown = completed(to_markdown(tables), about, output_dir)
     write_files(

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from absl import logging
 
+from data import sentences
 from data.errors import UserError
 from experiments.reproduction import grid, plan, profiles
+from experiments.results import finished_runs
 from experiments.results import variants as studies
 
 Datasets = list[tuple[str, str]]
@@ -49,19 +51,36 @@ def _table2(options: grid.Options, datasets: Datasets) -> list[str]:
 
 
 def _grow_table2(options: grid.Options, datasets: Datasets, left: int) -> None:
-    """Writes the table of what is there, for whoever looks while the rest runs."""
+    """Writes the table of what is there, for whoever looks while the rest runs.
+
+    Where it fails, this is said and the runs go on.
+    """
     if not left:
         return
+    try:
+        _write_growing_table2(options, datasets, left)
+    except Exception as error:  # Of any kind: the runs are worth more than this table.
+        logging.warning(
+            "The table so far was not written, and the runs go on: %s",
+            error,
+            exc_info=sentences.of(error) is None,  # A fault of the code shows where.
+        )
+
+
+def _write_growing_table2(options: grid.Options, datasets: Datasets, left: int) -> None:
     from experiments.reports import table2_text
 
     begun = [
         (name, split)
         for name, split in datasets
-        if any((options.runs_dir / name / split).glob("*/seed-*/passport.json"))
+        if finished_runs.has_models_run(options.runs_dir, name, split)
     ]
+    if not begun:
+        return
     about = f"{options.about} This table grows: {left} runs are still to be made."
     table2_text.write(
         *(options.reports_dir, options.runs_dir, begun, about.strip()),
+        skip_unfinished=True,
     )
     logging.info("The table so far: %s", options.reports_dir / "table2.html")
 

@@ -19,8 +19,18 @@ from harness.metrics import TIE_LIMIT
 from harness.passport import Run, Runs
 
 
-def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
+def read_runs(
+    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
+) -> Runs:
     """The finished runs of a data set by the name of their folder, one a seed.
+
+    Args:
+        runs_dir: where the runs are.
+        dataset: the name of the data set.
+        split: its split.
+        skip_unfinished: whether a run that has a passport, but no manifest is skipped
+            instead of refused. While a grid is being trained, a run stands so for a
+            moment before it is finished.
 
     Raises:
         UserError: if they were made from several data or candidates, or by several
@@ -29,6 +39,8 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
     by_model = defaultdict(list)
     for folder in run_manifest.folders(runs_dir / dataset / split, "*/seed-*"):
         if not run_manifest.is_finished(folder):
+            if skip_unfinished:
+                continue
             raise UserError(
                 f"{folder} has a passport, but no manifest: it was stopped while it "
                 "was being finished, or is damaged. The command that trained it "
@@ -57,7 +69,9 @@ def read_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
     }
 
 
-def models_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
+def models_runs(
+    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
+) -> Runs:
     """The runs of `read_runs` that belong in Table 2.
 
     Left out are the studies' runs, and models that see labels through the batch.
@@ -65,15 +79,23 @@ def models_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
     Raises:
         UserError: if there is none.
     """
-    by_model = read_runs(runs_dir, dataset, split)
-    kept = {
+    kept = _of_models(read_runs(runs_dir, dataset, split, skip_unfinished))
+    if not kept:
+        raise UserError(f"{runs_dir}/{dataset}/{split} holds no finished run.")
+    return kept
+
+
+def has_models_run(runs_dir: Path, dataset: str, split: str) -> bool:
+    """Whether one run of Table 2 is finished; others may still be trained."""
+    return bool(_of_models(read_runs(runs_dir, dataset, split, skip_unfinished=True)))
+
+
+def _of_models(by_model: Runs) -> Runs:
+    return {
         folder: runs
         for folder, runs in by_model.items()
         if not (variants.is_study(folder) or any(map(is_leaky, runs)))
     }
-    if not kept:
-        raise UserError(f"{runs_dir}/{dataset}/{split} holds no finished run.")
-    return kept
 
 
 def is_leaky(run: Run) -> bool:
@@ -82,9 +104,11 @@ def is_leaky(run: Run) -> bool:
     return run.passport.get("leaky", False) or variant.startswith(RELEASED)
 
 
-def left_out(runs_dir: Path, dataset: str, split: str) -> list[str]:
+def left_out(
+    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
+) -> list[str]:
     """A sentence for each model of the data set that no table of results takes."""
-    by_model = read_runs(runs_dir, dataset, split)
+    by_model = read_runs(runs_dir, dataset, split, skip_unfinished)
     return [
         f"{display_name(folder)} is left out: in the released computation a row's "
         "place in its batch, and so its label, reaches the network "
@@ -192,7 +216,7 @@ def _unfinished(runs: list[Run]) -> list[str]:
         f"{display_name(path.parents[1].name)}, {path.parent.name}: "
         f"{_why_not(path.parent)}, and so not in this table."
         for path in sorted(root.glob(f"*/seed-*/{run_folder.CONFIG}"))
-        if not (path.parent / run_folder.PASSPORT).exists()
+        if not run_manifest.is_finished(path.parent)
         and not variants.is_study(path.parents[1].name)
     ]
 
