@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -84,6 +85,17 @@ def recognise(raw: RawFile, options: LogOptions) -> Form:
     if form is None:
         raise ask_for_columns([*names], f"{raw.path}: row 1", options)
     return form
+
+
+def first_values(raw: RawFile, options: LogOptions, role: str) -> list[str]:
+    """What the first rows have under a role's name.
+
+    Raises:
+        UserError: as `recognise`.
+    """
+    name = recognise(raw, options).columns[role]
+    rows = itertools.islice(_objects(raw, BadRows(str(raw.path))), _SAMPLE)
+    return [str(row[name]) for _, row in rows if name in row]
 
 
 class _BadLineError(Exception):

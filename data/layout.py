@@ -55,6 +55,19 @@ def recognise(raw: RawFile, options: LogOptions) -> Form:
     return lay_out(raw, options).form
 
 
+def first_values(raw: RawFile, options: LogOptions, role: str) -> list[str]:
+    """What the first rows have in a role's column.
+
+    Raises:
+        UserError: as `recognise`.
+    """
+    layout = lay_out(raw, options)
+    at = layout.names.index(layout.form.columns[role])
+    lines = raw.first_lines(_SAMPLE)[int(layout.has_header) : -1]
+    rows = [_fields(line, layout.separator, layout.quoted) for line in lines]
+    return [row[at] for row in rows if at < len(row)]
+
+
 def lay_out(raw: RawFile, options: LogOptions) -> Layout:
     """Tells separator, header and columns by the first rows.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from data import (
     delimited,
@@ -31,6 +32,11 @@ _READERS = {
     raw_file.TEXT: delimited.read,
     raw_file.JSON_LINES: json_lines.read,
     raw_file.PARQUET: parquet_file.read,
+}
+_FIRST_VALUES = {
+    raw_file.TEXT: layout.first_values,
+    raw_file.JSON_LINES: json_lines.first_values,
+    raw_file.PARQUET: parquet_file.first_values,
 }
 _RECOGNISERS = {
     raw_file.TEXT: layout.recognise,
@@ -118,10 +124,10 @@ def load(
         else:
             table_columns["timestamp"] = parsed.seconds
             read["time_is"] = parsed.describe()
-    elif not math.isinf(options.time_from) or not math.isinf(options.time_until):
-        raise UserError(
-            f"{path} has no times, which --time_from and --time_until read."
-        )
+    is_bounded = not (math.isinf(options.time_from) and math.isinf(options.time_until))
+    if is_bounded and "timestamp" not in table_columns:
+        sentence = f"{path} has no times, which --time_from and --time_until read."
+        raise UserError(" ".join([sentence, *odd_times]))
     columns.bad.check()
     table = pd.DataFrame(table_columns)[kept]
     if not kept.all():
@@ -139,6 +145,35 @@ def form_of(path: Path, options: LogOptions | None = None) -> Form:
     """
     raw = raw_file.recognise(path)
     return _RECOGNISERS[raw.kind](raw, options or LogOptions())
+
+
+def split_of(path: Path, options: LogOptions | None = None) -> str:
+    """The split that a log allows, and which is said where there are no times.
+
+    By time; or leave-one-out where the log has an order alone, or its column of times
+    holds steps.
+
+    Raises:
+        UserError: if its columns are not told, or it cannot be read.
+    """
+    if "timestamp" in form_of(path, options).columns and not _has_steps(path, options):
+        return "global_time"
+    logging.info("%s has an order and no times: it is split leave_one_out.", path.name)
+    return "leave_one_out"
+
+
+def _has_steps(path: Path, options: LogOptions | None) -> bool:
+    """Whether a log's column of times holds steps; one time in its first rows tells.
+
+    Where all of these may be steps, the whole log is read.
+    """
+    options = options or LogOptions()
+    if options.time_unit != "auto":
+        return False
+    raw = raw_file.recognise(path)
+    if times.rule_out_steps(_FIRST_VALUES[raw.kind](raw, options, "timestamp")):
+        return False
+    return bool(load(path, options).read["time_unit"] == times.STEPS)
 
 
 def _chosen(columns: Columns, options: LogOptions) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from data.raw_file import RawFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_SAMPLE = 200
 
 
 def read(raw: RawFile, options: LogOptions) -> Columns:
@@ -64,6 +67,26 @@ def recognise(raw: RawFile, options: LogOptions) -> Form:
         UserError: if they do not tell.
     """
     return _opened(raw, options)[1]
+
+
+def first_values(raw: RawFile, options: LogOptions, role: str) -> list[str]:
+    """What the first rows have in a role's column, as text.
+
+    Raises:
+        UserError: as `recognise`, or if the file is damaged.
+    """
+    import pyarrow as pa
+
+    file, form = _opened(raw, options)
+    name = form.columns[role]
+    try:
+        batches = [*itertools.islice(file.iter_batches(_SAMPLE, columns=[name]), 1)]
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(raw, error) from error
+    values = [value for batch in batches for value in batch.columns]
+    # A time that is out of Python's range is text of no date, and tells nothing.
+    texts = [v.cast(pa.string()) if pa.types.is_temporal(v.type) else v for v in values]
+    return [str(text) for column in texts for text in column.to_pylist()]
 
 
 def _opened(raw: RawFile, options: LogOptions) -> tuple[Any, Form]:

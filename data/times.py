@@ -146,6 +146,19 @@ def is_first_day(numbers: np.ndarray) -> bool:
     return bool(((numbers >= 0) & (numbers < DAY)).all())
 
 
+def rule_out_steps(values: list[str]) -> bool:
+    """Whether one of a column's first values is a time, so that it holds no steps."""
+    return any(_is_date(value) or _is_late(value) for value in values)
+
+
+def _is_late(value: str) -> bool:
+    """Whether a value is a number, and none of a second of 1970-01-01."""
+    try:
+        return not 0 <= float(value) < DAY
+    except ValueError:
+        return False
+
+
 def numbers_of(values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """A column's numbers, int64 where all are whole, and the rows without one.
 

@@ -98,6 +98,15 @@ def test_a_log_that_has_changed_is_prepared_again(options, folder):
     assert second["statistics"]["users"] == first["statistics"]["users"] - 1
 
 
+def test_a_log_of_steps_is_split_by_its_order(options, folder, tmp_path, caplog):
+    (folder / "shop.csv").write_text(logs.of_steps())
+    assert grid.prepare(options) == [("shop", "leave_one_out")]
+    assert "these are steps and no times" in caplog.text
+    plan = planned(folder, tmp_path)
+    assert plan.code == 0, plan.err
+    assert "shop, leave_one_out: prepared" in plan.out
+
+
 SHOPS = ("--columns=user=who,item=what,timestamp=when", "--separator=;")
 
 

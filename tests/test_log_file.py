@@ -165,6 +165,77 @@ def test_small_numbers_are_steps_unless_a_unit_is_said(tmp_path):
     assert said.table["timestamp"].tolist() == [3, 1]
 
 
+def test_steps_have_no_range_of_times(tmp_path):
+    path = write(tmp_path, "log.csv", HEAD + "u,a,3\nu,b,1\n")
+    with pytest.raises(UserError, match=r"no times, which --time_from.*are steps"):
+        log_file.load(path, options(time_from=2.0))
+
+
+FORMS = ("csv", "csv.gz", "jsonl", "parquet")
+
+
+def of_form(tmp_path, form, when):
+    """A log of one user whose events have these times, in a file of this form."""
+    rows = [("u", f"i{number}", time) for number, time in enumerate(when)]
+    table = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    path = tmp_path / f"log.{form}"
+    if form == "parquet":
+        table.to_parquet(path)
+    elif form == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_log_of_steps_is_split_by_its_order(tmp_path, form, caplog):
+    caplog.set_level("INFO", logger="absl")
+    path = of_form(tmp_path, form, [0, 2, 1, 86_399])
+    assert log_file.split_of(path) == "leave_one_out"
+    assert "has an order and no times: it is split leave_one_out." in caplog.text
+    assert log_file.split_of(path, options(time_unit="s")) == "global_time"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("first", [1_520_000_000, "2018-03-02", 86_400, -1])
+def test_a_time_in_the_first_rows_tells_without_the_others(
+    tmp_path, form, first, monkeypatch
+):
+    monkeypatch.setattr(log_file, "load", None)
+    path = of_form(tmp_path, form, [first, first])
+    assert log_file.split_of(path) == "global_time"
+
+
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_a_time_that_is_stored_as_one_tells_too(tmp_path, monkeypatch, unit):
+    monkeypatch.setattr(log_file, "load", None)
+    when = pd.to_datetime(["1970-01-01", "1970-01-02"]).as_unit(unit)
+    path = of_form(tmp_path, "parquet", when)
+    assert log_file.split_of(path) == "global_time"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_whole_log_tells_where_its_first_rows_may_be_steps(tmp_path, form):
+    when = [*range(200), *[1_520_000_000] * 300]
+    assert log_file.split_of(of_form(tmp_path, form, when)) == "global_time"
+
+
+def test_rows_that_are_not_taken_are_no_times(tmp_path):
+    rows = [f"u,i{n},{n},buy\n" for n in range(200)]
+    rows += [f"u,i{n},1520000000,view\n" for n in range(300)]
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,timestamp,event\n" + "".join(rows))
+    assert log_file.split_of(path) == "global_time"
+    kept = options(where={"event": ("buy",)})
+    assert log_file.split_of(path, kept) == "leave_one_out"
+
+
+def test_a_log_with_an_order_alone_is_split_by_it(tmp_path):
+    path = write(tmp_path, "log.csv", "user,item,order\nu,a,1520000000\n")
+    assert log_file.split_of(path) == "leave_one_out"
+
+
 def test_order_breaks_the_ties_of_steps(tmp_path):
     text = "user,item,timestamp,order\nu,c,1,7\nu,b,0,9\nu,a,0,8\n"
     order = log_file.load(write(tmp_path, "log.csv", text)).table["order"]

@@ -10,7 +10,7 @@ import pytest
 
 from data import prepared
 from harness import training
-from tests import calls
+from tests import calls, logs
 
 COLUMNS = "--columns=user=klant,item=artikel,timestamp=wanneer"
 NUM_USERS, NUM_EVENTS = 30, 10
@@ -71,6 +71,18 @@ def test_the_model_that_recommends_knows_all_events(log, made, tmp_path):
     assert not (tmp_path / "out" / "all_events").exists()
     assert "The model knows the training events." in ended.out
     assert (tmp_path / "out" / "recommendations.parquet").exists()
+
+
+def test_a_log_of_steps_is_taken_by_its_order(tmp_path, caplog):
+    (tmp_path / "days.csv").write_text(logs.of_steps())
+    folder = tmp_path / "out"
+    given = (f"--source={tmp_path / 'days.csv'}", f"--output_dir={folder}")
+    small = ("--models=mean_pooling", "--max_epochs=1", "--norefit")
+    ended = calls.call("experiments.from_log", *given, *small)
+    assert ended.code == 0, ended.err
+    assert "days, leave_one_out: the last event of each user tests" in ended.out
+    assert "these are steps and no times" in caplog.text
+    assert (folder / "recommendations.parquet").exists()
 
 
 @pytest.mark.parametrize(("users", "told"), [(29, False), (30, True)])

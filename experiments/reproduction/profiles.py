@@ -160,10 +160,9 @@ def log_files(folder: str | None) -> dict[str, Path]:
 
 
 def folder_split(name: str, path: Path, options: LogOptions | None = None) -> str:
-    """By date for micro-video logs, by global time with times, else leave-one-out."""
+    """By date for micro-video logs, else what the log allows."""
     if KNOWN_FILES.get(name, {}).get("dataset") == "micro_video":
         return "by_date"
     from data import log_file
 
-    columns = log_file.form_of(path, options).columns
-    return "global_time" if "timestamp" in columns else "leave_one_out"
+    return log_file.split_of(path, options)

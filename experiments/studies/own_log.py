@@ -269,13 +269,12 @@ def _compared(
 
 def _prepared(source: Path, folder: Path, options: Options) -> PreparedData:
     """The log, prepared anew if it is not the file that was prepared."""
-    columns = log_file.form_of(source, options.log).columns
     request = Request(
         "csv",
         folder / "prepared",
         source=source,
         name=name_of(source),
-        split="global_time" if "timestamp" in columns else "leave_one_out",
+        split=log_file.split_of(source, options.log),
         rating_above=options.rating_above,
         options=options.log,
         filters=options.filters,
