@@ -215,6 +215,12 @@ def test_a_time_that_is_stored_as_one_tells_too(tmp_path, monkeypatch, unit):
     assert log_file.split_of(path) == "global_time"
 
 
+def test_a_stored_time_out_of_range_is_refused_with_its_row(tmp_path):
+    path = of_form(tmp_path, "parquet", np.array([2**50, 2**50], "datetime64[ms]"))
+    with pytest.raises(UserError, match="rows 1, 2: `timestamp` lies after the year"):
+        log_file.split_of(path)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_whole_log_tells_where_its_first_rows_may_be_steps(tmp_path, form):
     when = [*range(200), *[1_520_000_000] * 300]
