@@ -19,6 +19,7 @@ from absl import logging
 
 from data import checksums
 from data.authors_records import Records, read_keys, read_records, unpacked
+from data.counts import ALLOW_MISMATCH
 from data.download import download
 from data.errors import UserError
 from data.releases import COMMIT, URL, Release
@@ -78,14 +79,14 @@ def check(release: Release, folder: Path, allow_mismatch: bool = False) -> bool:
         path = folder / name
         if not path.is_file():
             raise UserError(
-                f"{folder} has no file {name}. --source=FOLDER must hold "
-                f"{', '.join(release.files)}."
+                f"{folder} has no file {name}. --source=FOLDER of data.prepare must "
+                f"hold {', '.join(release.files)}."
             )
         if checksums.matches(path, checksum):
             continue
         message = f"{path} is not the released file: its git blob id differs."
         if not allow_mismatch:
-            raise UserError(f"{message} --allow_mismatch takes it all the same.")
+            raise UserError(f"{message} {ALLOW_MISMATCH}")
         logging.warning("%s", message)
         same = False
     return same
@@ -272,6 +273,6 @@ def _sentences(path: Path, counts: dict[str, int], allow_mismatch: bool) -> list
     if share > _MOST_WRONG and not allow_mismatch:
         raise UserError(
             f"{odd[0]} That is {share:.0%} of them: the file is not what is expected. "
-            "--allow_mismatch goes on all the same."
+            + ALLOW_MISMATCH
         )
     return odd

@@ -11,6 +11,8 @@ from data.dataset_spec import DatasetSpec
 from data.errors import UserError
 from data.store import SequenceStore
 
+ALLOW_MISMATCH = "data.prepare takes it all the same with --allow_mismatch."
+
 
 def statistics_of(
     store: SequenceStore,
@@ -56,6 +58,6 @@ def is_table1s(
         "results on them are not comparable with Table 2."
     )
     if not allow_mismatch:
-        raise UserError(f"{message} --allow_mismatch goes on all the same.")
+        raise UserError(f"{message} {ALLOW_MISMATCH}")
     logging.warning("%s", message)
     return False

@@ -35,7 +35,7 @@ class DatasetSpec:
     fetch: Callable[[Path], tuple[Path, str]] | None
     is_log: bool = False
     release: Release | None = None
-    missing: str = "Give the file as --source=FILE."
+    missing: str = "Give the file to data.prepare as --source=FILE."
     split: str = "global_time"
     rating_above: float | None = None
     shape: tuple[int, int, int] | None = None

@@ -204,7 +204,7 @@ class _Attempt:
             raise _ShortBodyError(f"the connection broke ({error})") from error
 
 
-_BY_HAND = "Download it by hand and give the file as --source=FILE."
+_BY_HAND = "Download it by hand and give the file to data.prepare as --source=FILE."
 
 
 def _keep_trying(attempt: _Attempt, retries: int) -> None:

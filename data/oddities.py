@@ -13,6 +13,7 @@ from data.store import SequenceStore
 _MANY_REPEATS = 0.1
 # Cutoffs of the metrics; a positive should have ten times as many others.
 _CUTOFFS = (5, 10, 20)
+_KEEP_PAST = "--keep_past of data.prepare and experiments.from_log"
 
 
 def with_negatives(
@@ -41,7 +42,7 @@ def with_negatives(
             raise UserError(
                 f"All {len(rows)} {name} instances are of users who have had every one "
                 f"of the {among.sum()} {what}, so that nothing can be ranked against "
-                "their targets. More items are needed, or --keep_past."
+                f"their targets. More items are needed, or {_KEEP_PAST}."
             )
         if name == "train":
             _, trained = store.events_up_to(kept[name])
@@ -83,7 +84,7 @@ def of_instances(
         sentences.append(
             f"{without:,} {_are(without, 'instance')} left out: with the target, the "
             "user has had all items, or all that train, and nothing can be ranked "
-            "against it. --keep_past keeps such instances."
+            f"against it. {_KEEP_PAST} keeps such instances."
         )
     small = [k for k in _CUTOFFS if catalogue < 10 * k]
     if small:
@@ -99,7 +100,7 @@ def of_instances(
             f"Repeats decide: {targets / tested:.0%} of the test targets are items "
             "that the user had before, and no other item of the past is a candidate. "
             "A scorer that only asks what a user had before ranks these first. "
-            "--keep_past keeps the past among the candidates."
+            f"{_KEEP_PAST} keeps the past among the candidates."
         )
     if rule == "leave_one_out" and store.times is not None:
         sentences.append(

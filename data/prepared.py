@@ -136,7 +136,7 @@ def check_replace(folder: Path) -> None:
     """
     if not (folder.exists() or folder.is_symlink()):
         return
-    stays = "It stays as it is: choose another --name, --split or --data_dir"
+    stays = "It stays as it is: move it away, or choose another folder, name or split"
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{folder} is a {_what(folder)}, not a folder. {stays}.")
     names = {path.name for path in folder.iterdir()}

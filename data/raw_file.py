@@ -238,7 +238,7 @@ def _only_member(path: Path) -> str:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise UserError(
             f"{path} is a zip archive of {len(names)} files ({shown}); one is needed. "
-            "Unpack it and give the log as --source=FILE."
+            "Unpack it and give the log alone."
         )
     return names[0]
 

@@ -186,8 +186,8 @@ DATASETS: dict[str, DatasetSpec] = {
         fetch=None,
         missing=(
             "The paper's Micro-video data are private to Kuaishou and are not "
-            "published. If you have them, give the file as --source=FILE; a KuaiRand "
-            "log loads too."
+            "published. If you have them, give the file to data.prepare as "
+            "--source=FILE; a KuaiRand log loads too."
         ),
         split="by_date",
         rating_above=0.0,

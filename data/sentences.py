@@ -30,8 +30,9 @@ _BY_ERRNO = {
     errno.EIO: "the disk cannot read or write it. Copy the folder to another disk",
 }
 _MEMORY = (
-    "There is not enough memory. Lower --batch_size or --max_history, close other "
-    "programs, or take a larger machine; what is finished is kept."
+    "There is not enough memory. Close other programs, take a larger machine, or train "
+    "with a lower --batch_size or --max_history of experiments.train; what is finished "
+    "is kept."
 )
 
 

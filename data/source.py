@@ -29,13 +29,13 @@ def read(request: Request) -> tuple[Log, dict[str, Any]]:
     if request.release is not None:
         raise UserError(
             f"{request.dataset} is no log, but rebuilt from its authors' files, whose "
-            "checksums are known: leave --dry_run out."
+            "checksums are known: data.prepare has no --dry_run of it."
         )
     described = request.options != LogOptions()
     if (described or request.is_split) and not spec.is_log:
         raise UserError(
-            f"{request.dataset} has a form of its own: flags that describe a log go "
-            "with --dataset=csv."
+            f"{request.dataset} has a form of its own: leave out the flags that "
+            "describe a log. They go with --dataset=csv of data.prepare."
         )
     if request.dataset == "synthetic":
         drawn = generate(SyntheticSpec(seed=request.seed))
@@ -90,8 +90,8 @@ def _check_shape(request: Request, log: Log) -> None:
     )
     if request.source is not None and not request.allow_mismatch:
         raise UserError(
-            f"{message} --allow_mismatch takes it all the same, --dataset=csv as a log "
-            "of your own."
+            f"{message} data.prepare takes it all the same with --allow_mismatch, and "
+            "as a log of your own with --dataset=csv."
         )
     logging.warning("%s", message)
 
@@ -108,8 +108,8 @@ def keep(
     if bar is not None and "rating" not in log.table:
         if request.rating_above is not None:
             raise UserError(
-                f"{origin} has no ratings, which --rating_above={bar:g} needs: leave "
-                "it out, or name their column: --columns=rating=..."
+                f"{origin} has no ratings, and only those above {bar:g} are asked "
+                "for. Name their column: --columns=rating=..., or ask for all events."
             )
         logging.warning(
             "%s has no ratings: all events count as positive, though %s takes ratings "

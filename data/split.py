@@ -82,16 +82,16 @@ def _last_day(store: SequenceStore, rule: str, utc_offset_hours: float) -> str:
     local = int(_times(store).max()) + int(3_600 * utc_offset_hours)
     return (
         f" The last day, {times.date(local // _DAY * _DAY)} by the clock of "
-        f"UTC{utc_offset_hours:+g} h (--utc_offset_hours), needs events before and "
-        "after noon, and a day before it."
+        f"UTC{utc_offset_hours:+g} h (--utc_offset_hours of data.prepare), needs "
+        "events before and after noon, and a day before it."
     )
 
 
 def _times(store: SequenceStore) -> np.ndarray:
     if store.times is None:
         raise UserError(
-            "This split needs timestamps, and these data have an order only. Use "
-            "--split=leave_one_out or --split=per_user."
+            "This split needs timestamps, and these data have an order only. Split "
+            "them by it: --split=leave_one_out or --split=per_user of data.prepare."
         )
     return store.times
 

@@ -99,7 +99,10 @@ def _needs_times(model: str, dataset: str) -> str:
     """What to say to someone whose data has no times."""
     message = f"{model} reads when events happened, and {dataset} has no times."
     if model in WITHOUT_TIMES:
-        message += f" A form without times runs with --variant={NO_TIMES}."
+        message += (
+            f" A form without times runs with --variant={NO_TIMES} of "
+            "experiments.train and experiments.tune."
+        )
     return message
 
 

@@ -71,7 +71,7 @@ def run_epoch(
     if not np.isfinite(list(taken.losses.values())).all():
         raise Diverged(
             f"The loss is not a finite number in epoch {epoch + 1}. "
-            "Lower `--learning_rate`."
+            "Lower the learning rate (`--learning_rate` of experiments.train)."
         )
     return taken
 

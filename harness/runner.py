@@ -165,6 +165,6 @@ def _is_finished(run_dir: Path, identity: dict[str, Any]) -> bool:
     if names:
         raise UserError(
             f"{run_dir} holds a run with another {', '.join(names)}. "
-            "Choose another --run_dir, or delete that folder."
+            "Choose another folder for this run, or delete that one."
         )
     return run_manifest.is_finished(run_dir)

@@ -301,7 +301,7 @@ def test_flags_that_make_no_sense_are_refused(plain, tmp_path, changes, message)
 
 
 def test_ratings_that_are_asked_for_have_to_be_there(plain, tmp_path, caplog):
-    with pytest.raises(UserError, match=r"no ratings, which --rating_above=3 needs"):
+    with pytest.raises(UserError, match=r"no ratings, and only those above 3 are"):
         prepare("csv", tmp_path / "p", source=plain, rating_above=3.0)
     prepare("toys", tmp_path / "p", source=plain, allow_mismatch=True)
     assert "log.csv has no ratings: all events count as positive" in caplog.text
