@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 from baselines.layers import MLPHead
-from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents
+from mgnm_tf.batch import PADDING_ID, Batch, TrainEvents, UnfitEventsError
 from mgnm_tf.counted_draws import add_count, next_draw
 from mgnm_tf.keras2 import keras
 from mgnm_tf.ops import inner_products, masked_softmax, score_in_chunks
@@ -590,9 +590,9 @@ class TemporalGraph:
     def adapt(self, train: TrainEvents) -> None:
         times = train.times
         if times is None:
-            raise ValueError("TGSRec reads times, and the events have none.")
+            raise UnfitEventsError("TGSRec reads times, and the events have none.")
         if len(times) and (times.min() < 0 or times.max() > _LAST_TIME):
-            raise ValueError(
+            raise UnfitEventsError(
                 f"Times must be seconds in [0, {_LAST_TIME}]. Received: from "
                 f"{times.min()} to {times.max()}"
             )

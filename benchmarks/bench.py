@@ -170,7 +170,7 @@ def measure(
                 random_batches=PLAIN.get(model, False),
             )
             trials.append(trial)
-        except ValueError as error:  # It needs times, say.
+        except UserError as error:  # It needs times, say.
             sys.stderr.write(f"{error}\n")
     for number in range(_ROUNDS.value):
         for trial in trials:

@@ -16,6 +16,7 @@ from harness.defaults import NO_TIMES, WITHOUT_TIMES
 from harness.models import construct, model_class
 from harness.ranker import Ranker
 from mgnm_tf import objectives
+from mgnm_tf.batch import UnfitEventsError
 from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from mgnm_tf.recommender import SequentialRecommender
@@ -50,7 +51,7 @@ def build_model(
         kind: what to build, if not the configured model's class.
 
     Raises:
-        ValueError: if the model does not take the configuration or the data.
+        UserError: if the model does not take the configuration or the data.
     """
     kind = kind or model_class(config.model, config.variant)
     model = construct(kind, config, data.num_users, data.num_items, seed)
@@ -78,7 +79,10 @@ def build_model(
         own_model.check_scores(config.model, scores)
     _make_slots(model)
     events = data.train_events()
-    model.adapt(events)
+    try:
+        model.adapt(events)
+    except UnfitEventsError as error:
+        raise UserError(f"{config.model} does not take {data.name}: {error}") from error
     if model.prior_shift is not None:
         model.prior_shift.adapt(events)
     return model

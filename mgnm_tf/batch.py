@@ -38,3 +38,7 @@ class TrainEvents(NamedTuple):
     users: np.ndarray  # int32 [E]
     items: np.ndarray  # int32 [E]
     times: np.ndarray | None  # int64 [E], seconds since the epoch
+
+
+class UnfitEventsError(ValueError):
+    """A model cannot learn from these events, whatever its arguments."""

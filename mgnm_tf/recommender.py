@@ -157,7 +157,11 @@ class SequentialRecommender(keras.Model):
         return tf.concat([logits, shared], axis=-1)
 
     def adapt(self, train: TrainEvents) -> None:
-        """Learns what needs more than batches: counts, neighbours, graphs."""
+        """Learns what needs more than batches: counts, neighbours, graphs.
+
+        Raises:
+            UnfitEventsError: if the model cannot learn from these events.
+        """
 
     def counted_weights(self) -> list[tf.Variable]:
         """Weights that are counted and that no step changes.

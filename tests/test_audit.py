@@ -9,6 +9,7 @@ import time
 import pytest
 import tensorflow as tf
 
+from data.errors import UserError
 from experiments import audit
 from experiments.studies.audit import report, runs, subjects
 from experiments.studies.audit.audit_models import audit_models
@@ -144,6 +145,17 @@ def test_a_class_that_breaks_the_contract_is_told_how(ground, name, message):
     subject = subjects.find(f"{HERE}:{name}", None, [])
     with pytest.raises(ValueError, match=message):
         runs.audit(subject, ground, 1)
+
+
+def test_a_fault_of_a_registered_model_is_no_sentence(ground, monkeypatch):
+    def fails(*arguments, **options):
+        raise ValueError("shapes")
+
+    monkeypatch.setattr(runs.build, "build_model", fails)
+    subject = subjects.find("gru4rec", None, [])
+    with pytest.raises(ValueError, match=r"^shapes$") as caught:
+        runs.audit(subject, ground, 1)
+    assert not isinstance(caught.value, UserError)
 
 
 def test_a_bad_argument_is_one_line(ground):

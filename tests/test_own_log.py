@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from data import prepared
+from data.errors import UserError
+from data.log_options import LogOptions, parse_columns
 from harness import training
 from tests import calls, logs
 
@@ -97,7 +100,6 @@ def test_few_users_are_not_said_to_tell_models_apart(users, told):
 
 def options(*models):
     from data.filters import Filters
-    from data.log_options import LogOptions
     from experiments.studies.own_log import Options
 
     return Options(LogOptions(), Filters(), [*models], 10, 10, None, False, 1)
@@ -146,6 +148,29 @@ def test_a_model_without_rates_is_said_to_have_none(made, monkeypatch):
     monkeypatch.setattr(own_log.estimate, "of_run", lambda config, size: None)
     text = own_log.expected(["sasrec"], data, options("sasrec"))
     assert "(sasrec unknown)" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (UserError("It needs times."), UserError, "No model could be .*It needs times"),
+        (ValueError("shapes"), ValueError, "^shapes$"),
+    ],
+)
+def test_a_fault_of_the_code_leaves_no_model_out(
+    log, tmp_path, monkeypatch, error, raised, message
+):
+    from experiments.studies import own_log
+
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(own_log.runner, "run", fails)
+    columns = parse_columns(COLUMNS.removeprefix("--columns="))
+    given = dataclasses.replace(options("sasrec"), log=LogOptions(columns=columns))
+    with pytest.raises(ValueError, match=message) as caught:
+        own_log.recommend(log, tmp_path / "out", given)
+    assert type(caught.value) is raised
 
 
 def test_other_flags_for_reading_are_another_log(log, made):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from baselines.gru4rec import GRU4Rec
 from data import pipeline
 from data.candidates import PROTOCOLS
+from data.errors import UserError
 from harness import (
     build,
     defaults,
@@ -214,6 +215,14 @@ def test_a_model_that_reads_times_is_refused_data_without(
     with pytest.raises(ValueError, match="runs with --variant=no_times"):
         runner.run(config, undated, tmp_path / "run", SEED)
     assert not (tmp_path / "run").exists()
+
+
+def test_events_that_a_model_cannot_learn_from_are_said(tiny_data, tmp_path):
+    store = dataclasses.replace(tiny_data.store, times=tiny_data.store.times - 2**40)
+    early = dataclasses.replace(tiny_data, store=store)
+    config = defaults.get_config("tgsrec", tiny_data.name)
+    with pytest.raises(UserError, match=r"^tgsrec does not take tiny: Times must be"):
+        runner.run(config, early, tmp_path / "run", SEED)
 
 
 def test_an_epoch_without_a_bar_says_now_and_then_how_far_it_is(monkeypatch, caplog):

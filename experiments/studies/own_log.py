@@ -93,7 +93,7 @@ def recommend(source: Path, folder: Path, options: Options) -> str:
         try:
             passports[model] = runner.run(config, data, run_dir, options.seed)
             chances[model] = _chance_of_a_hit(run_dir, folder)
-        except ValueError as error:  # It needs times, say; the others go on.
+        except UserError as error:  # It needs times, say; the others go on.
             left_out[model] = str(error)
     if not chances:
         raise UserError(f"No model could be trained: {'; '.join(left_out.values())}")

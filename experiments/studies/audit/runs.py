@@ -28,6 +28,7 @@ from experiments.studies.audit.findings import (
 )
 from experiments.studies.audit.subjects import Subject
 from harness import build, own_model, training
+from harness.config import is_own
 from mgnm_tf.keras2 import keras
 
 # Rows and candidates of the batch whose scores are compared; lists whose ranks are.
@@ -109,7 +110,7 @@ def audit(subject: Subject, ground: Grounds, seed: int) -> Audit:
         KeyboardInterrupt: on Ctrl-C.
     """
     started = time.perf_counter()
-    with _in_a_sentence(f"{subject.name} cannot be audited"):
+    with _in_a_sentence(subject, "cannot be audited"):
         scorer = trained(subject, ground, ground.world.data, seed)
         by_check = findings(scorer, ground, subject.config.max_history, seed)
         if NOT_REPEATABLE not in by_check.values():
@@ -186,7 +187,7 @@ def trained(subject: Subject, ground: Grounds, data: PreparedData, seed: int) ->
     config = subject.config
     keras.backend.clear_session()
     build.set_up_tensorflow(config, seed)
-    with _in_a_sentence(f"{subject.name} cannot be built"):
+    with _in_a_sentence(subject, "cannot be built"):
         model = build.build_model(config, data, seed, kind=subject.kind)
     ranker = build.make_ranker(model, data, config)
     if model.trainable_variables:
@@ -209,12 +210,18 @@ def comparison_batch(world: worlds.World, max_history: int) -> NumpyBatch:
 
 
 @contextmanager
-def _in_a_sentence(what: str) -> Iterator[None]:
-    """Whatever a class of the user's raises; `--verbosity=1` logs where."""
+def _in_a_sentence(subject: Subject, what: str) -> Iterator[None]:
+    """Whatever a class of the user's raises; `--verbosity=1` logs where.
+
+    What a registered model raises is a fault of ours, and shows where it came from.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        logging.debug("%s", what, exc_info=True)
-        raise UserError(f"{what}: {own_model.first_line(error)}") from error
+        if not is_own(subject.config.model):
+            raise
+        logging.debug("%s %s", subject.name, what, exc_info=True)
+        first_line = own_model.first_line(error)
+        raise UserError(f"{subject.name} {what}: {first_line}") from error
