@@ -1,8 +1,9 @@
-"""What a process sets before it imports TensorFlow: variables, and the allocator."""
+"""What a process sets before it imports TensorFlow: variables, allocator, log."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 
 from harness import provenance
@@ -21,12 +22,20 @@ def set_defaults() -> None:
     that two operations stand side by side. A step's products are small, and shared by
     all cores each they wait more than they gain (docs/performance.md).
 
-    It also calls `keep_freed_memory`.
+    It also calls `keep_freed_memory`, and leaves out what TensorFlow says of functions
+    that are traced again: where a process opens one model after the other, each is
+    traced once, and it takes them for one. Tests count how often a model is traced.
     """
     keep_freed_memory()
+    logging.getLogger("tensorflow").addFilter(is_not_of_retracing)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     threads = max(1, provenance.cores() // provenance.SIDE_BY_SIDE)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+
+
+def is_not_of_retracing(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is of anything but functions that are traced again."""
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 def keep_freed_memory() -> bool:

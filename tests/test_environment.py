@@ -1,11 +1,15 @@
 """What a process sets before TensorFlow: the allocator keeps what is freed."""
 
+import logging
 import os
 import platform
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
+
+from harness import environment
 
 # Blocks of 64 MB, each written as a whole and freed, as the tensors of a step are; the
 # first call makes the memory, so that it is not counted.
@@ -60,3 +64,25 @@ def test_who_chose_an_allocation_of_his_own_keeps_it():
     assert not told
     # Every page of every block is made anew; a huge page, where there are, has 2 MB.
     assert faults >= 10 * 32
+
+
+class Doubler:
+    """What a model's scoring is to TensorFlow: a method that is traced once."""
+
+    def double(self, value):
+        return 2 * value
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_models_that_follow_each_other_are_not_called_retracing(
+    filtered, monkeypatch, caplog
+):
+    logger = logging.getLogger("tensorflow")
+    filters = [environment.is_not_of_retracing] if filtered else []
+    monkeypatch.setattr(logger, "filters", filters)
+    for _ in range(20):
+        tf.function(Doubler().double)(tf.constant(1.0))
+    logger.warning("something else")
+    said = [record.getMessage() for record in caplog.records]
+    assert "something else" in said
+    assert any("retracing" in text for text in said) is not filtered
