@@ -124,6 +124,7 @@ class ComiRecDR(SequentialRecommender):
         if self.dropout is not None:
             history = self.dropout(history, training=training)
         kernel = tf.gather(self.kernel, self._positions(batch))  # [T, K, D, D]
+        kernel = tf.cast(kernel, history.dtype)  # Keras casts within `__call__` alone.
         votes = tf.einsum("btd,tkde->bkte", history, kernel)
         votes = tf.cast(votes, tf.float32)  # [B, K, T, D]
         constant = tf.stop_gradient(votes)

@@ -133,5 +133,10 @@ class ItemKNN(SequentialRecommender):
 
     def _table(self, name: str, shape: tuple[int, ...], dtype: Any) -> tf.Variable:
         return self.add_weight(
-            name, shape, dtype=dtype, initializer="zeros", trainable=False
+            name,
+            shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            experimental_autocast=False,  # Half floats would tie.
         )

@@ -156,7 +156,9 @@ class MGNMPlus(MGNM):
         vectors = super()._extract(batch, history, training)  # [B, L, K, D]
         if self.newest_kernel is not None:
             newest = history.levels[:, :, -1]  # [B, L, D]; zero without a history
-            mapped = tf.einsum("bld,lde->ble", newest, self.newest_kernel)
+            # Keras casts weights within `__call__` alone.
+            kernel = tf.cast(self.newest_kernel, newest.dtype)
+            mapped = tf.einsum("bld,lde->ble", newest, kernel)
             vectors += mapped[:, :, None]
         if self.norm is None:
             return vectors

@@ -43,7 +43,11 @@ class Popularity(SequentialRecommender):
             )
         self.half_life = half_life
         self.log_counts = self.add_weight(
-            "log_counts", (num_items,), initializer="zeros", trainable=False
+            "log_counts",
+            (num_items,),
+            initializer="zeros",
+            trainable=False,
+            experimental_autocast=False,  # Half floats would tie.
         )
 
     def adapt(self, train: TrainEvents) -> None:

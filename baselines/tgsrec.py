@@ -15,6 +15,8 @@ from both:
   of 1e-9 as for one of 1, and would drown the slow ones at once.
 - A uniform sample without replacement is systematic: one draw places a comb over the
   past, and every event is as likely.
+- The L2 penalty is of the rows of the user, the history and the candidates, as with
+  every model here; users and items that are met as neighbours have none.
 - The paper's sines and cosines are taken of spans, as the released code's cosines are:
   absolute seconds do not fit float32.
 Departs from the released code alone, which drops the newest neighbour before a time,

@@ -151,7 +151,9 @@ def training_dataset(
 
     Of `replicas` that share each batch, `own_replicas` get their shares one by one;
     all shares are as long as the batch's longest history. Negatives that a batch
-    shares go whole to each of them.
+    shares go whole to each of them. A last batch of fewer rows than replicas repeats
+    them: TensorFlow's recurrent kernels have no gradient of an empty share, or a wrong
+    one.
     """
     import tensorflow as tf
 
@@ -161,6 +163,11 @@ def training_dataset(
             shared = {}
             if share_negatives:
                 shared["shared_negatives"] = batch.pop("shared_negatives")
+            if len(batch["user"]) < replicas:
+                batch = {
+                    key: np.resize(value, (replicas, *value.shape[1:]))
+                    for key, value in batch.items()
+                }
             for number in own_replicas:
                 own = {
                     key: np.array_split(value, replicas)[number]

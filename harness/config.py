@@ -12,8 +12,9 @@ from data.errors import UserError
 CANDIDATE_SEED = 2022
 
 
-# How models are trained: "paper" as the paper says, with all that it leaves open chosen
-# by validation; "strong" as the field trains today. docs/recipe.md describes both.
+# How models are trained: "paper" with the paper's objective, size and budget, and with
+# rates and penalties that validation chose, which are not those that it prints;
+# "strong" as the field trains today. docs/recipe.md describes both.
 PAPER, STRONG = RECIPES = ("paper", "strong")
 
 
@@ -57,7 +58,8 @@ class Config:
         learning_rate: the learning rate of LazyAdam at the first step.
         schedule: of the learning rate; "cosine" takes it to zero along half a cosine
             over the budget, "constant" keeps it.
-        l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16.
+        l2: weight of the L2 penalty, the paper's theta_2, in the sum of Eq. 16; the
+            paper prints 1e-5.
         max_epochs: the budget: training stops after so many epochs at the latest.
         patience: epochs without a better validation metric before stopping.
         selection_metric: of validation, under uni1000; the best epoch is kept.

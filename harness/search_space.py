@@ -44,6 +44,11 @@ OWN: dict[str, dict[str, list[Any]]] = {
     "sasrec": {"num_blocks": [1, 2], "dropout": [0.0, 0.2, 0.5]},
     "mgnm_plus": {"num_layers": [1, 2, 3], "dropout": [0.2, 0.4, 0.6]},
 }
+# Their authors' readout is that of the recipe (`defaults.STRONG_MODEL_SETTINGS`).
+_READOUTS = {"readout": ["positive", "hard", "soft"]}
+OWN_STRONG: dict[str, dict[str, list[Any]]] = {
+    model: {**OWN[model], **_READOUTS} for model in ("mind", "comirec_dr", "comirec_sa")
+}
 
 
 def draw(
@@ -56,6 +61,8 @@ def draw(
     """
     shared = SHARED_STRONG if recipe == STRONG else SHARED
     space = {**shared, **_of_model(model)}
+    if recipe == STRONG:
+        space |= OWN_STRONG.get(model, {})
     sampler = ParameterSampler(space, count - 1, random_state=seed)
     return [{}, *({name: drawn[name] for name in space} for drawn in sampler)]
 

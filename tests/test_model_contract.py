@@ -12,6 +12,7 @@ from experiments.studies.audit import checks, findings
 from harness import defaults
 from harness.models import MODELS
 from mgnm_tf.batch import TrainEvents
+from mgnm_tf.keras2 import keras
 from mgnm_tf.lazy_adam import lazy_adam
 from tests import contract, seeds
 from tests.contract import MAX_HISTORY, M, N, T, score, tensors
@@ -84,6 +85,26 @@ def score_of(model, batch):
     if isinstance(model, MODELS["mimn"]):
         return contract.traced(model, batch)
     return functools.partial(score, model)
+
+
+@pytest.mark.parametrize("name", slow_but(sorted(MODELS), QUICK))
+def test_half_precision_ranks_a_catalogue_as_it_ranks_lists(name, batch):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = make(name)
+        whole = {
+            **batch,
+            "candidates": np.tile(np.arange(1, M, dtype=np.int32), (5, 1)),
+        }
+        lists = model.rank_batch(tensors(whole))
+        request = model.request(tensors(batch))
+        catalogue = model.rank_items(request, tf.range(1, M))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert lists.dtype == catalogue.dtype == tf.float32
+    np.testing.assert_allclose(lists, catalogue, rtol=2e-2, atol=2e-2)
+    if name not in TRAINABLE:  # Counts that half floats would not tell apart.
+        np.testing.assert_array_equal(lists, catalogue)
 
 
 @pytest.mark.parametrize("name", sorted(checks.COMPARISONS))

@@ -125,6 +125,29 @@ def test_replicas_share_the_rows_and_each_has_all_shared_negatives(tiny_data):
             np.testing.assert_array_equal(np.concatenate(parts), value)
 
 
+def test_no_replica_gets_an_empty_share(tiny_data):
+    count = len(tiny_data.instances["train"])
+    replicas = 4
+    size = next(size for size in range(5, count) if count % size == 2)
+    arguments = {**ARGUMENTS, "batch_size": size, "epoch": 0}
+    every = [
+        [share["user"].numpy() for share in dataset]
+        for dataset in (
+            pipeline.training_dataset(tiny_data, **arguments),
+            pipeline.training_dataset(
+                tiny_data, replicas, range(replicas), **arguments
+            ),
+        )
+    ]
+    whole, shares = every
+    assert min(map(len, whole)) == 2
+    assert len(shares) == replicas * len(whole)
+    assert min(map(len, shares)) == 1
+    for number, users in enumerate(whole):
+        own = np.concatenate(shares[replicas * number : replicas * (number + 1)])
+        assert {*own.tolist()} == {*users.tolist()}
+
+
 @pytest.mark.parametrize("share_negatives", [True, False])
 @pytest.mark.parametrize("times", [True, False])
 def test_the_dataset_has_the_signature_of_its_batches(tmp_path, times, share_negatives):

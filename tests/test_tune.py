@@ -9,7 +9,7 @@ import pytest
 from data import locks
 from harness import build, defaults, epoch, search_space, training
 from harness import search as searching
-from harness.config import Config, with_settings
+from harness.config import RECIPES, Config, with_settings
 from harness.models import MODELS
 from harness.ranker import Ranker
 from tests.datasets import make_prepared
@@ -225,6 +225,19 @@ def test_draws_are_those_of_the_seed():
     first, again, other = (search_space.draw("mgnm", 6, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert len({json.dumps(settings) for settings in first}) == 6
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("model", ["mind", "comirec_dr", "comirec_sa"])
+def test_the_readout_of_a_recipe_is_searched_with_other_rates(model, recipe):
+    config = defaults.get_config(model, "none", recipe=recipe)
+    trials = search_space.draw(model, 30, 1, recipe)
+    rates = {
+        trial["learning_rate"]
+        for trial in trials[1:]
+        if trial["readout"] == config.arguments.get("readout", "hard")
+    }
+    assert len(rates) > 2
 
 
 @pytest.mark.parametrize(
