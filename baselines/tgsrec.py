@@ -635,9 +635,13 @@ class TemporalGraph:
         """
 
         def fill() -> tf.Tensor:
-            for (kind, level), cache in self._cache.items():
+            written = [
                 self._fill(cache, kind, level, embed, rows_at_once)
-            self._cached_weights.assign(weights)
+                for (kind, level), cache in self._cache.items()
+            ]
+            # Not before: another thread takes the cache for whole by these weights.
+            with tf.control_dependencies(written):
+                self._cached_weights.assign(weights)
             return tf.constant(True)
 
         kept = self._cached_weights.read_value()
@@ -650,19 +654,30 @@ class TemporalGraph:
 
     def _fill(
         self, cache: tf.Variable, kind: str, level: int, embed: Any, rows_at_once: int
-    ) -> None:
+    ) -> tf.Operation:
+        """Replaces one part of the cache, at once."""
         partners = self._partners[kind].read_value()
         count = tf.size(partners)
-
-        def body(start: tf.Tensor) -> tuple[tf.Tensor]:
-            stop = tf.minimum(start + rows_at_once, count)
-            values = embed(OTHER[kind], partners[start:stop], level)
-            cache[start:stop].assign(tf.cast(values, tf.float32))
-            return (stop,)
-
-        tf.while_loop(
-            lambda start: start < count, body, [tf.constant(0)], parallel_iterations=1
+        parts = tf.TensorArray(
+            tf.float32,
+            size=-(-count // rows_at_once),
+            infer_shape=False,
+            element_shape=[None, cache.shape[1]],
         )
+
+        def body(number: tf.Tensor, parts: tf.TensorArray) -> tuple[Any, Any]:
+            start = number * rows_at_once
+            nodes = partners[start : start + rows_at_once]
+            values = tf.cast(embed(OTHER[kind], nodes, level), tf.float32)
+            return number + 1, parts.write(number, values)
+
+        _, parts = tf.while_loop(
+            lambda number, _: number * rows_at_once < count,
+            body,
+            [tf.constant(0), parts],
+            parallel_iterations=1,
+        )
+        return cache.assign(parts.concat(), read_value=False)
 
 
 def _variable(value: np.ndarray) -> tf.Variable:

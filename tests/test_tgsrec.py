@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from multiprocessing.pool import ThreadPool
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -315,6 +318,24 @@ def test_what_is_kept_is_read_until_a_weight_changes(batch):
     np.testing.assert_array_equal(model(batch), spoilt)
     model.user_embedding.embeddings.scatter_nd_add([[0]], tf.ones([1, D]))
     np.testing.assert_allclose(model(batch), before, rtol=1e-5, atol=1e-6)
+
+
+def test_a_request_beside_another_waits_for_what_is_kept(batch, monkeypatch):
+    # A part of three entries at a time: filling takes as long as on a large log.
+    monkeypatch.setattr(tgsrec, "_CACHE_FLOATS", 3 * S * max(D, K))
+    model = make_model(batch, make_events(3_000))
+    table = model.item_embedding.embeddings
+    scores = tf.function(lambda: model(batch, training=False))
+    scores()
+    for turn in range(3):
+        table.assign(tf.random.stateless_normal(table.shape, [2, turn]))
+        with ThreadPool(4) as pool:
+            beside = pool.map(
+                lambda number: (time.sleep(0.03 * number), scores().numpy())[1],
+                range(4),
+            )
+        for found in beside:
+            np.testing.assert_array_equal(found, scores())
 
 
 def test_the_graph_is_no_weight_and_in_no_checkpoint(batch, tmp_path):
