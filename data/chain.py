@@ -78,15 +78,17 @@ def append(
         UserError: if the file is damaged.
         OSError: if the line cannot be written.
     """
-    with path.open("ab") as file:
+    # Without a buffer: what is left in one would still be written on closing.
+    with path.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         earlier = read_with_hashes(path, keys, remedy)
         line = {**line, _BEFORE: earlier[-1][1] if earlier else ""}
         text = json.dumps({**line, _OWN: _hash(line)}).encode() + b"\n"
         size = os.fstat(file.fileno()).st_size
+        rest = memoryview(text)
         try:
-            file.write(text)
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
         except OSError:
             os.truncate(path, size)
             raise

@@ -46,6 +46,7 @@ def run(config: Config, data: PreparedData, run_dir: Path, seed: int) -> Passpor
         training.Interrupted: on Ctrl-C; the same call goes on from there.
     """
     identity = run_folder.identity(config, seed, data.meta["sha256"])
+    _check_folder(run_dir)
     if _is_finished(run_dir, identity):
         return _found_finished(run_dir)
     strategy = set_up_tensorflow(config, seed)
@@ -69,6 +70,20 @@ def writing(run_dir: Path) -> Iterator[None]:
     with locks.writing(run_dir, "trained"):
         places.check_writable(run_dir, "--run_dir")
         yield
+
+
+def _check_folder(run_dir: Path) -> None:
+    """Refuses a folder that is no run's: a run writes and deletes in its own alone."""
+    if not run_dir.is_dir() or (run_dir / run_folder.CONFIG).exists():
+        return
+    partials = {*atomic.partials(run_dir)}
+    others = sorted(path.name for path in run_dir.iterdir() if path not in partials)
+    if others:
+        raise UserError(
+            f"{run_dir} holds no run, but {', '.join(others[:3])}"
+            f"{', ...' if len(others) > 3 else ''}. It stays as it is: choose another "
+            "folder for this run."
+        )
 
 
 def _found_finished(run_dir: Path) -> Passport:

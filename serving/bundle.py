@@ -54,6 +54,30 @@ def check(folder: Path) -> None:
     vocabulary.check_hash(folder / WEIGHTS, hashes["weights_sha256"])
 
 
+def check_replace(folder: Path) -> None:
+    """Refuses a folder that holds anything but a bundle as it was written.
+
+    Raises:
+        UserError: naming what is not ours.
+    """
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(f"{folder} is no folder. It stays as it is: choose another.")
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+    files: dict[str, str] = {}
+    if MANIFEST in found:
+        content = read_json(folder / MANIFEST)
+        files = content.get("files", {}) if "format" in content else {}
+    others = sorted(found - {MANIFEST, *files}) if files else sorted(found)
+    if others:
+        what = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise UserError(
+            f"{folder} holds what `experiments.export` did not write: {what}. It stays "
+            "as it is: choose another folder, or move that away."
+        )
+
+
 def _entries(path: Path, content: dict[str, Any], *names: str) -> dict[str, Any]:
     """The content of a file that must have some entries.
 

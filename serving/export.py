@@ -34,10 +34,7 @@ def export(run_dir: Path, to: Path, data_dir: Path | None = None) -> None:
         UserError: if the run cannot be served, `to` holds something else, or another
             process writes there.
     """
-    if to.exists() and not (to / bundle.MANIFEST).exists():
-        raise UserError(
-            f"{to} exists and is no bundle. Choose another folder, or delete it."
-        )
+    bundle.check_replace(to)
     recommender = Recommender.load(run_dir, data_dir)
     try:
         with locks.writing(to, "exported"), atomic.whole_folder(to) as folder:

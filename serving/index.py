@@ -63,7 +63,7 @@ class Index:
                 f"{type(model).__name__} does not score by inner products as it is "
                 "built here: search it exactly, without an index."
             )
-        self._model = model
+        self.model = model
         self._faiss = _faiss()
         # Traced once, whatever the lengths: the second knows what the first returns.
         encode = tf.function(self._queries, input_signature=[search.signature(model)])
@@ -150,11 +150,11 @@ class Index:
 
     def _queries(self, batch: Any) -> tuple[Any, tf.Tensor]:
         """A batch as `rank` reads it, and its interests [B, L, K, D]."""
-        request = self._model.request(batch)
-        return request, vectors.interest_vectors(self._model, request.state)
+        request = self.model.request(batch)
+        return request, vectors.interest_vectors(self.model, request.state)
 
     def _build(self, kind: str, depth: int, cells: int | None, probes: int) -> None:
-        table = vectors.item_vectors(self._model).numpy()[1:]
+        table = vectors.item_vectors(self.model).numpy()[1:]
         table = np.ascontiguousarray(table)
         faiss, (count, size) = self._faiss, table.shape
         self.kind, self.depth = kind, min(depth, count)
@@ -229,9 +229,9 @@ class Index:
     def _best(
         self, request: Any, candidates: tf.Tensor, seen: tf.Tensor, k: tf.Tensor
     ) -> search.Best:
-        best = search.best_of(self._model, request, candidates, seen, k)
+        best = search.best_of(self.model, request, candidates, seen, k)
         nobody = tf.zeros([tf.shape(candidates)[0]], tf.bool)
-        return search.finished(self._model, request, best, nobody)
+        return search.finished(self.model, request, best, nobody)
 
 
 @tf.function(

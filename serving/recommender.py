@@ -205,6 +205,8 @@ class Recommender:
                 raise UserError("Candidates are searched exactly: leave out the index.")
             items = requests.candidates(candidates, self.ids)
         when = _whole(at)
+        if index is not None and index.model is not self.model:
+            raise UserError("The index is of another model: make one of this one.")
         if when is not None and not self._reads_times:
             logging.info("`at` is not read: %s reads no times.", self.config.model)
         if exclude_seen is None:

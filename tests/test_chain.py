@@ -6,6 +6,7 @@ import errno
 import io
 import itertools
 import json
+import resource
 import threading
 from unittest import mock
 
@@ -104,10 +105,22 @@ def test_a_line_that_finds_no_room_leaves_the_others(path):
             super().write(text[:10])
             raise OSError(errno.ENOSPC, "No space left", self.name)
 
-    def opened(self, mode="r", *rest):
-        return Full(self, mode) if mode == "ab" else open(self, mode, *rest)
+    def opened(self, mode="r", *rest, **named):
+        return Full(self, mode) if mode == "ab" else open(self, mode, *rest, **named)
 
     full = mock.patch.object(type(path), "open", opened)
     with full, pytest.raises(OSError, match="No space left"):
         add(path, "e")
+    assert path.read_bytes() == before
+
+
+def test_a_line_of_which_a_part_finds_room_leaves_the_others(path):
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            add(path, "e")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before

@@ -209,9 +209,34 @@ def test_another_folder_is_not_overwritten(exported, tmp_path):
     run, _ = exported("item_knn")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
-    with pytest.raises(ValueError, match="exists and is no bundle"):
+    with pytest.raises(ValueError, match=r"did not write: thesis\.txt\. It stays"):
         export(run, tmp_path / "mine")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "manifest", ["{}", '{"name": "my app"}', '{"format": 1, "files": {"a": ""}}']
+)
+def test_a_folder_with_a_manifest_of_its_own_is_not_overwritten(
+    exported, tmp_path, manifest
+):
+    run, _ = exported("item_knn")
+    (tmp_path / "thesis.txt").write_text("years")
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(ValueError, match=r"did not write: .*thesis\.txt"):
+        export(run, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
+def test_a_bundle_is_replaced_unless_something_was_added(exported, tmp_path):
+    run, _ = exported("item_knn")
+    folder = tmp_path / "bundle"
+    for _ in range(2):
+        export(run, folder)
+    (folder / "models.config").write_text("mine")
+    with pytest.raises(ValueError, match=r"did not write: models\.config"):
+        export(run, folder)
+    assert (folder / "models.config").read_text() == "mine"
 
 
 def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):

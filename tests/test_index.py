@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -257,3 +258,10 @@ def test_another_kind_is_refused(flat):
 def test_candidates_and_an_index_do_not_go_together(recommender, flat):
     with pytest.raises(ValueError, match="leave out the index"):
         recommender.recommend(history=["i1"], k=1, candidates=["i2"], index=flat)
+
+
+def test_an_index_of_another_model_is_refused(recommender, flat):
+    other = copy.copy(flat)
+    other.model = object()
+    with pytest.raises(ValueError, match="The index is of another model"):
+        recommender.recommend(history=["i1"], index=other)

@@ -246,3 +246,16 @@ def test_an_epoch_without_a_bar_says_now_and_then_how_far_it_is(monkeypatch, cap
             "Batch 5 of 9 of this epoch: loss 0.5000, 1 positives/s, "
             "about 100 s left of it"
         )
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tiny_data, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    for name in ("checkpoint/torch.pt", "epoch-7.weights.h5", "users.parquet"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=r"holds no run, but checkpoint, epoch-7"):
+        runner.run(small_config(), tiny_data, tmp_path, SEED)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "epoch-7.weights.h5",
+        "torch.pt",
+        "users.parquet",
+    ]
