@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from data import atomic
+from data import atomic, sentences
 from data.errors import UserError
 
 _BLOCK = 1 << 20
@@ -69,9 +69,9 @@ def extract_only_member(
     with _reading(archive, "zip"), zipfile.ZipFile(archive) as opened:
         names = [info.filename for info in opened.infolist() if not info.is_dir()]
     if len(names) != 1:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
-            f"{archive} has {len(names)} members ({shown}), where one is expected."
+            f"{archive} has {len(names)} members ({sentences.few(names)}), where one "
+            "is expected."
         )
     return extract_member(archive, names[0], path, most_bytes)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data import atomic, manifest, names
+from data import atomic, manifest, names, sentences
 from data.errors import UserError
 from data.store import SequenceStore
 from mgnm_tf.batch import TrainEvents
@@ -152,8 +152,8 @@ def check_replace(folder: Path) -> None:
     others = sorted(name for name in names - known if not _DRAWN.fullmatch(name))
     if others:
         raise UserError(
-            f"{folder} holds what `data.prepare` did not write: {', '.join(others[:3])}"
-            f"{', ...' if len(others) > 3 else ''}. {stays}, or move that away."
+            f"{folder} holds what `data.prepare` did not write: "
+            f"{sentences.few(others)}. {stays}, or move that away."
         )
 
 

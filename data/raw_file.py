@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from data import sentences
 from data.errors import UserError
 
 TEXT, JSON_LINES, PARQUET = "text", "json", "parquet"
@@ -235,10 +236,10 @@ def _only_member(path: Path) -> str:
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(_damaged(path, "zip", error)) from error
     if len(names) != 1:
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise UserError(
-            f"{path} is a zip archive of {len(names)} files ({shown}); one is needed. "
-            "Unpack it and give the log alone."
+            f"{path} is a zip archive of {len(names)} files "
+            f"({sentences.few(names, most=5)}); one is needed. Unpack it and give the "
+            "log alone."
         )
     return names[0]
 

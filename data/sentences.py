@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 
 from data.errors import UserError
 
@@ -46,6 +47,11 @@ def of(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
         return _MEMORY
     return None
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and whether there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 # TensorFlow's, which is not imported here.

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from absl import logging
 
-from data import atomic, locks, places
+from data import atomic, locks, places, sentences
 from data.candidates import PROTOCOLS, SAMPLED_PROTOCOLS, candidate_negatives
 from data.errors import UserError
 from data.prepared import PreparedData
@@ -80,9 +80,8 @@ def _check_folder(run_dir: Path) -> None:
     others = sorted(path.name for path in run_dir.iterdir() if path not in partials)
     if others:
         raise UserError(
-            f"{run_dir} holds no run, but {', '.join(others[:3])}"
-            f"{', ...' if len(others) > 3 else ''}. It stays as it is: choose another "
-            "folder for this run."
+            f"{run_dir} holds no run, but {sentences.few(others)}. It stays as it is: "
+            "choose another folder for this run."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data import atomic
+from data import atomic, sentences
 from data.errors import UserError
 from data.manifest import file_hash
 from harness import vocabulary
@@ -69,12 +69,12 @@ def check_replace(folder: Path) -> None:
     if MANIFEST in found:
         content = read_json(folder / MANIFEST)
         files = content.get("files", {}) if "format" in content else {}
-    others = sorted(found - {MANIFEST, *files}) if files else sorted(found)
+    others = sorted(found - ({MANIFEST, *files} if files else set()))
     if others:
-        what = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise UserError(
-            f"{folder} holds what `experiments.export` did not write: {what}. It stays "
-            "as it is: choose another folder, or move that away."
+            f"{folder} holds what `experiments.export` did not write: "
+            f"{sentences.few(others)}. It stays as it is: choose another folder, or "
+            "move that away."
         )
 
 

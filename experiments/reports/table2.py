@@ -75,8 +75,8 @@ def make_table(
     Raises:
         UserError: if there is none, or they were made from other data or candidates.
     """
-    place = (runs_dir, dataset, split, skip_unfinished)
-    by_model = finished_runs.models_runs(*place)
+    read = finished_runs.read_runs(runs_dir, dataset, split, skip_unfinished)
+    by_model = finished_runs.of_models(read, runs_dir / dataset / split)
     every = [run for runs in by_model.values() for run in runs]
     is_comparison = comparison.is_comparison(by_model)
     return DatasetTable(
@@ -88,7 +88,7 @@ def make_table(
         is_papers_data=every[0].passport["data"].get("matches_table1", False),
         warnings=[
             *finished_runs.run_warnings(by_model),
-            *finished_runs.left_out(*place),
+            *finished_runs.left_out(read),
         ],
     )
 

@@ -69,33 +69,33 @@ def read_runs(
     }
 
 
-def models_runs(
-    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
-) -> Runs:
-    """The runs of `read_runs` that belong in Table 2.
+def models_runs(runs_dir: Path, dataset: str, split: str) -> Runs:
+    """The runs of `read_runs` that belong in Table 2, see `of_models`."""
+    return of_models(read_runs(runs_dir, dataset, split), runs_dir / dataset / split)
+
+
+def of_models(every: Runs, folder: Path) -> Runs:
+    """Those of a folder's runs that belong in Table 2.
 
     Left out are the studies' runs, and models that see labels through the batch.
 
     Raises:
         UserError: if there is none.
     """
-    kept = _of_models(read_runs(runs_dir, dataset, split, skip_unfinished))
+    kept = {model: runs for model, runs in every.items() if _is_of_table2(model, runs)}
     if not kept:
-        raise UserError(f"{runs_dir}/{dataset}/{split} holds no finished run.")
+        raise UserError(f"{folder} holds no finished run.")
     return kept
 
 
 def has_models_run(runs_dir: Path, dataset: str, split: str) -> bool:
     """Whether one run of Table 2 is finished; others may still be trained."""
-    return bool(_of_models(read_runs(runs_dir, dataset, split, skip_unfinished=True)))
+    every = read_runs(runs_dir, dataset, split, skip_unfinished=True)
+    return any(_is_of_table2(model, runs) for model, runs in every.items())
 
 
-def _of_models(by_model: Runs) -> Runs:
-    return {
-        folder: runs
-        for folder, runs in by_model.items()
-        if not (variants.is_study(folder) or any(map(is_leaky, runs)))
-    }
+def _is_of_table2(folder: str, runs: Sequence[Run]) -> bool:
+    return not (variants.is_study(folder) or any(map(is_leaky, runs)))
 
 
 def is_leaky(run: Run) -> bool:
@@ -104,16 +104,13 @@ def is_leaky(run: Run) -> bool:
     return run.passport.get("leaky", False) or variant.startswith(RELEASED)
 
 
-def left_out(
-    runs_dir: Path, dataset: str, split: str, skip_unfinished: bool = False
-) -> list[str]:
-    """A sentence for each model of the data set that no table of results takes."""
-    by_model = read_runs(runs_dir, dataset, split, skip_unfinished)
+def left_out(every: Runs) -> list[str]:
+    """A sentence for each model of `read_runs` that no table of results takes."""
     return [
         f"{display_name(folder)} is left out: in the released computation a row's "
         "place in its batch, and so its label, reaches the network "
         "(docs/released_code.md). `python -m experiments.waterfall` measures it."
-        for folder, runs in by_model.items()
+        for folder, runs in every.items()
         if any(map(is_leaky, runs))
     ]
 

@@ -44,7 +44,8 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> ProtocolTable:
     Raises:
         ValueError: if there is none, or they were made from other data or candidates.
     """
-    by_model = finished_runs.models_runs(runs_dir, dataset, split)
+    read = finished_runs.read_runs(runs_dir, dataset, split)
+    by_model = finished_runs.of_models(read, runs_dir / dataset / split)
     by_model = {model: by_model[model] for model in ordered(by_model)}
     cells = {metric: metric_cells(by_model, metric) for metric in COMPARED_METRICS}
     columns = cells[COMPARED_METRICS[0]]
@@ -63,7 +64,7 @@ def make_table(runs_dir: Path, dataset: str, split: str) -> ProtocolTable:
         *agreement.order_changes(by_model, cells, told),
         *_missing(by_model, columns),
         *finished_runs.run_warnings(by_model),
-        *finished_runs.left_out(runs_dir, dataset, split),
+        *finished_runs.left_out(read),
     ]
     return ProtocolTable(dataset, split, by_model, cells, taus, notes)
 
